@@ -1,0 +1,8 @@
+//! Compiles the wire schema into Rust with protox, so that no `protoc` is needed. Never reads anything but `proto/`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto/waypost.proto");
+    let schema = protox::compile(["proto/waypost.proto"], ["proto"])?;
+    prost_build::Config::new().compile_fds(schema)?;
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The words everything else is said in: ids, times, positions, events, changes. Pure; imports nothing of ours and does no IO.
+
+pub mod change;
+pub mod event;
+pub mod id;
+pub mod position;
+pub mod status;
+pub mod time;

@@ -1,0 +1,160 @@
+//! What one stage tells the next: track tells marker facts by carrier, marker tells map markers by handle. Never holds state of its own.
+
+use std::sync::Arc;
+
+use super::event::{Location, OrderKey};
+use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
+use super::position::Position;
+use super::status::{Link, Motion, Status};
+use super::time::UnixMs;
+
+// ---------------------------------------------------------------------------------------------------------------- track -> marker
+
+/// What a partition tells one marker shard: everything up to `through` that concerns the shard, in offset order.
+/// A partition sends it to every shard for each batch it applied, also with no changes, so that each shard knows how far it is.
+#[derive(Clone, Debug)]
+pub struct FactChanges {
+    pub partition: PartitionId,
+    /// The last offset whose changes are in this message or an earlier one.
+    pub through: Offset,
+    /// The partition's log time: its greatest ingest time so far.
+    pub log_time: UnixMs,
+    pub changes: Vec<FactChange>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FactChange {
+    pub tenant: TenantId,
+    /// Whose marker it concerns; chooses the shard.
+    pub carrier: Carrier,
+    /// Ingest time of the record that caused it: what "last heard" and the age of a frame are counted from.
+    pub ingest_time: UnixMs,
+    pub kind: FactKind,
+}
+
+/// What a marker stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Carrier {
+    Driver(DriverId),
+    /// A delivery that no driver has: shown waiting at its pickup.
+    Delivery(DeliveryId),
+}
+
+impl Carrier {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Driver(driver) => driver.as_str(),
+            Self::Delivery(delivery) => delivery.as_str(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum FactKind {
+    /// The driver's own ping (one that names no delivery) is now its newest.
+    OwnFix { fix: Arc<Fix>, handle: Handle },
+    /// The newest ping that names this delivery, which is aboard the carrier.
+    AboardFix { delivery: DeliveryId, fix: Arc<Fix> },
+    /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty.
+    Duty { duty: Arc<[DutyFact]>, handle: Handle },
+    /// The delivery is with this carrier and this is what is known of it; replaces what was said of it before.
+    Board(Arc<Boarding>),
+    /// The delivery is not with this carrier any more: it went to another, or left the map with the status `ended`.
+    Alight { delivery: DeliveryId, ended: Option<Status> },
+    /// The driver's own facts left memory (7 silent days).
+    Forget,
+}
+
+/// A position fact: the ping, its place in the order, and when it was heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fix {
+    pub order: OrderKey,
+    pub location: Location,
+    pub ingest_time: UnixMs,
+    /// The driver or tracker that sent it.
+    pub actor: DriverId,
+}
+
+/// From this moment on (by order key) the driver is on or off duty, until the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DutyFact {
+    pub order: OrderKey,
+    pub on: bool,
+}
+
+/// What a marker needs to know of a delivery aboard (or waiting).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Boarding {
+    pub delivery: DeliveryId,
+    pub handle: Handle,
+    pub status: Status,
+    pub pickup: Option<Position>,
+    pub destination: Option<Position>,
+    pub promised_by: Option<UnixMs>,
+    /// From a `delivery.eta` event: outranks our own estimate.
+    pub reported_eta: Option<UnixMs>,
+    /// The newest ping that names this delivery.
+    pub fix: Option<Arc<Fix>>,
+}
+
+// ---------------------------------------------------------------------------------------------------------------- marker -> map
+
+/// What a marker shard tells the map at most once a tick: the latest of each marker that changed, whatever happened in between.
+#[derive(Clone, Debug)]
+pub struct MarkerChanges {
+    pub shard: usize,
+    /// How far into each partition this shard has come; only those that advanced.
+    pub applied: Vec<(PartitionId, Offset)>,
+    pub changes: Vec<MarkerChange>,
+}
+
+#[derive(Clone, Debug)]
+pub enum MarkerChange {
+    /// Appeared or changed.
+    Put(Arc<Marker>),
+    /// Left the map; `ended` is the status of the delivery that ended it, when one did.
+    Remove { tenant: TenantId, handle: Handle, ended: Option<Status>, ingest_time: UnixMs },
+}
+
+/// A thing on the map: a driver with the deliveries aboard, or a delivery that waits at its pickup.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marker {
+    pub handle: Handle,
+    pub tenant: TenantId,
+    pub carrier: Carrier,
+    pub position: Position,
+    /// 0.0..360.0, clockwise from true north; absent when unknown or stopped since the start.
+    pub heading_deg: Option<f32>,
+    /// Smoothed.
+    pub speed_mps: f32,
+    /// Of the delivery aboard that is most advanced and not ended (ties: the least id); none aboard: absent, the driver is idle.
+    pub status: Option<Status>,
+    pub motion: Motion,
+    pub link: Link,
+    pub accuracy_m: Option<f32>,
+    /// At most `MAX_LISTED`, sorted by id.
+    pub aboard: Arc<[Aboard]>,
+    /// How many there are, also beyond those listed.
+    pub aboard_count: u32,
+    /// Event time of the fix shown.
+    pub fix_time: UnixMs,
+    /// Ingest time of the last thing heard.
+    pub heard: UnixMs,
+    /// Ingest time of the oldest change that this version carries and the one before did not: for the age of a frame.
+    pub changed: UnixMs,
+}
+
+impl Marker {
+    /// How many deliveries a marker lists by id.
+    pub const MAX_LISTED: usize = 16;
+}
+
+/// A delivery aboard, as a marker lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aboard {
+    pub delivery: DeliveryId,
+    pub status: Status,
+    /// Expected at its destination (before pickup: at its pickup): reported, or our own estimate.
+    pub eta: Option<UnixMs>,
+    pub promised_by: Option<UnixMs>,
+}

@@ -1,0 +1,156 @@
+//! What happened: one event, valid by construction, and the form in which the log carries it. Never decodes foreign bytes (see `formats/`).
+
+use bytes::Bytes;
+
+use super::id::{DeliveryId, DriverId, EventId, Offset, PartitionId, TenantId};
+use super::position::Position;
+use super::status::Status;
+use super::time::UnixMs;
+
+/// One fact, authorised to a tenant and validated. Past ingest nothing checks it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub id: EventId,
+    pub tenant: TenantId,
+    /// The driver or tracker that speaks; always present on a `location` and on `driver.duty`.
+    pub actor: Option<DriverId>,
+    /// The delivery spoken of; always present on `delivery.*`.
+    pub delivery: Option<DeliveryId>,
+    /// By the sender's clock, as sent.
+    pub event_time: UnixMs,
+    pub schema_version: u32,
+    pub body: Body,
+    pub stamp: Stamp,
+    /// What the sender said beyond this version's schema: kept, never read.
+    pub unknown: Option<Box<Unknown>>,
+}
+
+/// What ingest adds; never recomputed afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Orders facts, together with the event id.
+    pub effective_time: UnixMs,
+    /// The sender's clock ran ahead by more than the tolerance, and `effective_time` is a correction.
+    pub skewed: bool,
+    /// Older than the dedup window: may reach only outputs that are sets or last-writer-wins.
+    pub late: bool,
+}
+
+/// Members of the envelope or payload that this version does not know, in the encoding they came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// A JSON object as text; empty when there was none.
+    pub json: Bytes,
+    /// Protobuf fields as they stood on the wire; empty when there were none.
+    pub proto: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    Location(Location),
+    Created(Box<Created>),
+    Assigned { driver: DriverId },
+    Status(Box<StatusChange>),
+    Eta { eta: UnixMs },
+    Duty { on: bool },
+    /// A well-formed name that this version does not know: stored, changes no state.
+    Other { name: Box<str>, payload: Bytes },
+}
+
+impl Body {
+    /// The event's name on the wire.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Location(_) => "location",
+            Self::Created(_) => "delivery.created",
+            Self::Assigned { .. } => "delivery.assigned",
+            Self::Status(_) => "delivery.status",
+            Self::Eta { .. } => "delivery.eta",
+            Self::Duty { .. } => "driver.duty",
+            Self::Other { name, .. } => name,
+        }
+    }
+}
+
+/// A fix. Absent values were not sent (or sent as "unknown").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Location {
+    pub position: Position,
+    pub accuracy_m: Option<f32>,
+    pub speed_mps: Option<f32>,
+    /// Clockwise from true north, 0.0..360.0.
+    pub heading_deg: Option<f32>,
+    pub altitude_m: Option<f32>,
+    /// 0.0..=1.0.
+    pub battery: Option<f32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Created {
+    pub pickup: Option<Position>,
+    pub destination: Option<Position>,
+    pub promised_by: Option<UnixMs>,
+    pub recipient_ref: Option<Box<str>>,
+    /// Sorted by name, names unique.
+    pub attributes: Vec<(Box<str>, Box<str>)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusChange {
+    pub status: Status,
+    pub reason: Option<Box<str>>,
+    pub proof: Option<Proof>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Lower-case hex, 64 digits.
+    pub sha256: Box<str>,
+    pub url: Box<str>,
+}
+
+/// What orders facts: last writer wins by this key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OrderKey {
+    pub effective_time: UnixMs,
+    pub event_id: EventId,
+}
+
+impl Event {
+    pub fn order_key(&self) -> OrderKey {
+        OrderKey { effective_time: self.stamp.effective_time, event_id: self.id.clone() }
+    }
+
+    /// The partition this event belongs to: by its delivery, else by its driver; `xxh3(tenant, key) % partitions`.
+    pub fn partition(&self, partitions: u16) -> PartitionId {
+        partition_of(&self.tenant, self.routing_key(), partitions)
+    }
+
+    /// The id that routes and deduplicates this event: the delivery it names, else its driver, else (no entity at all) its own id's scope, "".
+    pub fn routing_key(&self) -> &str {
+        match (&self.delivery, &self.actor) {
+            (Some(delivery), _) => delivery.as_str(),
+            (None, Some(actor)) => actor.as_str(),
+            (None, None) => "",
+        }
+    }
+}
+
+/// `xxh3(tenant, key) % partitions`, the two joined by a zero byte, which neither can contain.
+pub fn partition_of(tenant: &TenantId, key: &str, partitions: u16) -> PartitionId {
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    hasher.update(tenant.as_str().as_bytes());
+    hasher.update(&[0]);
+    hasher.update(key.as_bytes());
+    let index = hasher.digest() % u64::from(partitions.max(1));
+    PartitionId(u16::try_from(index).expect("a remainder of a u16 fits a u16"))
+}
+
+/// An event at its place in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub offset: Offset,
+    /// When its block was formed; never decreases along the log.
+    pub ingest_time: UnixMs,
+    pub event: Event,
+}

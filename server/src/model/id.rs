@@ -1,0 +1,274 @@
+//! The names of things: tenants, drivers, deliveries, events, partitions, offsets, markers. Never looks anything up.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// Longest id accepted from outside, in bytes of UTF-8.
+pub const MAX_ID_BYTES: usize = 64;
+
+/// Why a text is no id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidId {
+    #[error("must not be empty")]
+    Empty,
+    #[error("must be at most {MAX_ID_BYTES} bytes long")]
+    TooLong,
+    #[error("must not contain control characters")]
+    ControlCharacter,
+}
+
+fn check(text: &str) -> Result<(), InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Err(InvalidId::TooLong);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(InvalidId::ControlCharacter);
+    }
+    Ok(())
+}
+
+/// A text of 1 to 64 bytes that names one `Of`. Cheap to clone; two of different kinds cannot be mixed up.
+pub struct Id<Of>(Arc<str>, PhantomData<fn() -> Of>);
+
+/// Whose data it is. Comes from the credential alone, never from a body.
+pub type TenantId = Id<Tenant>;
+/// A driver or a tracker: what moves on the map.
+pub type DriverId = Id<Driver>;
+/// A delivery: one parcel, meal or ride from its pickup to its destination.
+pub type DeliveryId = Id<Delivery>;
+
+/// Marks an id as a tenant's.
+#[derive(Debug)]
+pub enum Tenant {}
+/// Marks an id as a driver's.
+#[derive(Debug)]
+pub enum Driver {}
+/// Marks an id as a delivery's.
+#[derive(Debug)]
+pub enum Delivery {}
+
+impl<Of> Id<Of> {
+    /// Takes a text of 1 to 64 bytes without control characters.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        check(text)?;
+        Ok(Self(Arc::from(text), PhantomData))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<Of> Clone for Id<Of> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0), PhantomData)
+    }
+}
+
+impl<Of> PartialEq for Id<Of> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<Of> Eq for Id<Of> {}
+
+impl<Of> PartialOrd for Id<Of> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<Of> Ord for Id<Of> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+/// Hashes as the text does, so that a map keyed by ids can be asked with a `&str`.
+impl<Of> Hash for Id<Of> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl<Of> Borrow<str> for Id<Of> {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl<Of> fmt::Debug for Id<Of> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl<Of> fmt::Display for Id<Of> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The idempotency key of an event: a UUID in its canonical lower-case form (kept as 16 bytes) or any other text of 1 to 64 bytes.
+///
+/// Ordered as its text is: for two canonical UUIDs that is the order of their bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EventId(EventIdRepr);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum EventIdRepr {
+    Uuid([u8; 16]),
+    Text(Box<str>),
+}
+
+impl EventId {
+    /// Takes a text of 1 to 64 bytes without control characters.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if let Some(uuid) = canonical_uuid(text.as_bytes()) {
+            return Ok(Self(EventIdRepr::Uuid(uuid)));
+        }
+        check(text)?;
+        Ok(Self(EventIdRepr::Text(Box::from(text))))
+    }
+
+    /// Calls `f` with the id's text, without allocating.
+    pub fn with_str<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        match &self.0 {
+            EventIdRepr::Text(text) => f(text),
+            EventIdRepr::Uuid(bytes) => {
+                let mut buffer = uuid::Uuid::encode_buffer();
+                f(uuid::Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut buffer))
+            }
+        }
+    }
+}
+
+/// Reads the one spelling of a UUID that survives a round trip: 36 bytes, lower case, hyphens in place.
+fn canonical_uuid(text: &[u8]) -> Option<[u8; 16]> {
+    if text.len() != 36 {
+        return None;
+    }
+    let mut bytes = [0_u8; 16];
+    let mut at = 0;
+    for byte in &mut bytes {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            if text[at] != b'-' {
+                return None;
+            }
+            at += 1;
+        }
+        *byte = (hex_digit(text[at])? << 4) | hex_digit(text[at + 1])?;
+        at += 2;
+    }
+    Some(bytes)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl PartialOrd for EventId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for EventId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.0, &other.0) {
+            (EventIdRepr::Uuid(a), EventIdRepr::Uuid(b)) => a.cmp(b),
+            _ => self.with_str(|a| other.with_str(|b| a.cmp(b))),
+        }
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_str(|text| fmt::Debug::fmt(text, f))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_str(|text| f.write_str(text))
+    }
+}
+
+/// One of the `P` partitions of the log; `P` is fixed when the log is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionId(pub u16);
+
+impl PartitionId {
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A place inside a partition: ordered, otherwise opaque, and not dense for every engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Offset(pub u64);
+
+/// The number that stands for an entity on the wire: `partition << 37 | counter`, given at first sight in offset order, never reused.
+/// Below 2^53 for every partition below 2^16, so exact in JavaScript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handle(pub u64);
+
+impl Handle {
+    pub const COUNTER_BITS: u32 = 37;
+
+    pub fn new(partition: PartitionId, counter: u64) -> Self {
+        debug_assert!(counter < 1 << Self::COUNTER_BITS, "2^37 entities of a partition were never seen");
+        Self((u64::from(partition.0) << Self::COUNTER_BITS) | counter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canonical_uuid_is_kept_as_bytes_and_any_other_spelling_as_text() {
+        for text in ["0192f0c1-2345-7abc-8def-0123456789ab", "0192F0C1-2345-7ABC-8DEF-0123456789AB", "0192f0c123457abc8def0123456789ab", "x"] {
+            let id = EventId::parse(text).expect("a valid id");
+            assert_eq!(id.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn event_ids_are_ordered_as_their_texts() {
+        let mut texts = ["0192f0c1-2345-7abc-8def-0123456789ab", "0192f0c1-2345-7abc-8def-0123456789ac", "0", "1", "a", "0192F"];
+        let mut ids: Vec<EventId> = texts.iter().map(|t| EventId::parse(t).expect("a valid id")).collect();
+        texts.sort_unstable();
+        ids.sort();
+        assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), texts);
+    }
+
+    #[test]
+    fn an_id_has_1_to_64_bytes_and_no_control_character() {
+        assert_eq!(DriverId::parse(""), Err(InvalidId::Empty));
+        assert_eq!(DriverId::parse("a\nb"), Err(InvalidId::ControlCharacter));
+        assert_eq!(DriverId::parse(&"x".repeat(65)), Err(InvalidId::TooLong));
+        assert!(DriverId::parse(&"x".repeat(64)).is_ok());
+        assert_eq!(EventId::parse(""), Err(InvalidId::Empty));
+    }
+
+    #[test]
+    fn the_greatest_handle_is_exact_in_javascript() {
+        let greatest = Handle::new(PartitionId(u16::MAX), (1 << Handle::COUNTER_BITS) - 1);
+        assert!(greatest.0 < 1 << 53);
+    }
+}

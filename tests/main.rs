@@ -1,0 +1,1 @@
+//! The whole-system tests of the server, one module a behaviour.
