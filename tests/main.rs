@@ -1,1 +1,3 @@
-//! The whole-system tests of the server, one module a behaviour.
+//! The tests of the whole server, one module a behaviour.
+
+mod tidy;

@@ -1,8 +1,11 @@
 //! Waypost: the map of the house. Modules stand in the order of an event's way; each imports only from those below it (ARCHITECTURE.md).
 
+pub mod http;
 pub mod log;
 
 pub mod clock;
+pub mod config;
+pub mod data_dir;
 pub mod model;
 pub mod progress;
 pub mod wire;

@@ -43,11 +43,20 @@ pub trait LogReader: Send + 'static {
 /// What became of one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    Accepted { partition: PartitionId, offset: Offset },
+    Accepted {
+        partition: PartitionId,
+        offset: Offset,
+    },
     /// The same event stands at this offset already.
-    Duplicate { partition: PartitionId, offset: Offset },
+    Duplicate {
+        partition: PartitionId,
+        offset: Offset,
+    },
     /// The id stands at this offset already, with other content. Nothing was stored.
-    ContentDiffers { partition: PartitionId, offset: Offset },
+    ContentDiffers {
+        partition: PartitionId,
+        offset: Offset,
+    },
 }
 
 #[derive(Clone, Debug, Error)]

@@ -49,12 +49,21 @@ pub struct Unknown {
 pub enum Body {
     Location(Location),
     Created(Box<Created>),
-    Assigned { driver: DriverId },
+    Assigned {
+        driver: DriverId,
+    },
     Status(Box<StatusChange>),
-    Eta { eta: UnixMs },
-    Duty { on: bool },
+    Eta {
+        eta: UnixMs,
+    },
+    Duty {
+        on: bool,
+    },
     /// A well-formed name that this version does not know: stored, changes no state.
-    Other { name: Box<str>, payload: Bytes },
+    Other {
+        name: Box<str>,
+        payload: Bytes,
+    },
 }
 
 impl Body {

@@ -77,7 +77,9 @@ impl FromStr for Status {
 
 /// The text is none of the twelve statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of created, assigned, en_route_pickup, at_pickup, picked_up, en_route_dropoff, approaching, arrived, delivered, failed, returned, cancelled")]
+#[error(
+    "must be one of created, assigned, en_route_pickup, at_pickup, picked_up, en_route_dropoff, approaching, arrived, delivered, failed, returned, cancelled"
+)]
 pub struct UnknownStatus;
 
 /// How recently anything was heard, by ingest time. Wire numbers of `Link`.

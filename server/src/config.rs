@@ -1,0 +1,147 @@
+//! Every setting with its default: flags over `WAYPOST_*` over `waypost.toml` over what stands here. Reads files once, at start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The settings of one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The data folder; made when absent, locked while in use.
+    pub data: PathBuf,
+    /// Where HTTP and WebSockets are served. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Partitions of a log that is yet to be created, 1 to 4096. An existing log keeps its own; another number is an error.
+    pub partitions: u16,
+    /// Marker shards: single-writer tasks that join facts into markers, 1 to 64.
+    pub marker_shards: usize,
+    /// Length of a tick of the live stage, 10 to 5000 ms.
+    pub tick_ms: u64,
+    /// Events of one request.
+    pub max_events: usize,
+    /// Bytes of one request's body, as sent.
+    pub max_body_bytes: usize,
+    /// Bytes of one segment of the log.
+    pub segment_bytes: u64,
+    /// The log keeps at most this much once a checkpoint covers it.
+    pub log_max_bytes: u64,
+    /// The log keeps a segment this long once a checkpoint covers it.
+    pub log_max_age_h: u64,
+    /// Time between two checkpoints.
+    pub checkpoint_interval_s: u64,
+    /// Event ids kept to tell a duplicate, over all partitions.
+    pub dedup_max_ids: usize,
+    /// How far behind the newest event one may be and still count everywhere.
+    pub allowed_lateness_s: u64,
+    /// Live sessions of one node.
+    pub max_sessions: usize,
+    /// A MapLibre style for the dashboard instead of the built-in offline map.
+    pub style_url: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("waypost-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            partitions: 64,
+            marker_shards: 2,
+            tick_ms: 100,
+            max_events: 1000,
+            max_body_bytes: 1 << 20,
+            segment_bytes: 64 << 20,
+            log_max_bytes: 8 << 30,
+            log_max_age_h: 72,
+            checkpoint_interval_s: 60,
+            dedup_max_ids: 8 << 20,
+            allowed_lateness_s: 600,
+            max_sessions: 10_000,
+            style_url: None,
+        }
+    }
+}
+
+/// What the command line overrides; absent leaves the lower layers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Flags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u16>,
+}
+
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("{0}")]
+    Read(Box<figment::Error>),
+    #[error("`{name}` must be from {min} to {max}, not {value}")]
+    Range { name: &'static str, min: u64, max: u64, value: u64 },
+}
+
+impl Config {
+    /// Layers the settings; `file` is `waypost.toml` in the working folder unless named.
+    pub fn load(flags: &Flags, file: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let file = match file {
+            Some(named) => Toml::file_exact(named),
+            None => Toml::file("waypost.toml"),
+        };
+        let config: Self = Figment::from(Serialized::defaults(Self::default()))
+            .merge(file)
+            .merge(Env::prefixed("WAYPOST_"))
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|error| ConfigError::Read(Box::new(error)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wide = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        in_range("partitions", u64::from(self.partitions), 1, 4096)?;
+        in_range("marker_shards", wide(self.marker_shards), 1, 64)?;
+        in_range("tick_ms", self.tick_ms, 10, 5000)?;
+        in_range("max_events", wide(self.max_events), 1, 100_000)?;
+        in_range("max_body_bytes", wide(self.max_body_bytes), 1024, 1 << 30)?;
+        in_range("segment_bytes", self.segment_bytes, 1 << 20, 4 << 30)?;
+        in_range("checkpoint_interval_s", self.checkpoint_interval_s, 1, 86_400)?;
+        in_range("dedup_max_ids", wide(self.dedup_max_ids), 1024, 1 << 30)?;
+        in_range("max_sessions", wide(self.max_sessions), 1, 1 << 20)
+    }
+}
+
+fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::Range { name, min, max, value }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("w.toml");
+        std::fs::write(&file, "partitions = 8\ntick_ms = 50\n").expect("written");
+        let flags = Flags { partitions: Some(16), ..Flags::default() };
+        let config = Config::load(&flags, Some(file)).expect("loads");
+        assert_eq!((config.partitions, config.tick_ms, config.marker_shards), (16, 50, 2));
+    }
+
+    #[test]
+    fn a_setting_that_is_unknown_or_out_of_range_is_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("w.toml");
+        for (text, name) in [("tick_mss = 50", "tick_mss"), ("tick_ms = 1", "tick_ms"), ("partitions = 0", "partitions")] {
+            std::fs::write(&file, text).expect("written");
+            let error = Config::load(&Flags::default(), Some(file.clone())).expect_err("refused").to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

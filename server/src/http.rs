@@ -1,0 +1,6 @@
+//! The shell: accept loop, routes, credentials, problems, page. No domain rule lives here.
+
+pub mod accept;
+pub mod auth;
+pub mod keys;
+pub mod page;
