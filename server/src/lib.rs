@@ -6,6 +6,7 @@ pub mod log;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod metrics;
 pub mod model;
 pub mod progress;
 pub mod wire;

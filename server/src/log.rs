@@ -1,8 +1,10 @@
 //! The event log: the only truth. What is appended is durable before it is answered, and each event stands in it once. Never interprets an event.
 
 pub mod block;
+pub mod dedup;
 pub mod prepare;
 pub mod record;
+pub mod wal;
 
 use std::sync::Arc;
 

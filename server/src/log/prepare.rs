@@ -1,5 +1,6 @@
 //! Readies events for the log on the caller's thread, so that the one appender only looks up, copies and checksums. Does no IO.
 
+use crate::log::dedup::Candidate;
 use crate::log::record;
 use crate::model::event::Event;
 use crate::model::id::PartitionId;
@@ -57,4 +58,16 @@ fn identity(event: &Event) -> u128 {
     hasher.update(&[0]);
     event.id.with_str(|id| hasher.update(id.as_bytes()));
     hasher.digest128()
+}
+
+impl Prepared {
+    pub(crate) fn candidate(&self) -> Candidate {
+        Candidate {
+            partition: self.partition,
+            identity: self.identity,
+            content: self.content,
+            event_time: self.event.event_time,
+            effective_time: self.event.stamp.effective_time,
+        }
+    }
 }

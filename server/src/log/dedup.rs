@@ -1,0 +1,264 @@
+//! Tells a duplicate from a new event, where the partition is single-file. Pure: the appender asks it before each write.
+
+use hashbrown::HashTable;
+
+use crate::model::id::{Offset, PartitionId};
+use crate::model::time::UnixMs;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DedupOptions {
+    /// An id is kept until the watermark passes its event time by this much.
+    pub allowed_lateness_ms: i64,
+    /// The watermark is the partition's greatest effective time less this.
+    pub disorder_bound_ms: i64,
+    /// Ids kept at most, over all partitions; beyond it the soonest to expire go early.
+    pub max_ids: usize,
+    /// Ids past their time are kept, too, while there are no more than this in all: a replay of an old file is still recognised.
+    pub lazy_ids: usize,
+}
+
+impl Default for DedupOptions {
+    fn default() -> Self {
+        Self { allowed_lateness_ms: 600_000, disorder_bound_ms: 60_000, max_ids: 8 << 20, lazy_ids: 1 << 20 }
+    }
+}
+
+/// What the appender needs to know of an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    pub partition: PartitionId,
+    /// xxh3-128 of (tenant, routing key, event id).
+    pub identity: u128,
+    /// xxh3-64 of everything but the stamp.
+    pub content: u64,
+    pub event_time: UnixMs,
+    pub effective_time: UnixMs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not seen before. `late`: so old that an earlier copy may have been forgotten.
+    New {
+        late: bool,
+    },
+    Duplicate {
+        offset: Offset,
+    },
+    ContentDiffers {
+        offset: Offset,
+    },
+}
+
+/// 32 bytes an id: `dedup_max_ids` times this is the memory to plan for, and up to twice that while a table grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Id {
+    pub(crate) identity: [u64; 2],
+    pub(crate) offset: u64,
+    pub(crate) content: u32,
+    /// Unix seconds, rounded up: until the watermark is past it the id must be kept.
+    pub(crate) keep_until_s: u32,
+}
+
+#[derive(Debug)]
+pub struct Dedup {
+    options: DedupOptions,
+    partitions: Vec<Partition>,
+    total: usize,
+    evicted_early: u64,
+    /// Sweeps wait until this many ids are held, so that their cost is spread over what came since the last one.
+    next_sweep: usize,
+}
+
+#[derive(Debug)]
+struct Partition {
+    ids: HashTable<Id>,
+    greatest_effective: UnixMs,
+}
+
+impl Dedup {
+    pub fn new(partitions: u16, options: DedupOptions) -> Self {
+        let partitions = (0..partitions).map(|_| Partition { ids: HashTable::new(), greatest_effective: UnixMs(i64::MIN / 2) }).collect();
+        Self { options, partitions, total: 0, evicted_early: 0, next_sweep: options.lazy_ids.min(options.max_ids) }
+    }
+
+    /// Judges an event and, when it is new, remembers it at `offset`.
+    pub fn judge(&mut self, candidate: Candidate, offset: Offset) -> Verdict {
+        let verdict = self.known(candidate).unwrap_or_else(|| {
+            let late = self.is_late(candidate);
+            self.remember(candidate, offset);
+            Verdict::New { late }
+        });
+        if self.total >= self.next_sweep {
+            self.sweep();
+        }
+        verdict
+    }
+
+    /// Takes an event from the log, where it stands at `offset`, while the ids are rebuilt.
+    pub fn remember(&mut self, candidate: Candidate, offset: Offset) {
+        let identity = split(candidate.identity);
+        let partition = &mut self.partitions[candidate.partition.index()];
+        partition.greatest_effective = partition.greatest_effective.max(candidate.effective_time);
+        let id = Id { identity, offset: offset.0, content: short(candidate.content), keep_until_s: self.options.keep_until_s(candidate.event_time) };
+        if let Some(known) = partition.ids.find_mut(identity[0], |known| known.identity == identity) {
+            *known = id;
+            return;
+        }
+        partition.ids.insert_unique(identity[0], id, |known| known.identity[0]);
+        self.total += 1;
+    }
+
+    pub fn len(&self) -> usize {
+        self.total
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// How many ids had to go before their time.
+    pub fn evicted_early(&self) -> u64 {
+        self.evicted_early
+    }
+
+    /// For a snapshot: each partition's greatest effective time and ids.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (UnixMs, impl ExactSizeIterator<Item = &Id>)> {
+        self.partitions.iter().map(|partition| (partition.greatest_effective, partition.ids.iter()))
+    }
+
+    /// From a snapshot.
+    pub(crate) fn restore(&mut self, partition: PartitionId, greatest_effective: UnixMs, ids: impl Iterator<Item = Id>) {
+        let restored = &mut self.partitions[partition.index()];
+        restored.greatest_effective = greatest_effective;
+        for id in ids {
+            restored.ids.insert_unique(id.identity[0], id, |known| known.identity[0]);
+            self.total += 1;
+        }
+    }
+
+    fn known(&self, candidate: Candidate) -> Option<Verdict> {
+        let identity = split(candidate.identity);
+        let known = self.partitions[candidate.partition.index()].ids.find(identity[0], |known| known.identity == identity)?;
+        let offset = Offset(known.offset);
+        Some(if known.content == short(candidate.content) { Verdict::Duplicate { offset } } else { Verdict::ContentDiffers { offset } })
+    }
+
+    fn is_late(&self, candidate: Candidate) -> bool {
+        let watermark = self.partitions[candidate.partition.index()].greatest_effective.0 - self.options.disorder_bound_ms;
+        candidate.event_time.0.saturating_add(self.options.allowed_lateness_ms) < watermark
+    }
+
+    /// Drops what is past its time, then, if that was not enough, what is next to expire.
+    fn sweep(&mut self) {
+        for partition in &mut self.partitions {
+            let watermark_s = seconds(partition.greatest_effective.0 - self.options.disorder_bound_ms);
+            partition.ids.retain(|id| id.keep_until_s >= watermark_s);
+        }
+        self.count();
+        if self.total >= self.options.max_ids {
+            self.evict_early();
+        }
+        let room = (self.options.max_ids / 8).max(1);
+        self.next_sweep = (self.total + room).min(self.options.max_ids).max(self.options.lazy_ids.min(self.options.max_ids));
+    }
+
+    /// Makes room for an eighth of the bound, soonest to expire first.
+    fn evict_early(&mut self) {
+        let mut times: Vec<u32> = self.partitions.iter().flat_map(|partition| partition.ids.iter().map(|id| id.keep_until_s)).collect();
+        let goal = (self.options.max_ids / 8).clamp(1, times.len());
+        let (_, limit, _) = times.select_nth_unstable(goal - 1);
+        let (limit, mut left) = (*limit, goal);
+        for partition in &mut self.partitions {
+            partition.ids.retain(|id| {
+                let goes = left > 0 && id.keep_until_s <= limit;
+                left -= usize::from(goes);
+                !goes
+            });
+        }
+        self.evicted_early += goal as u64;
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.total = self.partitions.iter().map(|partition| partition.ids.len()).sum();
+    }
+}
+
+impl DedupOptions {
+    fn keep_until_s(&self, event_time: UnixMs) -> u32 {
+        seconds(event_time.0.saturating_add(self.allowed_lateness_ms).saturating_add(999))
+    }
+}
+
+fn split(identity: u128) -> [u64; 2] {
+    let bytes = identity.to_le_bytes();
+    let half = |range: std::ops::Range<usize>| u64::from_le_bytes(bytes[range].try_into().expect("eight bytes"));
+    [half(0..8), half(8..16)]
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "32 bits of a hash are enough to tell that content differs")]
+fn short(content: u64) -> u32 {
+    content as u32
+}
+
+/// Whole Unix seconds, held inside 1970 to 2106.
+fn seconds(ms: i64) -> u32 {
+    u32::try_from((ms / 1000).max(0)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
+
+    use super::*;
+
+    fn candidate(identity: u128, content: u64, time: i64) -> Candidate {
+        Candidate { partition: PartitionId(0), identity, content, event_time: UnixMs(time), effective_time: UnixMs(time) }
+    }
+
+    #[test]
+    fn the_same_event_is_a_duplicate_at_its_first_offset_and_other_content_differs() {
+        let mut dedup = Dedup::new(1, DedupOptions::default());
+        assert_eq!(dedup.judge(candidate(1, 7, 1000), Offset(5)), Verdict::New { late: false });
+        assert_eq!(dedup.judge(candidate(1, 7, 1000), Offset(6)), Verdict::Duplicate { offset: Offset(5) });
+        assert_eq!(dedup.judge(candidate(1, 8, 1000), Offset(6)), Verdict::ContentDiffers { offset: Offset(5) });
+        assert_eq!(dedup.len(), 1);
+    }
+
+    #[test]
+    fn an_event_older_than_the_window_is_late() {
+        let mut dedup = Dedup::new(1, DedupOptions::default());
+        dedup.judge(candidate(1, 0, 1_000_000_000), Offset(0));
+        let edge = 1_000_000_000 - 660_000;
+        assert_eq!(dedup.judge(candidate(2, 0, edge), Offset(1)), Verdict::New { late: false });
+        assert_eq!(dedup.judge(candidate(3, 0, edge - 1), Offset(2)), Verdict::New { late: true });
+    }
+
+    #[test]
+    fn the_bound_holds_and_early_eviction_is_counted() {
+        let mut dedup = Dedup::new(2, DedupOptions { max_ids: 64, lazy_ids: 16, ..DedupOptions::default() });
+        for n in 0..1000_u32 {
+            dedup.judge(candidate(u128::from(n) * 0x1_0000_0001, 0, i64::from(n)), Offset(u64::from(n)));
+            assert!(dedup.len() <= 64);
+        }
+        assert!(dedup.evicted_early() > 0);
+    }
+
+    proptest! {
+        /// Inside the window the answer is exactly a map's, whatever was swept meanwhile.
+        #[test]
+        fn inside_the_window_it_answers_as_a_map_does(events in prop::collection::vec((0_u128..200, 0_u64..3, 0_i64..500_000, any::<bool>()), 1..400)) {
+            let mut dedup = Dedup::new(1, DedupOptions { lazy_ids: 4, ..DedupOptions::default() });
+            let mut model = std::collections::HashMap::new();
+            for (index, (id, content, time, _)) in events.into_iter().enumerate() {
+                let offset = Offset(index as u64);
+                let expected = match model.get(&id) {
+                    None => { model.insert(id, (content, offset)); Verdict::New { late: false } }
+                    Some((first, at)) if *first == content => Verdict::Duplicate { offset: *at },
+                    Some((_, at)) => Verdict::ContentDiffers { offset: *at },
+                };
+                prop_assert_eq!(dedup.judge(candidate(id, content, time), offset), expected);
+            }
+        }
+    }
+}
