@@ -5,34 +5,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A data folder that goes with the test, and the keys made in it.
-pub struct Data {
+pub(crate) struct Data {
     folder: tempfile::TempDir,
-    pub ingest: String,
-    pub dashboard: String,
+    pub(crate) ingest: String,
+    pub(crate) dashboard: String,
 }
 
 impl Data {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ingest = create_key(folder.path(), "acme", "ingest");
         let dashboard = create_key(folder.path(), "acme", "dashboard");
         Self { folder, ingest, dashboard }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-pub fn create_key(data: &Path, tenant: &str, role: &str) -> String {
+pub(crate) fn create_key(data: &Path, tenant: &str, role: &str) -> String {
     let output =
         Command::new(binary()).args(["keys", "create", "--tenant", tenant, "--role", role, "--data"]).arg(data).output().expect("the binary runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -44,21 +41,16 @@ fn binary() -> PathBuf {
 }
 
 /// The real server as a process of its own; killed when dropped.
-pub struct ServerProcess {
+pub(crate) struct ServerProcess {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl ServerProcess {
-    pub fn start(data: &Path) -> Self {
-        Self::start_with(data, &[])
-    }
-
-    pub fn start_with(data: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let mut child = Command::new(binary())
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
-            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -70,14 +62,21 @@ impl ServerProcess {
         Self { child, url }
     }
 
+    /// Starts a server that must not start, and returns what it said.
+    pub(crate) fn refused(data: &Path) -> String {
+        let output = Command::new(binary()).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).output().expect("the binary runs");
+        assert!(!output.status.success(), "it started");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// As a power cut would: no warning, no clean-up.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
     }
 
     /// SIGTERM; asserts a clean end.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").arg(&pid).status().expect("kill runs").success());
         let deadline = Instant::now() + DEADLINE;
@@ -92,7 +91,7 @@ impl ServerProcess {
     }
 
     /// Waits until recovery is over.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let client = reqwest::Client::new();
         eventually("ready", async || {
             let answer = client.get(format!("{}/readyz", self.url)).send().await.ok()?;
@@ -111,7 +110,7 @@ impl Drop for ServerProcess {
 }
 
 /// Asks again until there is an answer, or fails at the deadline.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(answer) = ask().await {
@@ -123,87 +122,27 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
 }
 
 /// A driver app.
-pub struct Driver {
+pub(crate) struct Driver {
     client: reqwest::Client,
     url: String,
     key: String,
 }
 
 impl Driver {
-    pub fn new(server: &ServerProcess, key: &str) -> Self {
+    pub(crate) fn new(server: &ServerProcess, key: &str) -> Self {
         let client = reqwest::Client::builder().timeout(DEADLINE).build().expect("a client");
         Self { client, url: format!("{}/v1/events", server.url), key: key.to_owned() }
     }
 
-    pub async fn post(&self, body: &Value) -> (u16, Value, Option<String>) {
+    pub(crate) async fn post(&self, body: &Value) -> (u16, Value, Option<String>) {
         self.try_post(body).await.expect("the server answers")
     }
 
     /// `None` when the connection broke.
-    pub async fn try_post(&self, body: &Value) -> Option<(u16, Value, Option<String>)> {
+    pub(crate) async fn try_post(&self, body: &Value) -> Option<(u16, Value, Option<String>)> {
         let sent = self.client.post(&self.url).bearer_auth(&self.key).json(body).send().await.ok()?;
         let status = sent.status().as_u16();
         let position = sent.headers().get("waypost-position").map(|value| value.to_str().expect("text").to_owned());
         Some((status, sent.json().await.ok()?, position))
-    }
-}
-
-/// Whoever reads.
-pub struct Reader {
-    client: reqwest::Client,
-    url: String,
-    key: String,
-}
-
-impl Reader {
-    pub fn new(server: &ServerProcess, key: &str) -> Self {
-        let client = reqwest::Client::builder().timeout(DEADLINE).build().expect("a client");
-        Self { client, url: server.url.clone(), key: key.to_owned() }
-    }
-
-    pub async fn get(&self, path: &str, position: Option<&str>) -> (u16, Value) {
-        let mut request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.key);
-        if let Some(position) = position {
-            request = request.header("waypost-position", position);
-        }
-        let answer = request.send().await.expect("the server answers");
-        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
-    }
-}
-
-/// A dashboard that speaks the JSON subprotocol.
-pub struct Dashboard {
-    socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
-}
-
-impl Dashboard {
-    pub async fn open(server: &ServerProcess, key: &str) -> Self {
-        let address = format!("{}/v1/live", server.url.replacen("http", "ws", 1));
-        let mut request = address.into_client_request().expect("an address");
-        request.headers_mut().insert("sec-websocket-protocol", "waypost.v1.json".parse().expect("a value"));
-        let (socket, answer) = tokio_tungstenite::connect_async(request).await.expect("upgraded");
-        assert_eq!(answer.headers()["sec-websocket-protocol"], "waypost.v1.json");
-        let mut dashboard = Self { socket };
-        dashboard.send(&serde_json::json!({"auth": {"token": key}})).await;
-        dashboard
-    }
-
-    pub async fn send(&mut self, message: &Value) {
-        self.socket.send(Message::text(message.to_string())).await.expect("sent");
-    }
-
-    /// The next frame, acknowledged when it wants that.
-    pub async fn frame(&mut self) -> Value {
-        loop {
-            let message = tokio::time::timeout(DEADLINE, self.socket.next()).await.expect("a frame in time").expect("open").expect("no error");
-            let Message::Text(text) = message else {
-                continue;
-            };
-            let frame: Value = serde_json::from_str(&text).expect("JSON");
-            if let Some(tick) = frame["tick"].as_u64().filter(|tick| *tick > 0) {
-                self.send(&serde_json::json!({"ack": {"tick": tick}})).await;
-            }
-            return frame;
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The tests of the whole server, one module a behaviour.
 
 mod harness;
+mod ingest;
 mod killed;
-mod spine;
 mod tidy;

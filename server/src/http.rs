@@ -2,5 +2,8 @@
 
 pub mod accept;
 pub mod auth;
+pub mod events;
 pub mod keys;
 pub mod page;
+pub mod problem;
+pub mod routes;

@@ -1,12 +1,20 @@
-//! Waypost: the map of the house. Modules stand in the order of an event's way; each imports only from those below it (ARCHITECTURE.md).
+//! Waypost: the map of the house. Modules stand floor by floor; each imports only from those below it (ARCHITECTURE.md).
+
+pub mod app;
 
 pub mod http;
+
+pub mod ingest;
+
 pub mod log;
+
+pub mod formats;
 
 pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod metrics;
-pub mod model;
 pub mod progress;
 pub mod wire;
+
+pub mod model;

@@ -1,3 +1,119 @@
-//! The `waypost` command: arguments and exit codes. Never does work of its own.
+//! The `waypost` command: arguments, logging, exit codes. Never does work of its own.
 
-fn main() {}
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+use waypost::app;
+use waypost::clock::Clock;
+use waypost::config::{Config, Flags};
+use waypost::http::auth::Role;
+use waypost::model::id::TenantId;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Real-time delivery tracking: durable ingest, live viewports, one binary.
+#[derive(Debug, Parser)]
+#[command(name = "waypost", version, about, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server until SIGTERM or Ctrl-C
+    Serve(Serve),
+    /// Manage API keys; works while a server runs on the same data folder
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The data folder; made when absent [default: waypost-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to serve HTTP and WebSockets; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Partitions of a log yet to be created [default: 64]
+    #[arg(long, value_name = "P")]
+    partitions: Option<u16>,
+    /// A settings file instead of ./waypost.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Quarantine corrupt parts of the log instead of refusing to start
+    #[arg(long)]
+    repair: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Make a key and print it: it is shown this once
+    Create {
+        /// The data folder of the server
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Whose data the key opens
+        #[arg(long)]
+        tenant: String,
+        /// ingest (post events), dashboard (read and watch) or admin (both)
+        #[arg(long)]
+        role: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to stderr, so that stdout carries only what scripts read.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[tokio::main]
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(arguments) => {
+            let flags = Flags { data: arguments.data, listen: arguments.listen, partitions: arguments.partitions };
+            let config = Config::load(&flags, arguments.config).context("the settings are not valid")?;
+            app::serve(config, arguments.repair, Clock::System, stop_signal()?).await
+        }
+        Command::Keys(Keys::Create { data, tenant, role }) => {
+            let tenant = TenantId::parse(&tenant).context("--tenant")?;
+            let role: Role = role.parse().context("--role")?;
+            app::create_key(&data, &tenant, role).await
+        }
+    }
+}
+
+/// Cancelled by the first SIGTERM or Ctrl-C.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
+    let token = stop.clone();
+    let watch = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        token.cancel();
+    };
+    #[expect(clippy::disallowed_methods, reason = "lives as long as the process and holds nothing")]
+    drop(tokio::spawn(watch));
+    Ok(stop)
+}

@@ -1,0 +1,102 @@
+//! Joins the parts and starts and stops them in order. Only `main` and tests import it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::http::accept;
+use crate::http::auth::{Auth, Role};
+use crate::http::events::EventsState;
+use crate::http::keys::Keys;
+use crate::http::routes;
+use crate::ingest::{Ingest, Limits};
+use crate::log::dedup::DedupOptions;
+use crate::log::wal::{Wal, WalOptions};
+use crate::metrics;
+use crate::model::id::TenantId;
+
+/// Serves until `stop`. The port is open while the log recovers; `/readyz` and 503 tell that it does.
+pub async fn serve(config: Config, repair: bool, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    let holder = format!("process {} on {}", std::process::id(), config.listen);
+    let data = DataDir::open(&config.data, &holder)?;
+    let metrics = Arc::new(metrics::install()?);
+    let keys = Keys::open(data.path()).await?;
+    if !keys.any().await? {
+        tracing::warn!(
+            "there is no API key yet, so nobody can post or read; make one: waypost keys create --data {} --tenant NAME --role admin",
+            config.data.display()
+        );
+    }
+    let auth = Arc::new(Auth::new(keys, clock.clone()));
+    let listener = accept::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    announce(&format!("listening on http://{}", listener.local_addr()?))?;
+
+    let events = EventsState { auth: Arc::clone(&auth), ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
+    let router = routes::router(events.clone(), metrics);
+    let http = accept::run(listener, router, stop.clone());
+    let work = async {
+        let opened = recover(&config, repair, clock.clone(), data.path()).await;
+        // Whatever ends the log ends the server: stop accepting, and say why.
+        match opened {
+            Ok(log) => {
+                let limits = Limits { max_events: config.max_events, max_bytes: config.max_body_bytes.saturating_mul(8) };
+                drop(events.ingest.set(Ingest::new(Arc::clone(&log), clock, limits)));
+                tracing::info!("ready");
+                Ok(log)
+            }
+            Err(error) => {
+                stop.cancel();
+                Err(error)
+            }
+        }
+    };
+    let ((), opened) = tokio::join!(http, work);
+    let log = opened?;
+    // Every request has been answered by now: what is left is to let the appender end.
+    log.close().await;
+    auth.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn recover(config: &Config, repair: bool, clock: Clock, data: &Path) -> anyhow::Result<Arc<Wal>> {
+    let dedup = DedupOptions {
+        allowed_lateness_ms: i64::try_from(config.allowed_lateness_s.saturating_mul(1000)).unwrap_or(i64::MAX),
+        max_ids: config.dedup_max_ids,
+        ..DedupOptions::default()
+    };
+    let options = WalOptions {
+        partitions: config.partitions,
+        segment_bytes: config.segment_bytes,
+        max_bytes: config.log_max_bytes,
+        dedup,
+        repair,
+        ..WalOptions::default()
+    };
+    let folder = data.join("wal");
+    let open = move || Wal::open(&folder, options, clock);
+    tokio::task::spawn_blocking(open).await.context("recovery panicked")?.context("the log cannot be opened")
+}
+
+/// Makes a key and prints it: stdout carries the key alone.
+pub async fn create_key(data: &Path, tenant: &TenantId, role: Role) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+    let keys = Keys::open(data).await?;
+    let key = keys.create(tenant, role, &Clock::System).await?;
+    keys.close().await;
+    announce(&key)
+}
+
+/// Prints one line that scripts read, at once.
+fn announce(line: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()?;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! `POST /v1/events`: reads headers and body, hands them to ingest, words the answer. No rule of events lives here.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use crate::formats::problem::Problem;
+use crate::formats::results::{self, Outcome};
+use crate::http::auth::{Access, Auth};
+use crate::http::problem;
+use crate::ingest::body::Encoding;
+use crate::ingest::{Answer, Ingest, MediaType, Request};
+use crate::log::wal::Wal;
+
+/// What the route needs; `ingest` is empty until the log has recovered.
+#[derive(Clone, Debug)]
+pub struct EventsState {
+    pub auth: Arc<Auth>,
+    pub ingest: Arc<OnceLock<Ingest<Wal>>>,
+    pub max_body_bytes: usize,
+}
+
+pub async fn post(State(state): State<EventsState>, request: HttpRequest) -> Response<Body> {
+    answer(&state, request).await.unwrap_or_else(|problem| problem::respond(&problem))
+}
+
+async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Body>, Problem> {
+    let (head, body) = request.into_parts();
+    let principal = state.auth.authorise(&head.headers, Access::Write).await.map_err(|denied| problem::denied(&denied))?;
+    let (media, encoding) = (media_type(&head.headers)?, encoding(&head.headers)?);
+    let Some(ingest) = state.ingest.get() else {
+        return Err(Problem::new(503, "Service Unavailable", "recovering", "the log is being recovered; /readyz tells when it is done"));
+    };
+    let max = state.max_body_bytes;
+    let too_large = |error: axum::Error| Problem::new(413, "Content Too Large", "too_large", format!("at most {max} bytes a request: {error}"));
+    let body = axum::body::to_bytes(body, max).await.map_err(too_large)?;
+    let started = Instant::now();
+    let submitted = ingest.submit(Request { tenant: principal.tenant, media, encoding, body }).await;
+    metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
+    let answer = submitted.map_err(|refused| problem::refused(&refused))?;
+    Ok(word(&answer, wants_protobuf(&head.headers, media)))
+}
+
+fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
+    let (kind, body) = if protobuf {
+        ("application/x-protobuf", results::to_protobuf(&answer.results))
+    } else {
+        ("application/json", results::to_json(&answer.results))
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status(answer);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if !answer.position.is_empty() {
+        let position = HeaderValue::from_str(&answer.position.to_string()).expect("digits, colons and commas");
+        response.headers_mut().insert("waypost-position", position);
+    }
+    response
+}
+
+/// A batch is 200 whatever became of its items; one event alone has its own status.
+fn status(answer: &Answer) -> StatusCode {
+    match answer.results.first().map(|result| &result.outcome) {
+        Some(Outcome::Rejected(refusal)) if answer.single && refusal.code == crate::formats::refusal::Code::TenantMismatch => StatusCode::FORBIDDEN,
+        Some(Outcome::Rejected(_)) if answer.single => StatusCode::BAD_REQUEST,
+        Some(Outcome::Duplicate { content_differs: true, .. }) if answer.single => StatusCode::CONFLICT,
+        _ => StatusCode::OK,
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
+    match value.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
+        "application/json" => Ok(MediaType::Json),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(MediaType::NdJson),
+        "application/x-protobuf" | "application/protobuf" => Ok(MediaType::Protobuf),
+        other => {
+            let detail = format!("Content-Type {other} is not one of application/json, application/x-ndjson, application/x-protobuf");
+            Err(Problem::new(415, "Unsupported Media Type", "media_type", detail))
+        }
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()).as_deref() {
+        None | Some(b"identity" | b"") => Ok(Encoding::Identity),
+        Some(b"gzip") => Ok(Encoding::Gzip),
+        Some(b"zstd") => Ok(Encoding::Zstd),
+        Some(_) => Err(Problem::new(415, "Unsupported Media Type", "content_encoding", "Content-Encoding must be gzip, zstd or identity")),
+    }
+}
+
+/// The answer speaks the language of the question unless `Accept` names one.
+fn wants_protobuf(headers: &HeaderMap, media: MediaType) -> bool {
+    match headers.get(ACCEPT).and_then(|value| value.to_str().ok()) {
+        Some(accept) if accept.contains("protobuf") => true,
+        Some(accept) if accept.contains("json") => false,
+        _ => media == MediaType::Protobuf,
+    }
+}

@@ -1,0 +1,74 @@
+//! How far into the log a request's events stand, as the text of the `Waypost-Position` header. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::model::id::{Offset, PartitionId};
+
+/// The furthest offset in each partition: `partition:offset`, joined by commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPosition(BTreeMap<PartitionId, Offset>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a position is a list of partition:offset, as an answer to POST /v1/events gave it")]
+pub struct InvalidPosition;
+
+impl LogPosition {
+    pub fn of(places: impl Iterator<Item = (PartitionId, Offset)>) -> Self {
+        let mut furthest = BTreeMap::new();
+        for (partition, offset) in places {
+            let known = furthest.entry(partition).or_insert(offset);
+            *known = offset.max(*known);
+        }
+        Self(furthest)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
+        self.0.iter().map(|(partition, offset)| (*partition, *offset))
+    }
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (partition, offset)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{}:{}", partition.0, offset.0)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for LogPosition {
+    type Err = InvalidPosition;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let place = |part: &str| {
+            let (partition, offset) = part.split_once(':')?;
+            Some((PartitionId(partition.parse().ok()?), Offset(offset.parse().ok()?)))
+        };
+        let places: Option<Vec<_>> = text.split(',').map(place).collect();
+        places.map(|places| Self::of(places.into_iter())).ok_or(InvalidPosition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_survives_its_text_and_keeps_the_furthest_offset() {
+        let position = LogPosition::of([(PartitionId(7), Offset(3)), (PartitionId(2), Offset(9)), (PartitionId(7), Offset(1))].into_iter());
+        assert_eq!(position.to_string(), "2:9,7:3");
+        assert_eq!(position.to_string().parse(), Ok(position));
+        for text in ["", "1", "1:", "x:1", "1:-1", "1:1,", "70000:1"] {
+            assert_eq!(text.parse::<LogPosition>(), Err(InvalidPosition), "{text}");
+        }
+    }
+}
