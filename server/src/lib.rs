@@ -1,5 +1,7 @@
 //! Waypost: the map of the house. Modules stand in the order of an event's way; each imports only from those below it (ARCHITECTURE.md).
 
+pub mod live;
+
 pub mod map;
 
 pub mod log;
