@@ -5,7 +5,7 @@ pub mod json;
 pub mod lens;
 pub mod resume;
 pub mod session;
-
+pub mod socket;
 pub mod tick;
 
 use std::time::Duration;
@@ -109,6 +109,10 @@ impl OutFrame {
         let mut frame = Self::new(format, &wire::Frame { bye: Some(bye), ..wire::Frame::default() }, Vec::new(), None);
         frame.close = Some(goodbye);
         frame
+    }
+
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     pub fn bytes_len(&self) -> usize {

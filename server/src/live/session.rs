@@ -580,3 +580,449 @@ fn fits(map: &TenantMap, level: Level, viewport: &Viewport, settings: &Settings)
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use parking_lot::RwLock;
+    use prost::Message;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::map::cells::{Cell, meta_of};
+    use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
+    use crate::model::id::{DeliveryId, DriverId, Handle};
+    use crate::model::position::Position;
+    use crate::model::status::{Link, Motion, Status};
+
+    /// What a dashboard does with frames, after the comments of `waypost.proto` alone.
+    #[derive(Debug, Default)]
+    struct Client {
+        /// handle -> (cell, lat, lng, meta, id)
+        markers: BTreeMap<u64, (u64, i32, i32, u32, String)>,
+        counts: BTreeMap<u64, Vec<(i32, u32)>>,
+        tick: u64,
+        level: u32,
+        view_id: u32,
+        followed: Option<wire::Enter>,
+        unacked: Vec<u64>,
+        checks: usize,
+        bye: Option<u32>,
+        behind: bool,
+    }
+
+    impl Client {
+        fn apply(&mut self, bytes: &[u8]) {
+            let frame = wire::Frame::decode(bytes).unwrap();
+            self.bye = frame.bye.map(|bye| bye.code);
+            if let Some(lag) = frame.lag {
+                self.behind = lag.behind;
+            }
+            if frame.tick == 0 {
+                return;
+            }
+            assert!(frame.tick > self.tick, "ticks of a session only grow");
+            if frame.reset {
+                self.markers.clear();
+                self.counts.clear();
+            }
+            frame.dropped.iter().for_each(|cell| self.forget(*cell));
+            for cell in &frame.cells {
+                self.apply_cell(cell);
+            }
+            // Checksums are of the whole frame's outcome: a marker may have gone from one cell to another within it.
+            for cell in &frame.cells {
+                self.check(cell);
+            }
+            (self.tick, self.level, self.view_id) = (frame.tick, frame.level.unwrap().h3_resolution, frame.view_id);
+            self.followed = frame.followed.or(self.followed.take());
+            self.unacked.push(frame.tick);
+            assert!(self.unacked.len() <= 2, "at most two frames are unacknowledged");
+        }
+
+        fn forget(&mut self, cell: u64) {
+            self.markers.retain(|_, marker| marker.0 != cell);
+            self.counts.remove(&cell);
+        }
+
+        fn apply_cell(&mut self, cell: &wire::Cell) {
+            if cell.whole {
+                self.forget(cell.cell);
+            }
+            let place = |dlat: i32, dlng: i32| {
+                let lng = (i64::from(cell.origin_lng_e7) + i64::from(dlng) + 1_800_000_000).rem_euclid(3_600_000_000) - 1_800_000_000;
+                (cell.origin_lat_e7 + dlat, i32::try_from(lng).unwrap())
+            };
+            for enter in &cell.enters {
+                let (lat, lng) = place(enter.dlat_e7, enter.dlng_e7);
+                self.markers.insert(enter.handle, (cell.cell, lat, lng, enter.meta, enter.id.clone()));
+            }
+            let moves = cell.moves.clone().unwrap_or_default();
+            let mut handle = 0;
+            for index in 0..moves.handle.len() {
+                handle += moves.handle[index];
+                let (lat, lng) = place(moves.dlat_e7[index], moves.dlng_e7[index]);
+                let known = self.markers.get_mut(&handle).expect("only what is held moves");
+                assert_eq!(known.0, cell.cell, "only inside its cell does a marker move");
+                (known.1, known.2, known.3) = (lat, lng, moves.meta[index]);
+            }
+            for leave in &cell.leaves {
+                if self.markers.get(&leave.handle).is_some_and(|known| known.0 == cell.cell) {
+                    self.markers.remove(&leave.handle);
+                }
+            }
+            if !cell.counts.is_empty() {
+                self.counts.insert(cell.cell, cell.counts.iter().map(|count| (count.status, count.markers)).collect());
+            }
+        }
+
+        fn check(&mut self, cell: &wire::Cell) {
+            let (Some(entries), Some(checksum)) = (cell.entries, cell.checksum) else { return };
+            let markers: Vec<_> = self.markers.iter().filter(|(_, marker)| marker.0 == cell.cell).collect();
+            let counts = self.counts.get(&cell.cell).cloned().unwrap_or_default();
+            assert_eq!(entries as usize, markers.len() + counts.len());
+            let of_markers = markers.iter().map(|(handle, m)| chunk::checksum_of(**handle, m.1, m.2, m.3));
+            let of_counts = counts.iter().map(|(status, markers)| chunk::checksum_of(u64::try_from(*status).unwrap(), 0, 0, *markers));
+            assert_eq!(checksum, of_markers.chain(of_counts).fold(0, u32::wrapping_add));
+            self.checks += 1;
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put { number: u64, place: (f64, f64), status: usize, heading: bool, driver: u64 },
+        Remove { number: u64 },
+        View { place: (f64, f64), half: f64, zoom: f64, filter: u8 },
+        Tick,
+        Ack,
+        /// The link is cut and the client comes back; with a server that started anew when `forgets`.
+        Cut { resumes: bool, forgets: bool },
+        Wait,
+        Forget,
+    }
+
+    const PLACES: [(f64, f64); 3] = [(57.70, 11.97), (-16.8, 179.995), (89.99, 20.0)];
+
+    fn place() -> impl Strategy<Value = (f64, f64)> {
+        (prop_oneof![6 => Just(PLACES[0]), 2 => Just(PLACES[1]), 1 => Just(PLACES[2])], -0.02..0.02_f64, -0.03..0.03_f64)
+            .prop_map(|((lat, lng), dlat, dlng)| ((lat + dlat).min(90.0), crate::map::boxes::wrapped(lng + dlng)))
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let put = (0..30_u64, place(), 0..4_usize, any::<bool>(), 0..20_u64)
+            .prop_map(|(number, place, status, heading, driver)| Step::Put { number, place, status, heading, driver });
+        let zoom = prop_oneof![5 => Just(14.0), 3 => Just(11.0), 1 => Just(8.0), 1 => Just(5.0), 1 => Just(1.0)];
+        let view = (place(), 0.002..0.03_f64, zoom, 0..5_u8).prop_map(|(place, half, zoom, filter)| Step::View { place, half, zoom, filter });
+        let cut = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(resumes, forgets)| Step::Cut { resumes, forgets });
+        prop_oneof![
+            30 => put, 6 => (0..30_u64).prop_map(|number| Step::Remove { number }), 5 => view, 14 => Just(Step::Tick), 10 => Just(Step::Ack),
+            2 => cut, 1 => Just(Step::Wait), 1 => Just(Step::Forget)
+        ]
+    }
+
+    fn tenant() -> TenantId {
+        TenantId::parse("acme").unwrap()
+    }
+
+    fn marker(number: u64, place: (f64, f64), status: usize, heading: bool, driver: u64) -> MarkerChange {
+        let status = [None, Some(Status::Assigned), Some(Status::PickedUp), Some(Status::Arrived)][status];
+        let delivery = DeliveryId::parse(&format!("P{number}")).unwrap();
+        let aboard: Vec<Aboard> = status.into_iter().map(|status| Aboard { delivery: delivery.clone(), status, eta: None, promised_by: None }).collect();
+        // Now and then the same handle stands for another id.
+        let id = if driver == 0 { format!("other-{number}") } else { format!("van-{number}") };
+        MarkerChange::Put(Arc::new(Marker {
+            handle: Handle((number % 3) << 37 | number),
+            tenant: tenant(),
+            carrier: Carrier::Driver(DriverId::parse(&id).unwrap()),
+            position: Position::from_degrees(place.0, place.1).unwrap(),
+            heading_deg: heading.then_some(359.9),
+            speed_mps: 7.3,
+            status,
+            motion: Motion::Moving,
+            link: Link::Live,
+            accuracy_m: None,
+            aboard_count: u32::try_from(aboard.len()).unwrap(),
+            aboard: Arc::from(aboard),
+            fix_time: UnixMs(0),
+            heard: UnixMs(0),
+            changed: UnixMs(0),
+        }))
+    }
+
+    struct World {
+        map: SharedMap,
+        sessions: Sessions,
+        id: u64,
+        client: Client,
+        view: wire::View,
+        /// The view that the client's last frame echoed, by its id.
+        views: BTreeMap<u32, wire::View>,
+        now: UnixMs,
+        settings: Settings,
+    }
+
+    impl World {
+        fn new(settings: Settings) -> Self {
+            let mut world = Self {
+                map: Arc::new(RwLock::new(Map::default())),
+                sessions: Sessions::new(77, settings.clone()),
+                id: 0,
+                client: Client::default(),
+                view: wire::View { west: 11.0, south: 57.0, east: 12.5, north: 58.0, zoom: 14.0, filter: None, view_id: 1 },
+                views: BTreeMap::new(),
+                now: UnixMs(1_000),
+                settings,
+            };
+            world.open();
+            world.look();
+            world
+        }
+
+        fn open(&mut self) {
+            self.id += 1;
+            self.client.behind = false;
+            let hello = self.sessions.open(SessionId(self.id), tenant(), Format::Proto, self.now, "test");
+            self.client.unacked.clear();
+            self.client.bye = None;
+            self.client.apply(&hello.join());
+        }
+
+        fn look(&mut self) {
+            self.views.insert(self.view.view_id, self.view.clone());
+            assert!(self.sessions.on_view(SessionId(self.id), &self.view).is_none());
+        }
+
+        fn tick(&mut self) {
+            self.now = UnixMs(self.now.0 + 100);
+            for (id, frame) in self.sessions.on_tick(&self.map, self.now) {
+                assert_eq!(id, SessionId(self.id));
+                self.client.apply(&frame.join());
+            }
+        }
+
+        fn ack(&mut self) {
+            self.client.unacked.clear();
+            self.sessions.on_ack(SessionId(self.id), Tick(self.client.tick), self.now);
+        }
+
+        fn step(&mut self, step: Step) {
+            let applying = self.sessions.applying();
+            match step {
+                Step::Put { number, place, status, heading, driver } => self.map.write().apply(marker(number, place, status, heading, driver), applying),
+                Step::Remove { number } => {
+                    let handle = Handle((number % 3) << 37 | number);
+                    let remove = MarkerChange::Remove { tenant: tenant(), handle, ended: Some(Status::Delivered), ingest_time: self.now };
+                    self.map.write().apply(remove, applying);
+                }
+                Step::View { place: (lat, lng), half, zoom, filter } => {
+                    let filter = match filter {
+                        0 => Some(wire::Filter { statuses: vec![2, 5], drivers: vec![] }),
+                        1 => Some(wire::Filter { statuses: vec![], drivers: (0..9).map(|n| format!("van-{n}")).collect() }),
+                        _ => None,
+                    };
+                    let (west, east) = (crate::map::boxes::wrapped(lng - half), crate::map::boxes::wrapped(lng + half));
+                    let view_id = self.view.view_id + 1;
+                    self.view = wire::View { west, south: lat - half, east, north: lat + half, zoom, filter, view_id };
+                    self.look();
+                }
+                Step::Tick => self.tick(),
+                Step::Ack => self.ack(),
+                Step::Cut { resumes, forgets } => self.cut(resumes, forgets),
+                Step::Wait => {
+                    self.now = UnixMs(self.now.0 + 4_000);
+                    let mut frames = Frames::new();
+                    self.sessions.on_timer(&self.map, self.now, &mut frames);
+                    frames.iter().for_each(|(_, frame)| self.client.apply(&frame.join()));
+                }
+                Step::Forget => {
+                    let horizon = self.sessions.tick;
+                    self.map.write().tenant_mut(&tenant()).forget_emptied(horizon);
+                }
+            }
+            if self.client.bye.is_some() {
+                self.cut(true, false);
+            }
+        }
+
+        fn cut(&mut self, resumes: bool, forgets: bool) {
+            self.client.bye = None;
+            self.sessions.close(SessionId(self.id), &self.map);
+            // Something happens and is ticked while the client is away.
+            self.step(Step::Put { number: 3, place: PLACES[0], status: 1, heading: false, driver: 1 });
+            self.step(Step::Remove { number: 5 });
+            assert!(self.sessions.on_tick(&self.map, self.now).is_empty());
+            let epoch = if forgets { 5 } else { 77 };
+            self.open();
+            let held = self.views.get(&self.client.view_id).cloned().filter(|_| resumes && self.client.tick > 0);
+            if let Some(view) = held {
+                let sources = vec![wire::Source { epoch, tick: self.client.tick }];
+                let resume = wire::Resume { sources, view: Some(view), level: self.client.level };
+                assert!(self.sessions.on_resume(SessionId(self.id), &resume).is_none());
+                self.tick();
+            }
+            self.look();
+        }
+
+        /// All acknowledged and ticked: the client must hold what the map holds.
+        fn settle_and_compare(&mut self) {
+            for _ in 0..3 {
+                self.ack();
+                self.tick();
+            }
+            assert_eq!(self.client.view_id, self.view.view_id);
+            assert!(!self.client.behind);
+            let session = &self.sessions.sessions[&SessionId(self.id)];
+            let view = session.view.as_ref().unwrap();
+            let shared = self.map.read();
+            let Some(map) = shared.tenant(&tenant()) else { return };
+            for cell in map.cover(view.level, &view.viewport) {
+                assert_eq!(session.covered.get(&cell), Some(&true), "a covered cell is held");
+            }
+            let mut markers = BTreeMap::new();
+            let mut counts: BTreeMap<u64, BTreeMap<i32, u32>> = BTreeMap::new();
+            for (placed, cell) in (0..30_u64).filter_map(|n| map.marker(Handle((n % 3) << 37 | n))).flat_map(|placed| session.covered.keys().map(move |cell| (placed, *cell))) {
+                let (m, key) = (&*placed.marker, CellKey { level: view.level, cell });
+                let code = m.status.map_or(0, Status::code);
+                if !TenantMap::stands_in(placed, key) || !view.filter.holds(code, m) {
+                    continue;
+                }
+                if view.level.is_counts() {
+                    *counts.entry(u64::from(cell)).or_default().entry(i32::from(code)).or_default() += 1;
+                } else {
+                    let shown = view.level.shown(m.position);
+                    markers.insert(m.handle.0, (u64::from(cell), shown.lat_e7(), shown.lng_e7(), meta_of(m, view.level), m.carrier.as_str().to_owned()));
+                }
+            }
+            let counts: BTreeMap<u64, Vec<(i32, u32)>> = counts.into_iter().map(|(cell, counts)| (cell, counts.into_iter().collect())).collect();
+            assert_eq!(self.client.markers, markers);
+            assert_eq!(self.client.counts, counts);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(250))]
+
+        #[test]
+        fn the_client_holds_what_the_server_holds_after_any_walk(steps in prop::collection::vec(step(), 1..150), tight in any::<bool>()) {
+            let mut settings = Settings { verify_every: std::time::Duration::from_millis(300), ..Settings::default() };
+            if tight {
+                (settings.max_bytes_in_flight, settings.max_cells_per_view, settings.max_markers_per_view) = (300, 6, 12);
+            }
+            let mut world = World::new(settings);
+            for (index, step) in steps.into_iter().enumerate() {
+                world.step(step);
+                if index % 40 == 39 {
+                    world.settle_and_compare();
+                }
+            }
+            world.settle_and_compare();
+        }
+    }
+
+    fn numbered(number: u64, east: f64) -> MarkerChange {
+        let MarkerChange::Put(marker) = marker(number % 30, (57.7, 11.97 + east), 1, true, 1) else { unreachable!() };
+        let carrier = Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap());
+        MarkerChange::Put(Arc::new(Marker { handle: Handle(number * 97 | 63 << 37), carrier, ..(*marker).clone() }))
+    }
+
+    #[test]
+    fn a_moved_marker_costs_at_most_24_bytes() {
+        let mut world = World::new(Settings { max_bytes_in_flight: 1 << 20, ..Settings::default() });
+        for round in 0..2_u32 {
+            let applying = world.sessions.applying();
+            (0..400).for_each(|number| world.map.write().apply(numbered(number, f64::from(round) * 2e-4), applying));
+            let frames = world.sessions.on_tick(&world.map, world.now);
+            if round == 1 {
+                let bytes = frames.iter().map(|(_, frame)| frame.join().len()).sum::<usize>();
+                assert!(bytes <= 400 * 24, "{bytes} bytes for 400 moved markers");
+                assert!(bytes >= 400 * 8, "{bytes} bytes are too few for 400 moved markers");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dirty_cell_is_encoded_once_for_all_who_watch_it() {
+        let mut world = World::new(Settings::default());
+        for id in 100..110 {
+            world.sessions.open(SessionId(id), tenant(), Format::Proto, world.now, "test");
+            assert!(world.sessions.on_view(SessionId(id), &world.view).is_none());
+        }
+        for round in 0..2 {
+            let applying = world.sessions.applying();
+            world.map.write().apply(numbered(1, f64::from(round) * 1e-4), applying);
+            let frames = world.sessions.on_tick(&world.map, world.now);
+            assert_eq!(frames.len(), 11);
+            let first = frames[0].1.chunks[0].as_ptr();
+            assert!(frames.iter().all(|(_, frame)| frame.chunks.len() == 1 && frame.chunks[0].as_ptr() == first));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_acknowledges_nothing_gets_two_frames_a_lag_and_a_bye() {
+        let mut world = World::new(Settings::default());
+        for round in 0..10 {
+            let applying = world.sessions.applying();
+            world.map.write().apply(numbered(1, f64::from(round) * 1e-4), applying);
+            world.tick();
+        }
+        assert_eq!((world.client.unacked.len(), world.client.behind), (2, true));
+        world.ack();
+        world.tick();
+        assert_eq!((world.client.unacked.len(), world.client.behind), (1, false));
+        world.now = UnixMs(world.now.0 + 15_000);
+        world.step(Step::Wait);
+        assert!(world.id == 2, "it was sent away and came back");
+    }
+
+    #[test]
+    fn what_is_followed_is_told_wherever_it_is() {
+        let mut world = World::new(Settings::default());
+        world.sessions.on_follow(SessionId(1), "P7");
+        world.step(Step::Put { number: 7, place: (1.0, 2.0), status: 2, heading: true, driver: 1 });
+        world.tick();
+        let followed = world.client.followed.clone().unwrap();
+        assert_eq!((followed.lat_e7, followed.lng_e7, followed.id.as_str()), (10_000_000, 20_000_000, "van-7"));
+    }
+
+    #[test]
+    fn more_removals_than_a_cell_remembers_are_answered_with_the_whole_cell() {
+        let mut world = World::new(Settings { max_bytes_in_flight: 1 << 20, ..Settings::default() });
+        let many = Cell::MAX_REMOVALS as u64 + 50;
+        let applying = world.sessions.applying();
+        (0..many).for_each(|number| world.map.write().apply(numbered(number, 0.0), applying));
+        world.tick();
+        assert_eq!(world.client.markers.len() as u64, many);
+        let applying = world.sessions.applying();
+        for number in 1..many {
+            let remove = MarkerChange::Remove { tenant: tenant(), handle: Handle(number * 97 | 63 << 37), ended: None, ingest_time: world.now };
+            world.map.write().apply(remove, applying);
+        }
+        world.tick();
+        assert_eq!(world.client.markers.len(), 1);
+    }
+
+    #[test]
+    fn a_json_frame_says_the_same() {
+        let mut world = World::new(Settings::default());
+        world.sessions.open(SessionId(50), tenant(), Format::Json, world.now, "test");
+        assert!(world.sessions.on_view(SessionId(50), &world.view).is_none());
+        let applying = world.sessions.applying();
+        world.map.write().apply(numbered(1, 0.0), applying);
+        let frames = world.sessions.on_tick(&world.map, world.now);
+        let joined = frames.iter().find(|(id, _)| *id == SessionId(50)).unwrap().1.join();
+        let value: serde_json::Value = serde_json::from_slice(&joined).unwrap();
+        assert_eq!(value["cells"][0]["enters"][0]["id"], "van-1");
+        assert_eq!(value["level"]["h3_resolution"], 8);
+        assert!(value["cells"][0]["cell"].as_str().unwrap().starts_with("88"));
+    }
+
+    #[test]
+    fn a_tenant_has_no_more_sessions_than_it_may() {
+        let mut world = World::new(Settings { max_sessions_per_tenant: 1, ..Settings::default() });
+        let refused = world.sessions.open(SessionId(9), tenant(), Format::Proto, world.now, "test");
+        assert_eq!(refused.close, Some(Goodbye::TooManySessions));
+        world.sessions.close(SessionId(1), &world.map);
+        assert_eq!(world.sessions.open(SessionId(9), tenant(), Format::Proto, world.now, "test").close, None);
+    }
+}
