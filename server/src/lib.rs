@@ -6,6 +6,9 @@ pub mod http;
 
 pub mod ingest;
 
+pub mod live;
+pub mod map;
+
 pub mod log;
 
 pub mod formats;

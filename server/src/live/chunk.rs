@@ -1,0 +1,261 @@
+//! One cell, or what changed in it, encoded once for all sessions that look at it through the same lens. Never knows who they are.
+//!
+//! The checksum of a cell: over its entries as they were sent at its level (rounded positions, masked meta), all arithmetic modulo 2^32,
+//!
+//! ```text
+//! mix(h)  = h ^= h >>> 16; h *= 0x85ebca6b; h ^= h >>> 13; h *= 0xc2b2ae35; h ^= h >>> 16      (the finaliser of MurmurHash3)
+//! of(e)   = mix(mix(mix(mix(mix(low(handle) ^ 0x9e3779b9) ^ high(handle)) ^ lat_e7) ^ lng_e7) ^ meta)
+//! cell    = sum of of(e) over its entries
+//! ```
+//!
+//! where `low` and `high` are the handle's 32-bit words and positions are absolute, as two's complement. Levels of counts: an entry is a
+//! row of `counts` with handle = status, lat = lng = 0 and meta = markers.
+
+use bytes::Bytes;
+use hashbrown::HashSet;
+use prost::Message;
+
+use super::Format;
+use super::json;
+use super::lens::Filter;
+use crate::map::TenantMap;
+use crate::map::cells::{Cell, Entry, StatusCounts, Tick};
+use crate::model::change::{Carrier, Marker};
+use crate::model::id::Handle;
+use crate::model::position::Position;
+use crate::model::time::UnixMs;
+use crate::wire;
+
+/// What the receiver holds of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    Nothing,
+    /// All of it as it was after this tick.
+    At(Tick),
+}
+
+/// Whether the cell's checksum is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    Due,
+    NotDue,
+}
+
+/// A cell's message in one format: for Protobuf an already tagged `cells` field, for JSON an element of the array.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub bytes: Bytes,
+    /// Ingest time of the oldest change in it; none in a whole cell, which is no news.
+    pub oldest: Option<UnixMs>,
+}
+
+/// Encodes what `base` lacks of a cell; nothing when it lacks nothing.
+pub fn encode(map: &TenantMap, cell: &Cell, filter: &Filter, base: Base, verify: Verify, now: UnixMs, format: Format) -> Option<Chunk> {
+    let mut build = Build { map, cell, filter, now, oldest: None };
+    let message = build.message(base, verify)?;
+    let bytes = match format {
+        Format::Proto => tagged(&message),
+        Format::Json => Bytes::from(json::cell(&message)),
+    };
+    Some(Chunk { bytes, oldest: build.oldest })
+}
+
+fn tagged(message: &wire::Cell) -> Bytes {
+    const CELLS_FIELD_LENGTH_DELIMITED: u8 = 1 << 3 | 2;
+    let length = message.encoded_len();
+    let mut bytes = Vec::with_capacity(length + 6);
+    bytes.push(CELLS_FIELD_LENGTH_DELIMITED);
+    message.encode_length_delimited(&mut bytes).expect("a Vec grows");
+    Bytes::from(bytes)
+}
+
+struct Build<'a> {
+    map: &'a TenantMap,
+    cell: &'a Cell,
+    filter: &'a Filter,
+    now: UnixMs,
+    oldest: Option<UnixMs>,
+}
+
+impl Build<'_> {
+    fn message(&mut self, base: Base, verify: Verify) -> Option<wire::Cell> {
+        if let Base::At(tick) = base
+            && self.cell.changed <= tick
+        {
+            return None;
+        }
+        if self.cell.key.level.is_counts() {
+            return Some(self.counts(base));
+        }
+        match base {
+            Base::At(tick) if self.cell.reaches_back_to(tick) => self.difference(tick, verify),
+            _ => Some(self.whole()),
+        }
+    }
+
+    fn header(&self) -> wire::Cell {
+        let origin = self.cell.origin();
+        wire::Cell {
+            cell: u64::from(self.cell.key.cell),
+            origin_lat_e7: origin.lat_e7(),
+            origin_lng_e7: origin.lng_e7(),
+            ..wire::Cell::default()
+        }
+    }
+
+    /// Counts always come complete.
+    fn counts(&mut self, base: Base) -> wire::Cell {
+        let counts = self.lens_counts();
+        if base != Base::Nothing {
+            self.note_age(self.now);
+        }
+        let rows = (0_u8..).zip(counts).filter(|(_, markers)| *markers > 0);
+        let checksum = rows.clone().fold(0_u32, |sum, (code, markers)| sum.wrapping_add(checksum_of(u64::from(code), 0, 0, markers)));
+        let counts: Vec<wire::Count> = rows.map(|(code, markers)| wire::Count { status: i32::from(code), markers }).collect();
+        let entries = u32::try_from(counts.len()).expect("at most thirteen");
+        let header = wire::Cell { cell: u64::from(self.cell.key.cell), ..wire::Cell::default() };
+        wire::Cell { whole: true, counts, entries: Some(entries), checksum: Some(checksum), ..header }
+    }
+
+    fn lens_counts(&self) -> StatusCounts {
+        let mut counts = StatusCounts::default();
+        match self.filter.drivers() {
+            None => {
+                for (code, markers) in (0_u8..).zip(self.cell.counts()) {
+                    if self.filter.holds_status(code) {
+                        counts[usize::from(code)] = *markers;
+                    }
+                }
+            }
+            Some(drivers) => {
+                for placed in drivers.iter().filter_map(|driver| self.map.by_driver(driver.as_str())) {
+                    let code = crate::map::cells::status_code(&placed.marker);
+                    if TenantMap::stands_in(placed, self.cell.key) && self.filter.holds_status(code) {
+                        counts[usize::from(code)] += 1;
+                    }
+                }
+            }
+        }
+        counts
+    }
+
+    fn whole(&mut self) -> wire::Cell {
+        let mut enters: Vec<wire::Enter> = self.matching().map(|(handle, entry, marker)| self.enter(handle, entry, marker)).collect();
+        enters.sort_unstable_by_key(|enter| enter.handle);
+        let (entries, checksum) = self.checksum();
+        wire::Cell { whole: true, enters, entries: Some(entries), checksum: Some(checksum), ..self.header() }
+    }
+
+    fn difference(&mut self, base: Tick, verify: Verify) -> Option<wire::Cell> {
+        let mut message = self.header();
+        let mut moved = wire::Moves::default();
+        let mut last_moved = 0;
+        let mut candidates = self.cell.candidates_since(base);
+        candidates.sort_unstable();
+        candidates.dedup();
+        for handle in candidates {
+            let (Some(entry), Some(placed)) = (self.cell.entry(handle), self.map.marker(handle)) else { continue };
+            // A base older than the last change of status may or may not have shown it through this lens: an enter that overwrites and
+            // a leave that counts only if it is there are right either way.
+            let unsure = self.filter.asks_status() && entry.status_changed > base;
+            if !self.filter.holds(entry.status_code(), &placed.marker) {
+                if unsure || entry.entered > base {
+                    message.leaves.push(wire::Leave { handle: handle.0, ended: 0, gone: false });
+                }
+                continue;
+            }
+            self.note_age(placed.marker.changed);
+            if entry.entered > base || unsure {
+                message.enters.push(self.enter(handle, entry, &placed.marker));
+            } else {
+                let (dlat, dlng) = self.delta(entry.position);
+                moved.handle.push(handle.0 - last_moved);
+                last_moved = handle.0;
+                moved.dlat_e7.push(dlat);
+                moved.dlng_e7.push(dlng);
+                moved.meta.push(entry.meta);
+            }
+        }
+        let mut seen = HashSet::new();
+        for removal in self.cell.removals_since(base) {
+            if seen.insert(removal.handle) && self.cell.entry(removal.handle).is_none() {
+                let ended = removal.ended.map_or(0, |status| i32::from(status.code()));
+                message.leaves.push(wire::Leave { handle: removal.handle.0, ended, gone: removal.gone });
+            }
+        }
+        let anything = !moved.handle.is_empty() || !message.enters.is_empty() || !message.leaves.is_empty();
+        message.moves = (!moved.handle.is_empty()).then_some(moved);
+        if verify == Verify::Due {
+            let (entries, checksum) = self.checksum();
+            (message.entries, message.checksum) = (Some(entries), Some(checksum));
+        }
+        (anything || verify == Verify::Due).then_some(message)
+    }
+
+    fn matching(&self) -> impl Iterator<Item = (Handle, &Entry, &Marker)> {
+        let with_marker = |(handle, entry)| self.map.marker(handle).map(|placed| (handle, entry, &*placed.marker));
+        self.cell.entries().filter_map(with_marker).filter(|(_, entry, marker)| self.filter.holds(entry.status_code(), marker))
+    }
+
+    fn checksum(&self) -> (u32, u32) {
+        self.matching().fold((0, 0), |(entries, sum), (handle, entry, _)| {
+            let of = checksum_of(handle.0, entry.position.lat_e7(), entry.position.lng_e7(), entry.meta);
+            (entries + 1, sum.wrapping_add(of))
+        })
+    }
+
+    fn enter(&self, handle: Handle, entry: &Entry, marker: &Marker) -> wire::Enter {
+        let (dlat_e7, dlng_e7) = self.delta(entry.position);
+        wire::Enter { dlat_e7, dlng_e7, ..enter_of(handle, entry.meta, marker, self.now) }
+    }
+
+    fn delta(&self, position: Position) -> (i32, i32) {
+        let origin = self.cell.origin();
+        (position.lat_e7() - origin.lat_e7(), wrapped_e7(i64::from(position.lng_e7()) - i64::from(origin.lng_e7())))
+    }
+
+    fn note_age(&mut self, changed: UnixMs) {
+        self.oldest = Some(self.oldest.map_or(changed, |oldest| oldest.min(changed)));
+    }
+}
+
+/// The followed marker with its absolute position.
+pub fn followed(marker: &Marker, now: UnixMs) -> wire::Enter {
+    let meta = crate::map::cells::meta_of(marker, crate::map::levels::Level::Markers8);
+    wire::Enter { lat_e7: marker.position.lat_e7(), lng_e7: marker.position.lng_e7(), ..enter_of(marker.handle, meta, marker, now) }
+}
+
+fn enter_of(handle: Handle, meta: u32, marker: &Marker, now: UnixMs) -> wire::Enter {
+    wire::Enter {
+        handle: handle.0,
+        meta,
+        driver: matches!(marker.carrier, Carrier::Driver(_)),
+        id: marker.carrier.as_str().to_owned(),
+        aboard: marker.aboard_count,
+        heard_s: u32::try_from(now.since(marker.heard).as_secs()).unwrap_or(u32::MAX),
+        ..wire::Enter::default()
+    }
+}
+
+/// A difference of longitudes the short way round.
+fn wrapped_e7(difference: i64) -> i32 {
+    const TURN: i64 = 3_600_000_000;
+    let short = (difference + TURN / 2).rem_euclid(TURN) - TURN / 2;
+    i32::try_from(short).expect("half a turn fits an i32")
+}
+
+/// An entry's share of its cell's checksum; see the head of this file.
+pub fn checksum_of(handle: u64, lat_e7: i32, lng_e7: i32, meta: u32) -> u32 {
+    let low = u32::try_from(handle & 0xffff_ffff).expect("masked to 32 bits");
+    let high = u32::try_from(handle >> 32).expect("32 bits remain");
+    let start = mix(low ^ 0x9e37_79b9);
+    [high, lat_e7.cast_unsigned(), lng_e7.cast_unsigned(), meta].into_iter().fold(start, |hash, word| mix(hash ^ word))
+}
+
+fn mix(mut hash: u32) -> u32 {
+    hash ^= hash >> 16;
+    hash = hash.wrapping_mul(0x85eb_ca6b);
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(0xc2b2_ae35);
+    hash ^ hash >> 16
+}

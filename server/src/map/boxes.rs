@@ -1,0 +1,236 @@
+//! Boxes on the globe: rectangles of degrees for the R-trees and the growing box of one cell. Never asks which H3 cell a place is in.
+
+use h3o::{CellIndex, LatLng};
+use rstar::{AABB, RTreeObject};
+use smallvec::SmallVec;
+
+use crate::model::position::Position;
+
+/// Guards a rectangle against the rounding of a longitude that was made relative and absolute again; 0.1 mm.
+const PAD_DEG: f64 = 1e-9;
+
+/// A rectangle that does not cross 180 degrees: `west <= east`, `south <= north`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rect {
+    pub west: f64,
+    pub south: f64,
+    pub east: f64,
+    pub north: f64,
+}
+
+/// One rectangle, or two for a box across 180 degrees.
+pub type Rects = SmallVec<[Rect; 2]>;
+
+impl Rect {
+    pub fn envelope(&self) -> AABB<[f64; 2]> {
+        AABB::from_corners([self.west, self.south], [self.east, self.north])
+    }
+
+    pub fn intersects(&self, other: &Self) -> bool {
+        self.west <= other.east && other.west <= self.east && self.south <= other.north && other.south <= self.north
+    }
+}
+
+/// A rectangle in a tree, with what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Indexed<T> {
+    pub rect: Rect,
+    pub item: T,
+}
+
+impl<T> RTreeObject for Indexed<T> {
+    type Envelope = AABB<[f64; 2]>;
+
+    fn envelope(&self) -> Self::Envelope {
+        self.rect.envelope()
+    }
+}
+
+/// The box of a cell: of its vertices, extended by every position put into it, because an edge bulges beyond its vertices and a parent does
+/// not contain its children. Longitudes are relative to the cell's centre, so 180 degrees is no special place until `rects`.
+#[derive(Clone, Copy, Debug)]
+pub struct CellBox {
+    centre_lat: f64,
+    centre_lng: f64,
+    south: f64,
+    north: f64,
+    west_of_centre: f64,
+    east_of_centre: f64,
+    /// The cell holds a pole, so every longitude may be in it.
+    polar: bool,
+}
+
+impl CellBox {
+    pub fn of(cell: CellIndex) -> Self {
+        let centre = LatLng::from(cell);
+        let mut area = Self {
+            centre_lat: centre.lat(),
+            centre_lng: centre.lng(),
+            south: centre.lat(),
+            north: centre.lat(),
+            west_of_centre: 0.0,
+            east_of_centre: 0.0,
+            polar: false,
+        };
+        for vertex in cell.boundary().iter() {
+            area.include(vertex.lat(), vertex.lng());
+        }
+        let pole = if centre.lat() > 0.0 { 90.0 } else { -90.0 };
+        if LatLng::new(pole, 0.0).is_ok_and(|at| at.to_cell(cell.resolution()) == cell) {
+            area.polar = true;
+            area.south = area.south.min(pole);
+            area.north = area.north.max(pole);
+        }
+        area
+    }
+
+    fn include(&mut self, lat: f64, lng: f64) {
+        let offset = wrapped(lng - self.centre_lng);
+        self.south = self.south.min(lat);
+        self.north = self.north.max(lat);
+        self.west_of_centre = self.west_of_centre.min(offset);
+        self.east_of_centre = self.east_of_centre.max(offset);
+    }
+
+    fn contains(&self, lat: f64, lng: f64) -> bool {
+        let offset = wrapped(lng - self.centre_lng);
+        (self.south..=self.north).contains(&lat) && (self.polar || (self.west_of_centre..=self.east_of_centre).contains(&offset))
+    }
+
+    /// Makes room for a position; true when the box grew. It then grows by a little more than needed, so that it grows seldom.
+    pub fn extend(&mut self, position: Position) -> bool {
+        let (lat, lng) = (position.lat(), position.lng());
+        if self.contains(lat, lng) {
+            return false;
+        }
+        self.include(lat, lng);
+        let slack_lat = (self.north - self.south) / 50.0;
+        let slack_lng = (self.east_of_centre - self.west_of_centre) / 50.0;
+        self.south = (self.south - slack_lat).max(-90.0);
+        self.north = (self.north + slack_lat).min(90.0);
+        self.west_of_centre = (self.west_of_centre - slack_lng).max(-180.0);
+        self.east_of_centre = (self.east_of_centre + slack_lng).min(180.0);
+        true
+    }
+
+    pub fn rects(&self) -> Rects {
+        let (south, north) = (self.south - PAD_DEG, self.north + PAD_DEG);
+        if self.polar {
+            return SmallVec::from_slice(&[Rect { west: -180.0, south, east: 180.0, north }]);
+        }
+        let west = self.centre_lng + self.west_of_centre - PAD_DEG;
+        let east = self.centre_lng + self.east_of_centre + PAD_DEG;
+        split(west, east).into_iter().map(|(west, east)| Rect { west, south, east, north }).collect()
+    }
+
+    /// The cell's centre: the origin of its coordinates on the wire.
+    pub fn centre(&self) -> Position {
+        Position::from_degrees(self.centre_lat, self.centre_lng).unwrap_or(Position::from_e7(0, 0))
+    }
+}
+
+/// Longitude or difference of longitudes, in -180..180.
+pub fn wrapped(degrees: f64) -> f64 {
+    (degrees + 180.0).rem_euclid(360.0) - 180.0
+}
+
+/// Cuts an interval of longitudes that may reach beyond 180 degrees on either side into intervals that do not.
+pub fn split(west: f64, east: f64) -> SmallVec<[(f64, f64); 2]> {
+    if east - west >= 360.0 {
+        SmallVec::from_slice(&[(-180.0, 180.0)])
+    } else if west < -180.0 {
+        SmallVec::from_slice(&[(west + 360.0, 180.0), (-180.0, east)])
+    } else if east > 180.0 {
+        SmallVec::from_slice(&[(west, 180.0), (-180.0, east - 360.0)])
+    } else if east == 180.0 {
+        // The eastern edge of the map is the western one: a position at 180 degrees is stored at -180.
+        SmallVec::from_slice(&[(west, 180.0), (-180.0, -180.0)])
+    } else {
+        SmallVec::from_slice(&[(west, east)])
+    }
+}
+
+/// The circle around a cell's centre that lies inside the cell: who is in it need not ask H3 again.
+#[derive(Clone, Copy, Debug)]
+pub struct InnerCircle {
+    lat: f64,
+    lng: f64,
+    cos_lat: f64,
+    radius_squared: f64,
+}
+
+impl InnerCircle {
+    /// Beyond this latitude the flat-earth measure is too coarse, and the circle is taken as empty.
+    const MAX_LAT_DEG: f64 = 80.0;
+    /// Of the distance to the nearest edge; the rest is for the flat-earth error and the edges' curvature.
+    const SHARE: f64 = 0.97;
+
+    pub fn of(cell: CellIndex) -> Self {
+        let centre = LatLng::from(cell);
+        let cos_lat = centre.lat().to_radians().cos();
+        let mut circle = Self { lat: centre.lat(), lng: centre.lng(), cos_lat, radius_squared: 0.0 };
+        if centre.lat().abs() > Self::MAX_LAT_DEG {
+            return circle;
+        }
+        let corners: SmallVec<[(f64, f64); 10]> =
+            cell.boundary().iter().map(|at| (wrapped(at.lng() - centre.lng()) * cos_lat, at.lat() - centre.lat())).collect();
+        let nearest =
+            (0..corners.len()).map(|index| distance_to_segment(corners[index], corners[(index + 1) % corners.len()])).fold(f64::INFINITY, f64::min);
+        circle.radius_squared = (nearest * Self::SHARE).powi(2);
+        circle
+    }
+
+    pub fn contains(&self, position: Position) -> bool {
+        let x = wrapped(position.lng() - self.lng) * self.cos_lat;
+        let y = position.lat() - self.lat;
+        x * x + y * y < self.radius_squared
+    }
+}
+
+/// Distance of the origin from a segment.
+fn distance_to_segment(from: (f64, f64), to: (f64, f64)) -> f64 {
+    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+    let length_squared = dx * dx + dy * dy;
+    let share = if length_squared > 0.0 { (-(from.0 * dx + from.1 * dy) / length_squared).clamp(0.0, 1.0) } else { 0.0 };
+    (from.0 + share * dx).hypot(from.1 + share * dy)
+}
+
+#[cfg(test)]
+mod tests {
+    use h3o::Resolution;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn whoever_is_in_the_inner_circle_is_in_the_cell(lat in -85.0..85.0_f64, lng in -180.0..180.0_f64, dlat in -0.006..0.006_f64, dlng in -0.006..0.006_f64) {
+            let cell = LatLng::new(lat, lng).unwrap().to_cell(Resolution::Eight);
+            let near = Position::from_degrees(lat + dlat, wrapped(lng + dlng)).unwrap();
+            if InnerCircle::of(cell).contains(near) {
+                prop_assert_eq!(LatLng::new(near.lat(), near.lng()).unwrap().to_cell(Resolution::Eight), cell);
+            }
+        }
+
+        #[test]
+        fn a_box_holds_every_position_put_into_it(lat in prop_oneof![-90.0..90.0_f64, 89.0..90.0_f64], lng in prop_oneof![-180.0..180.0_f64, 179.9..180.0_f64]) {
+            for resolution in [Resolution::Eight, Resolution::Four, Resolution::One] {
+                let position = Position::from_degrees(lat, lng).unwrap();
+                let mut area = CellBox::of(LatLng::new(lat, lng).unwrap().to_cell(resolution));
+                area.extend(position);
+                let point = Rect { west: position.lng(), south: position.lat(), east: position.lng(), north: position.lat() };
+                prop_assert!(area.rects().iter().any(|rect| rect.intersects(&point)), "{:?}", area);
+            }
+        }
+    }
+
+    #[test]
+    fn most_of_a_cell_is_inside_its_inner_circle() {
+        let cell = LatLng::new(57.7, 11.97).unwrap().to_cell(Resolution::Eight);
+        let circle = InnerCircle::of(cell);
+        assert!(circle.contains(CellBox::of(cell).centre()));
+        assert!(circle.radius_squared.sqrt() * 111_195.0 > 350.0, "a res 8 cell's inscribed radius is about 460 m");
+    }
+}
