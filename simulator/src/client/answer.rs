@@ -1,0 +1,97 @@
+//! Reads the results that a server gives for a batch. Tolerant of members it does not know; never of a result it does not understand.
+
+use std::borrow::Cow;
+
+use prost::Message;
+use serde::Deserialize;
+
+use crate::wire::BatchResult;
+
+/// What became of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemOutcome {
+    /// Stored for the first time. A server that stores it says where.
+    Accepted {
+        has_offset: bool,
+    },
+    Duplicate {
+        content_differs: bool,
+    },
+    Rejected {
+        code: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer<'a> {
+    Object {
+        #[serde(borrow)]
+        results: Vec<Item<'a>>,
+    },
+    List(#[serde(borrow)] Vec<Item<'a>>),
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow, default)]
+    code: Option<Cow<'a, str>>,
+    #[serde(default)]
+    offset: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Plain<'a> {
+    #[serde(borrow)]
+    results: Vec<Item<'a>>,
+}
+
+/// One outcome for each item, in order; the reason if the body makes no sense.
+pub fn read_results(body: &[u8], protobuf: bool) -> Result<Vec<ItemOutcome>, String> {
+    if protobuf {
+        let answer = BatchResult::decode(body).map_err(|error| error.to_string())?;
+        return answer.results.iter().map(|item| outcome(&item.status, &item.code, item.offset.is_some())).collect();
+    }
+    // The usual form first: an untagged enum buffers everything it reads.
+    let items = match serde_json::from_slice::<Plain<'_>>(body) {
+        Ok(plain) => plain.results,
+        Err(_) => match serde_json::from_slice::<Answer<'_>>(body).map_err(|error| error.to_string())? {
+            Answer::Object { results } | Answer::List(results) => results,
+        },
+    };
+    items.iter().map(|item| outcome(&item.status, item.code.as_deref().unwrap_or(""), item.offset.is_some())).collect()
+}
+
+fn outcome(status: &str, code: &str, has_offset: bool) -> Result<ItemOutcome, String> {
+    match status {
+        "accepted" => Ok(ItemOutcome::Accepted { has_offset }),
+        "duplicate" => Ok(ItemOutcome::Duplicate { content_differs: code == "content_differs" }),
+        "rejected" => Ok(ItemOutcome::Rejected { code: if code.is_empty() { "no_code".into() } else { code.to_owned() } }),
+        other => Err(format!("an item has the unknown status `{other}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ItemResult;
+
+    #[test]
+    fn json_and_protobuf_answers_say_the_same() {
+        let json = br#"{"results":[{"event_id":"a","status":"accepted","offset":7,"new":1},
+            {"event_id":"b","status":"duplicate","code":"content_differs"},{"event_id":"c","status":"rejected","code":"null_island"}]}"#;
+        let item = |status: &str, code: &str, offset| ItemResult { status: status.into(), code: code.into(), offset, ..ItemResult::default() };
+        let results = vec![item("accepted", "", Some(7)), item("duplicate", "content_differs", Some(3)), item("rejected", "null_island", None)];
+        let expected = vec![
+            ItemOutcome::Accepted { has_offset: true },
+            ItemOutcome::Duplicate { content_differs: true },
+            ItemOutcome::Rejected { code: "null_island".into() },
+        ];
+        assert_eq!(read_results(json, false), Ok(expected.clone()));
+        assert_eq!(read_results(&BatchResult { results }.encode_to_vec(), true), Ok(expected));
+        assert_eq!(read_results(br#"[{"status":"accepted"}]"#, false), Ok(vec![ItemOutcome::Accepted { has_offset: false }]));
+        assert!(read_results(br#"{"results":[{"status":"maybe"}]}"#, false).is_err());
+    }
+}
