@@ -5,6 +5,8 @@ pub mod app;
 pub mod http;
 
 pub mod ingest;
+pub mod marker;
+pub mod track;
 
 pub mod live;
 pub mod map;

@@ -36,14 +36,7 @@ pub async fn run(
     settings: Settings,
 ) {
     let length = settings.tick;
-    let mut live = Live {
-        sessions: Sessions::new(rand::random(), settings),
-        outboxes: HashMap::new(),
-        map,
-        progress,
-        clock,
-        work: false,
-    };
+    let mut live = Live { sessions: Sessions::new(rand::random(), settings), outboxes: HashMap::new(), map, progress, clock, work: false };
     let mut due = Instant::now();
     let mut timer = tokio::time::interval(Duration::from_secs(1));
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);

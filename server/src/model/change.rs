@@ -47,6 +47,12 @@ impl Carrier {
             Self::Delivery(delivery) => delivery.as_str(),
         }
     }
+
+    /// Which of `shards` marker shards keeps this carrier.
+    pub fn shard(&self, tenant: &TenantId, shards: usize) -> usize {
+        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(self.as_str().as_bytes(), xxhash_rust::xxh3::xxh3_64(tenant.as_str().as_bytes()));
+        usize::try_from(hash % shards.max(1) as u64).expect("less than a usize")
+    }
 }
 
 #[derive(Clone, Debug)]
