@@ -95,12 +95,7 @@ impl Build<'_> {
 
     fn header(&self) -> wire::Cell {
         let origin = self.cell.origin();
-        wire::Cell {
-            cell: u64::from(self.cell.key.cell),
-            origin_lat_e7: origin.lat_e7(),
-            origin_lng_e7: origin.lng_e7(),
-            ..wire::Cell::default()
-        }
+        wire::Cell { cell: u64::from(self.cell.key.cell), origin_lat_e7: origin.lat_e7(), origin_lng_e7: origin.lng_e7(), ..wire::Cell::default() }
     }
 
     /// Counts always come complete.

@@ -21,7 +21,10 @@ pub fn header(frame: &wire::Frame) -> String {
     }
     if let Some(hello) = &frame.hello {
         let (version, time) = (&hello.server_version, hello.server_time_ms);
-        put("hello", json!({"epoch": hex(hello.epoch), "tick_ms": hello.tick_ms, "ping_s": hello.ping_s, "server_version": version, "server_time_ms": time}));
+        put(
+            "hello",
+            json!({"epoch": hex(hello.epoch), "tick_ms": hello.tick_ms, "ping_s": hello.ping_s, "server_version": version, "server_time_ms": time}),
+        );
     }
     if let Some(lag) = &frame.lag {
         put("lag", json!({"behind": lag.behind, "merged_ticks": lag.merged_ticks}));

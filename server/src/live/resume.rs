@@ -16,7 +16,10 @@ use crate::map::viewport::Viewport;
 pub enum Resumed {
     /// Nothing that this server can tell: another epoch, or a view it has not seen.
     Unknown,
-    At { base: Tick, resolution: u32 },
+    At {
+        base: Tick,
+        resolution: u32,
+    },
 }
 
 /// The cells that a client holds as of `base`.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::{HashMap, HashSet};
 use h3o::CellIndex;
+use hashbrown::{HashMap, HashSet};
 
 use super::chunk::{self, Base, Chunk, Verify};
 use super::lens::{Filter, Lenses};
@@ -47,6 +47,8 @@ struct Session {
     view: Option<ActiveView>,
     /// Cells of the view; true once the client holds the cell as of `base`.
     covered: HashMap<CellIndex, bool>,
+    /// Some covered cells may not be held yet.
+    any_fresh: bool,
     /// Cells that the client holds and is to forget.
     dropped: HashSet<CellIndex>,
     /// The client is to forget everything before the next frame.
@@ -357,6 +359,7 @@ impl Session {
             pending: None,
             view: None,
             covered: HashMap::new(),
+            any_fresh: false,
             dropped: HashSet::new(),
             reset: false,
             unanswered: false,
@@ -430,6 +433,7 @@ impl Session {
             None => {}
         }
         self.view = Some(view);
+        self.any_fresh = true;
         self.unanswered = true;
     }
 
@@ -454,13 +458,14 @@ impl Session {
         let Some(view) = &self.view else { return };
         if !self.covered.contains_key(&cell) {
             self.covered.insert(cell, false);
+            self.any_fresh = true;
             map.watch(CellKey { level: view.level, cell }, Watcher { session: id, lens: view.lens });
         }
     }
 
     /// A tick that cannot be sent: harmless when it holds nothing for this session.
     fn fall_behind(&mut self, now: UnixMs, tick: Tick) -> Option<OutFrame> {
-        let owed = std::mem::take(&mut self.owed) || self.unanswered || self.missed_ticks > 0 || self.covered.values().any(|held| !held);
+        let owed = std::mem::take(&mut self.owed) || self.unanswered || self.missed_ticks > 0 || self.any_fresh;
         if !owed {
             self.base = tick;
             return None;
@@ -477,6 +482,10 @@ impl Session {
     /// Everything this session lacks, as one frame; none when it lacks nothing.
     fn frame(&mut self, map: &TenantMap, wholes: &mut Wholes, tick: Tick, now: UnixMs) -> Option<OutFrame> {
         self.owed = false;
+        if self.turn == Turn::Shared && self.is_up_to_date() {
+            self.base = tick;
+            return None;
+        }
         let view = self.view.clone()?;
         if self.turn == Turn::CatchUp {
             self.catch_up(map, &view, now);
@@ -496,11 +505,8 @@ impl Session {
             return None;
         }
         self.unanswered = false;
-        let level = wire::Level {
-            h3_resolution: u32::from(u8::from(view.level.resolution())),
-            counts: view.level.is_counts(),
-            coarsened: view.coarsened,
-        };
+        let level =
+            wire::Level { h3_resolution: u32::from(u8::from(view.level.resolution())), counts: view.level.is_counts(), coarsened: view.coarsened };
         let header = wire::Frame {
             tick: tick.0,
             age_ms: oldest.map_or(0, |oldest| u32::try_from(now.since(oldest).as_millis()).unwrap_or(u32::MAX)),
@@ -520,6 +526,12 @@ impl Session {
         Some(frame)
     }
 
+    /// The quick look that most sessions need at most ticks.
+    fn is_up_to_date(&self) -> bool {
+        let news = self.any_fresh || self.unanswered || self.behind_since.is_some() || self.follow.is_some();
+        self.chunks.is_empty() && self.dropped.is_empty() && !news
+    }
+
     fn catch_up(&mut self, map: &TenantMap, view: &ActiveView, now: UnixMs) {
         let held: Vec<CellIndex> = self.covered.iter().filter(|(_, held)| **held).map(|(cell, _)| *cell).collect();
         for cell in held {
@@ -531,6 +543,9 @@ impl Session {
     }
 
     fn add_wholes(&mut self, map: &TenantMap, view: &ActiveView, wholes: &mut Wholes, now: UnixMs) {
+        if !std::mem::take(&mut self.any_fresh) {
+            return;
+        }
         let fresh: Vec<CellIndex> = self.covered.iter().filter(|(_, held)| !**held).map(|(cell, _)| *cell).collect();
         for cell in fresh {
             self.covered.insert(cell, true);
@@ -586,8 +601,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use parking_lot::RwLock;
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
     use crate::map::cells::{Cell, meta_of};
@@ -691,13 +706,29 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Put { number: u64, place: (f64, f64), status: usize, heading: bool, driver: u64 },
-        Remove { number: u64 },
-        View { place: (f64, f64), half: f64, zoom: f64, filter: u8 },
+        Put {
+            number: u64,
+            place: (f64, f64),
+            status: usize,
+            heading: bool,
+            driver: u64,
+        },
+        Remove {
+            number: u64,
+        },
+        View {
+            place: (f64, f64),
+            half: f64,
+            zoom: f64,
+            filter: u8,
+        },
         Tick,
         Ack,
         /// The link is cut and the client comes back; with a server that started anew when `forgets`.
-        Cut { resumes: bool, forgets: bool },
+        Cut {
+            resumes: bool,
+            forgets: bool,
+        },
         Wait,
         Forget,
     }
@@ -710,8 +741,13 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let put = (0..30_u64, place(), 0..4_usize, any::<bool>(), 0..20_u64)
-            .prop_map(|(number, place, status, heading, driver)| Step::Put { number, place, status, heading, driver });
+        let put = (0..30_u64, place(), 0..4_usize, any::<bool>(), 0..20_u64).prop_map(|(number, place, status, heading, driver)| Step::Put {
+            number,
+            place,
+            status,
+            heading,
+            driver,
+        });
         let zoom = prop_oneof![5 => Just(14.0), 3 => Just(11.0), 1 => Just(8.0), 1 => Just(5.0), 1 => Just(1.0)];
         let view = (place(), 0.002..0.03_f64, zoom, 0..5_u8).prop_map(|(place, half, zoom, filter)| Step::View { place, half, zoom, filter });
         let cut = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(resumes, forgets)| Step::Cut { resumes, forgets });
@@ -728,7 +764,8 @@ mod tests {
     fn marker(number: u64, place: (f64, f64), status: usize, heading: bool, driver: u64) -> MarkerChange {
         let status = [None, Some(Status::Assigned), Some(Status::PickedUp), Some(Status::Arrived)][status];
         let delivery = DeliveryId::parse(&format!("P{number}")).unwrap();
-        let aboard: Vec<Aboard> = status.into_iter().map(|status| Aboard { delivery: delivery.clone(), status, eta: None, promised_by: None }).collect();
+        let aboard: Vec<Aboard> =
+            status.into_iter().map(|status| Aboard { delivery: delivery.clone(), status, eta: None, promised_by: None }).collect();
         // Now and then the same handle stands for another id.
         let id = if driver == 0 { format!("other-{number}") } else { format!("van-{number}") };
         MarkerChange::Put(Arc::new(Marker {
@@ -809,7 +846,9 @@ mod tests {
         fn step(&mut self, step: Step) {
             let applying = self.sessions.applying();
             match step {
-                Step::Put { number, place, status, heading, driver } => self.map.write().apply(marker(number, place, status, heading, driver), applying),
+                Step::Put { number, place, status, heading, driver } => {
+                    self.map.write().apply(marker(number, place, status, heading, driver), applying)
+                }
                 Step::Remove { number } => {
                     let handle = Handle((number % 3) << 37 | number);
                     let remove = MarkerChange::Remove { tenant: tenant(), handle, ended: Some(Status::Delivered), ingest_time: self.now };
@@ -881,7 +920,10 @@ mod tests {
             }
             let mut markers = BTreeMap::new();
             let mut counts: BTreeMap<u64, BTreeMap<i32, u32>> = BTreeMap::new();
-            for (placed, cell) in (0..30_u64).filter_map(|n| map.marker(Handle((n % 3) << 37 | n))).flat_map(|placed| session.covered.keys().map(move |cell| (placed, *cell))) {
+            for (placed, cell) in (0..30_u64)
+                .filter_map(|n| map.marker(Handle((n % 3) << 37 | n)))
+                .flat_map(|placed| session.covered.keys().map(move |cell| (placed, *cell)))
+            {
                 let (m, key) = (&*placed.marker, CellKey { level: view.level, cell });
                 let code = m.status.map_or(0, Status::code);
                 if !TenantMap::stands_in(placed, key) || !view.filter.holds(code, m) {
@@ -891,7 +933,8 @@ mod tests {
                     *counts.entry(u64::from(cell)).or_default().entry(i32::from(code)).or_default() += 1;
                 } else {
                     let shown = view.level.shown(m.position);
-                    markers.insert(m.handle.0, (u64::from(cell), shown.lat_e7(), shown.lng_e7(), meta_of(m, view.level), m.carrier.as_str().to_owned()));
+                    markers
+                        .insert(m.handle.0, (u64::from(cell), shown.lat_e7(), shown.lng_e7(), meta_of(m, view.level), m.carrier.as_str().to_owned()));
                 }
             }
             let counts: BTreeMap<u64, Vec<(i32, u32)>> = counts.into_iter().map(|(cell, counts)| (cell, counts.into_iter().collect())).collect();
