@@ -188,9 +188,8 @@ impl Connection {
     async fn receive(&mut self, message: &Message) -> Next {
         let session = self.session;
         let command = match decode(message, self.format, self.serving.settings.max_message_bytes) {
-            Ok(None) => return Next::Continue,
             // Already admitted by its handshake, a client may still say who it is.
-            Ok(Some(Kind::Auth(_))) => return Next::Continue,
+            Ok(None | Some(Kind::Auth(_))) => return Next::Continue,
             Ok(Some(Kind::View(view))) => {
                 self.waiting_view = Some(view);
                 return if self.next_view <= Instant::now() { self.view_now().await } else { Next::Continue };
