@@ -729,6 +729,7 @@ mod tests {
         Cut {
             resumes: bool,
             forgets: bool,
+            away: (bool, bool),
         },
         Wait,
         Forget,
@@ -751,7 +752,11 @@ mod tests {
         });
         let zoom = prop_oneof![5 => Just(14.0), 3 => Just(11.0), 1 => Just(8.0), 1 => Just(5.0), 1 => Just(1.0)];
         let view = (place(), 0.002..0.03_f64, zoom, 0..5_u8).prop_map(|(place, half, zoom, filter)| Step::View { place, half, zoom, filter });
-        let cut = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(resumes, forgets)| Step::Cut { resumes, forgets });
+        let cut = (prop::bool::weighted(0.8), prop::bool::weighted(0.2), any::<(bool, bool)>()).prop_map(|(resumes, forgets, away)| Step::Cut {
+            resumes,
+            forgets,
+            away,
+        });
         prop_oneof![
             30 => put, 6 => (0..30_u64).prop_map(|number| Step::Remove { number }), 5 => view, 14 => Just(Step::Tick), 10 => Just(Step::Ack),
             2 => cut, 1 => Just(Step::Wait), 1 => Just(Step::Forget)
@@ -868,7 +873,7 @@ mod tests {
                 }
                 Step::Tick => self.tick(),
                 Step::Ack => self.ack(),
-                Step::Cut { resumes, forgets } => self.cut(resumes, forgets),
+                Step::Cut { resumes, forgets, away } => self.cut(resumes, forgets, away),
                 Step::Wait => {
                     self.now = UnixMs(self.now.0 + 4_000);
                     let mut frames = Frames::new();
@@ -881,17 +886,25 @@ mod tests {
                 }
             }
             if self.client.bye.is_some() {
-                self.cut(true, false);
+                self.cut(true, false, (true, false));
             }
         }
 
-        fn cut(&mut self, resumes: bool, forgets: bool) {
+        fn cut(&mut self, resumes: bool, forgets: bool, (ticks, empties_forgotten): (bool, bool)) {
             self.client.bye = None;
             self.sessions.close(SessionId(self.id), &self.map);
-            // Something happens and is ticked while the client is away.
+            // Things happen while the client is away, perhaps ticked, and what emptied is perhaps forgotten.
             self.step(Step::Put { number: 3, place: PLACES[0], status: 1, heading: false, driver: 1 });
-            self.step(Step::Remove { number: 5 });
-            assert!(self.sessions.on_tick(&self.map, self.now).is_empty());
+            for number in 5..12 {
+                self.step(Step::Remove { number });
+            }
+            if ticks {
+                assert!(self.sessions.on_tick(&self.map, self.now).is_empty());
+            }
+            if empties_forgotten {
+                let horizon = self.sessions.applying();
+                self.map.write().tenant_mut(&tenant()).forget_emptied(horizon);
+            }
             let epoch = if forgets { 5 } else { 77 };
             self.open();
             let held = self.views.get(&self.client.view_id).cloned().filter(|_| resumes && self.client.tick > 0);
