@@ -61,7 +61,7 @@ impl Default for Settings {
             max_bytes_in_flight: 32 * 1_024,
             no_progress: Duration::from_secs(15),
             verify_every: Duration::from_secs(30),
-            emptied_kept: Duration::from_secs(600),
+            emptied_kept: Duration::from_mins(10),
             coarsen_after: Duration::from_secs(3),
             restore_after: Duration::from_secs(10),
             auth_timeout: Duration::from_secs(5),

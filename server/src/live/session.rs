@@ -28,7 +28,7 @@ pub struct Sessions {
     epoch: u64,
     settings: Settings,
     tick: Tick,
-    sessions: HashMap<SessionId, Session>,
+    by_id: HashMap<SessionId, Session>,
     tenants: HashMap<TenantId, TenantSessions>,
 }
 
@@ -39,6 +39,7 @@ struct TenantSessions {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent debt to the client, not a state of one machine")]
 struct Session {
     tenant: TenantId,
     format: Format,
@@ -47,6 +48,8 @@ struct Session {
     view: Option<ActiveView>,
     /// Cells of the view; true once the client holds the cell as of `base`.
     covered: HashMap<CellIndex, bool>,
+    /// Some covered cells may not be held yet.
+    any_fresh: bool,
     /// Cells that the client holds and is to forget.
     dropped: HashSet<CellIndex>,
     /// The client is to forget everything before the next frame.
@@ -109,7 +112,7 @@ pub type Frames = Vec<(SessionId, OutFrame)>;
 
 impl Sessions {
     pub fn new(epoch: u64, settings: Settings) -> Self {
-        Self { epoch, settings, tick: Tick(0), sessions: HashMap::new(), tenants: HashMap::new() }
+        Self { epoch, settings, tick: Tick(0), by_id: HashMap::new(), tenants: HashMap::new() }
     }
 
     /// The tick that changes applied from now on belong to.
@@ -118,21 +121,21 @@ impl Sessions {
     }
 
     pub fn len(&self) -> usize {
-        self.sessions.len()
+        self.by_id.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.by_id.is_empty()
     }
 
     /// Admits a session and greets it, or says goodbye.
     pub fn open(&mut self, id: SessionId, tenant: TenantId, format: Format, now: UnixMs, version: &str) -> OutFrame {
         let of_tenant = self.tenants.entry(tenant.clone()).or_default();
-        if of_tenant.sessions >= self.settings.max_sessions_per_tenant || self.sessions.contains_key(&id) {
+        if of_tenant.sessions >= self.settings.max_sessions_per_tenant || self.by_id.contains_key(&id) {
             return OutFrame::bye(format, Goodbye::TooManySessions, "this tenant has as many live sessions as it may", 10_000);
         }
         of_tenant.sessions += 1;
-        self.sessions.insert(id, Session::new(tenant, format, self.tick, now));
+        self.by_id.insert(id, Session::new(tenant, format, self.tick, now));
         let millis = |of: std::time::Duration| u32::try_from(of.as_millis()).unwrap_or(u32::MAX);
         let hello = wire::Hello {
             epoch: self.epoch,
@@ -145,7 +148,7 @@ impl Sessions {
     }
 
     pub fn close(&mut self, id: SessionId, map: &SharedMap) {
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.by_id.remove(&id) else { return };
         let of_tenant = self.tenants.entry(session.tenant.clone()).or_default();
         of_tenant.sessions = of_tenant.sessions.saturating_sub(1);
         if let Some(view) = &session.view {
@@ -174,7 +177,7 @@ impl Sessions {
     }
 
     fn take_up(&mut self, id: SessionId, view: &wire::View, resume: Option<Resumed>) -> Option<OutFrame> {
-        let session = self.sessions.get_mut(&id)?;
+        let session = self.by_id.get_mut(&id)?;
         let viewport = Viewport::new(view.west, view.south, view.east, view.north);
         let filter = Filter::from_wire(view.filter.as_ref());
         let (Ok(viewport), Some(filter), true) = (viewport, filter, view.zoom.is_finite()) else {
@@ -188,7 +191,7 @@ impl Sessions {
     }
 
     pub fn on_follow(&mut self, id: SessionId, delivery: &str) {
-        if let Some(session) = self.sessions.get_mut(&id) {
+        if let Some(session) = self.by_id.get_mut(&id) {
             session.follow = (!delivery.is_empty()).then(|| Box::from(delivery));
             session.followed = Tick(0);
         }
@@ -196,7 +199,7 @@ impl Sessions {
 
     /// True when the session waits for a tick to be sent what it missed.
     pub fn on_ack(&mut self, id: SessionId, tick: Tick, now: UnixMs) -> bool {
-        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let Some(session) = self.by_id.get_mut(&id) else { return false };
         while session.in_flight.front().is_some_and(|(sent, _)| *sent <= tick) {
             session.in_flight.pop_front();
             session.progress = now;
@@ -215,7 +218,7 @@ impl Sessions {
             self.absorb_appeared(&mut map);
             self.take_dirty(&mut map)
         };
-        for session in self.sessions.values_mut() {
+        for session in self.by_id.values_mut() {
             session.turn = session.turn_at(before, &self.settings);
         }
         let map = shared.read();
@@ -225,7 +228,7 @@ impl Sessions {
     }
 
     fn take_up_views(&mut self, map: &mut Map, frames: &mut Frames) {
-        for (id, session) in &mut self.sessions {
+        for (id, session) in &mut self.by_id {
             let Some(pending) = session.pending.take() else { continue };
             let lenses = &mut self.tenants.entry(session.tenant.clone()).or_default().lenses;
             let Some(lens) = lenses.take(pending.filter.clone()) else {
@@ -247,7 +250,7 @@ impl Sessions {
             if let Some(old) = &old {
                 lenses.give_back(old.lens);
             }
-            session.change_view(*id, old, view, pending.resume, map);
+            session.change_view(*id, old.as_ref(), view, pending.resume, map);
         }
     }
 
@@ -256,7 +259,7 @@ impl Sessions {
         for (_, map) in map.tenants_mut() {
             for key in map.take_appeared() {
                 for id in map.lookers_at(key) {
-                    let Some(session) = self.sessions.get_mut(&id) else { continue };
+                    let Some(session) = self.by_id.get_mut(&id) else { continue };
                     session.cover(id, key.cell, map);
                     if session.covered.len() > self.settings.max_cells_per_view {
                         session.look_again();
@@ -289,7 +292,7 @@ impl Sessions {
             let Some(cell) = map.cell(*key) else { continue };
             let mut encoded: Vec<((LensId, Format), Option<Chunk>)> = Vec::new();
             for watcher in &cell.watchers {
-                let Some(session) = self.sessions.get_mut(&watcher.session) else { continue };
+                let Some(session) = self.by_id.get_mut(&watcher.session) else { continue };
                 if session.turn != Turn::Shared {
                     session.owed = true;
                     continue;
@@ -309,7 +312,7 @@ impl Sessions {
 
     fn send(&mut self, map: &Map, now: UnixMs, frames: &mut Frames) {
         let mut wholes: Wholes = HashMap::new();
-        for (id, session) in &mut self.sessions {
+        for (id, session) in &mut self.by_id {
             let tenant = map.tenant(&session.tenant);
             let frame = match session.turn {
                 Turn::Blocked => session.fall_behind(now, self.tick),
@@ -323,7 +326,7 @@ impl Sessions {
     /// True when a tick is wanted.
     pub fn on_timer(&mut self, shared: &SharedMap, now: UnixMs, frames: &mut Frames) -> bool {
         let mut wanted = false;
-        for (id, session) in &mut self.sessions {
+        for (id, session) in &mut self.by_id {
             if !session.in_flight.is_empty() && now.since(session.progress) >= self.settings.no_progress {
                 frames.push((*id, OutFrame::bye(session.format, Goodbye::NoProgress, "nothing was acknowledged for too long", 1_000)));
             }
@@ -357,6 +360,7 @@ impl Session {
             pending: None,
             view: None,
             covered: HashMap::new(),
+            any_fresh: false,
             dropped: HashSet::new(),
             reset: false,
             unanswered: false,
@@ -400,13 +404,13 @@ impl Session {
         }
     }
 
-    fn change_view(&mut self, id: SessionId, old: Option<ActiveView>, view: ActiveView, resume: Option<Resumed>, map: &mut TenantMap) {
-        if let Some(old) = &old {
+    fn change_view(&mut self, id: SessionId, old: Option<&ActiveView>, view: ActiveView, resume: Option<Resumed>, map: &mut TenantMap) {
+        if let Some(old) = old {
             map.remove_viewport(id, old.level, &old.viewport);
         }
-        let same_kind = old.as_ref().is_some_and(|old| old.level == view.level && old.lens == view.lens);
+        let same_kind = old.is_some_and(|old| old.level == view.level && old.lens == view.lens);
         let mut left = std::mem::take(&mut self.covered);
-        if let (Some(old), false) = (&old, same_kind) {
+        if let (Some(old), false) = (old, same_kind) {
             left.drain().for_each(|(cell, _)| map.unwatch(CellKey { level: old.level, cell }, id));
             self.reset = true;
             self.dropped.clear();
@@ -430,6 +434,7 @@ impl Session {
             None => {}
         }
         self.view = Some(view);
+        self.any_fresh = true;
         self.unanswered = true;
     }
 
@@ -454,13 +459,14 @@ impl Session {
         let Some(view) = &self.view else { return };
         if !self.covered.contains_key(&cell) {
             self.covered.insert(cell, false);
+            self.any_fresh = true;
             map.watch(CellKey { level: view.level, cell }, Watcher { session: id, lens: view.lens });
         }
     }
 
     /// A tick that cannot be sent: harmless when it holds nothing for this session.
     fn fall_behind(&mut self, now: UnixMs, tick: Tick) -> Option<OutFrame> {
-        let owed = std::mem::take(&mut self.owed) || self.unanswered || self.missed_ticks > 0 || self.covered.values().any(|held| !held);
+        let owed = std::mem::take(&mut self.owed) || self.unanswered || self.missed_ticks > 0 || self.any_fresh;
         if !owed {
             self.base = tick;
             return None;
@@ -477,6 +483,10 @@ impl Session {
     /// Everything this session lacks, as one frame; none when it lacks nothing.
     fn frame(&mut self, map: &TenantMap, wholes: &mut Wholes, tick: Tick, now: UnixMs) -> Option<OutFrame> {
         self.owed = false;
+        if self.turn == Turn::Shared && self.is_up_to_date() {
+            self.base = tick;
+            return None;
+        }
         let view = self.view.clone()?;
         if self.turn == Turn::CatchUp {
             self.catch_up(map, &view, now);
@@ -484,7 +494,7 @@ impl Session {
         self.add_wholes(map, &view, wholes, now);
         self.base = tick;
         let followed = self.followed_since(map, now, tick);
-        let lag = (self.missed_ticks > 0 && self.behind_since.is_some()).then(|| wire::Lag { behind: false, merged_ticks: self.missed_ticks });
+        let lag = (self.missed_ticks > 0 && self.behind_since.is_some()).then_some(wire::Lag { behind: false, merged_ticks: self.missed_ticks });
         let chunks = std::mem::take(&mut self.chunks);
         let oldest = self.oldest.take();
         let dropped = std::mem::take(&mut self.dropped);
@@ -517,6 +527,12 @@ impl Session {
         Some(frame)
     }
 
+    /// The quick look that most sessions need at most ticks.
+    fn is_up_to_date(&self) -> bool {
+        let news = self.any_fresh || self.unanswered || self.behind_since.is_some() || self.follow.is_some();
+        self.chunks.is_empty() && self.dropped.is_empty() && !news
+    }
+
     fn catch_up(&mut self, map: &TenantMap, view: &ActiveView, now: UnixMs) {
         let held: Vec<CellIndex> = self.covered.iter().filter(|(_, held)| **held).map(|(cell, _)| *cell).collect();
         for cell in held {
@@ -528,6 +544,9 @@ impl Session {
     }
 
     fn add_wholes(&mut self, map: &TenantMap, view: &ActiveView, wholes: &mut Wholes, now: UnixMs) {
+        if !std::mem::take(&mut self.any_fresh) {
+            return;
+        }
         let fresh: Vec<CellIndex> = self.covered.iter().filter(|(_, held)| !**held).map(|(cell, _)| *cell).collect();
         for cell in fresh {
             self.covered.insert(cell, true);
@@ -710,6 +729,7 @@ mod tests {
         Cut {
             resumes: bool,
             forgets: bool,
+            away: (bool, bool),
         },
         Wait,
         Forget,
@@ -732,7 +752,11 @@ mod tests {
         });
         let zoom = prop_oneof![5 => Just(14.0), 3 => Just(11.0), 1 => Just(8.0), 1 => Just(5.0), 1 => Just(1.0)];
         let view = (place(), 0.002..0.03_f64, zoom, 0..5_u8).prop_map(|(place, half, zoom, filter)| Step::View { place, half, zoom, filter });
-        let cut = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(resumes, forgets)| Step::Cut { resumes, forgets });
+        let cut = (prop::bool::weighted(0.8), prop::bool::weighted(0.2), any::<(bool, bool)>()).prop_map(|(resumes, forgets, away)| Step::Cut {
+            resumes,
+            forgets,
+            away,
+        });
         prop_oneof![
             30 => put, 6 => (0..30_u64).prop_map(|number| Step::Remove { number }), 5 => view, 14 => Just(Step::Tick), 10 => Just(Step::Ack),
             2 => cut, 1 => Just(Step::Wait), 1 => Just(Step::Forget)
@@ -849,7 +873,7 @@ mod tests {
                 }
                 Step::Tick => self.tick(),
                 Step::Ack => self.ack(),
-                Step::Cut { resumes, forgets } => self.cut(resumes, forgets),
+                Step::Cut { resumes, forgets, away } => self.cut(resumes, forgets, away),
                 Step::Wait => {
                     self.now = UnixMs(self.now.0 + 4_000);
                     let mut frames = Frames::new();
@@ -862,17 +886,25 @@ mod tests {
                 }
             }
             if self.client.bye.is_some() {
-                self.cut(true, false);
+                self.cut(true, false, (true, false));
             }
         }
 
-        fn cut(&mut self, resumes: bool, forgets: bool) {
+        fn cut(&mut self, resumes: bool, forgets: bool, (ticks, empties_forgotten): (bool, bool)) {
             self.client.bye = None;
             self.sessions.close(SessionId(self.id), &self.map);
-            // Something happens and is ticked while the client is away.
+            // Things happen while the client is away, perhaps ticked, and what emptied is perhaps forgotten.
             self.step(Step::Put { number: 3, place: PLACES[0], status: 1, heading: false, driver: 1 });
-            self.step(Step::Remove { number: 5 });
-            assert!(self.sessions.on_tick(&self.map, self.now).is_empty());
+            for number in 5..12 {
+                self.step(Step::Remove { number });
+            }
+            if ticks {
+                assert!(self.sessions.on_tick(&self.map, self.now).is_empty());
+            }
+            if empties_forgotten {
+                let horizon = self.sessions.applying();
+                self.map.write().tenant_mut(&tenant()).forget_emptied(horizon);
+            }
             let epoch = if forgets { 5 } else { 77 };
             self.open();
             let held = self.views.get(&self.client.view_id).cloned().filter(|_| resumes && self.client.tick > 0);
@@ -893,7 +925,7 @@ mod tests {
             }
             assert_eq!(self.client.view_id, self.view.view_id);
             assert!(!self.client.behind);
-            let session = &self.sessions.sessions[&SessionId(self.id)];
+            let session = &self.sessions.by_id[&SessionId(self.id)];
             let view = session.view.as_ref().unwrap();
             let shared = self.map.read();
             let Some(map) = shared.tenant(&tenant()) else { return };

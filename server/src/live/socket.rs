@@ -188,9 +188,8 @@ impl Connection {
     async fn receive(&mut self, message: &Message) -> Next {
         let session = self.session;
         let command = match decode(message, self.format, self.serving.settings.max_message_bytes) {
-            Ok(None) => return Next::Continue,
             // Already admitted by its handshake, a client may still say who it is.
-            Ok(Some(Kind::Auth(_))) => return Next::Continue,
+            Ok(None | Some(Kind::Auth(_))) => return Next::Continue,
             Ok(Some(Kind::View(view))) => {
                 self.waiting_view = Some(view);
                 return if self.next_view <= Instant::now() { self.view_now().await } else { Next::Continue };
@@ -211,7 +210,7 @@ impl Connection {
     }
 
     /// When the live task lags, the socket waits: nothing is read from a client whose wishes cannot be taken.
-    async fn tell(&self, command: SessionCommand) -> Next {
+    async fn tell(&mut self, command: SessionCommand) -> Next {
         match self.serving.commands.send(command).await {
             Ok(()) => Next::Continue,
             Err(_) => Next::Bye(Goodbye::Shutdown, "the server shuts down"),
@@ -257,6 +256,51 @@ mod tests {
         assert_eq!(negotiate("chat,waypost.v1.json"), Some(Format::Json));
         assert_eq!(negotiate("chat"), None);
         assert_eq!(negotiate(""), None);
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_admitted_by_its_first_message_and_told_when_to_come_back() {
+        use axum::extract::ws::WebSocketUpgrade;
+        use futures_util::{SinkExt, StreamExt};
+        use tokio_tungstenite::tungstenite::Message as Wire;
+        use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+        let (commands, mut wishes) = mpsc::channel(8);
+        let shutdown = CancellationToken::new();
+        let serving = Serving { commands, settings: Settings::default(), clock: Clock::System, shutdown: shutdown.clone() };
+        let upgrade = move |upgrade: WebSocketUpgrade| {
+            let serving = serving.clone();
+            let known = async |token: &str| (token == "secret").then(|| TenantId::parse("acme").unwrap());
+            async move { upgrade.protocols(["waypost.v1.json"]).on_upgrade(move |socket| serve(socket, Format::Json, None, known, serving)) }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = axum::Router::new().route("/v1/live", axum::routing::get(upgrade));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let connect = async || {
+            let mut request = format!("ws://{address}/v1/live").into_client_request().unwrap();
+            request.headers_mut().insert("Sec-WebSocket-Protocol", "waypost.v1.json".parse().unwrap());
+            tokio_tungstenite::connect_async(request).await.unwrap().0
+        };
+        let bye = |message: Wire| serde_json::from_str::<serde_json::Value>(message.to_text().unwrap()).unwrap()["bye"].clone();
+
+        let mut wrong = connect().await;
+        wrong.send(Wire::text("{\"auth\":{\"token\":\"guess\"}}")).await.unwrap();
+        assert_eq!(bye(wrong.next().await.unwrap().unwrap())["code"], 2);
+        let Wire::Close(Some(close)) = wrong.next().await.unwrap().unwrap() else { unreachable!("a bye is followed by a close") };
+        assert_eq!(u16::from(close.code), 4_002);
+
+        let mut right = connect().await;
+        right.send(Wire::text("{\"auth\":{\"token\":\"secret\"}}")).await.unwrap();
+        let Some(SessionCommand::Open { tenant, session, outbox: _outbox, .. }) = wishes.recv().await else { unreachable!("it opens first") };
+        assert_eq!(tenant.as_str(), "acme");
+        right.send(Wire::text("{\"ack\":{\"tick\":9}}")).await.unwrap();
+        assert!(matches!(wishes.recv().await, Some(SessionCommand::Ack { tick: 9, .. })));
+        shutdown.cancel();
+
+        assert_eq!(bye(right.next().await.unwrap().unwrap())["code"], 1);
+        assert!(matches!(wishes.recv().await, Some(SessionCommand::Close { session: closed }) if closed == session));
+        server.abort();
     }
 
     #[test]

@@ -154,3 +154,76 @@ impl Live {
         self.sessions.close(session, &self.map);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::RwLock;
+    use prost::Message;
+
+    use super::super::Format;
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::map::Map;
+    use crate::model::change::{Carrier, Marker, MarkerChange};
+    use crate::model::id::{DriverId, Handle, Offset, PartitionId, TenantId};
+    use crate::model::position::Position;
+    use crate::model::status::{Link, Motion};
+    use crate::model::time::UnixMs;
+    use crate::progress::Stage;
+    use crate::wire;
+
+    fn changes(lat: f64, offset: u64) -> MarkerChanges {
+        let marker = Marker {
+            handle: Handle(7),
+            tenant: TenantId::parse("acme").unwrap(),
+            carrier: Carrier::Driver(DriverId::parse("van-7").unwrap()),
+            position: Position::from_degrees(lat, 11.9).unwrap(),
+            heading_deg: None,
+            speed_mps: 0.0,
+            status: None,
+            motion: Motion::Stopped,
+            link: Link::Live,
+            accuracy_m: None,
+            aboard: Arc::from([]),
+            aboard_count: 0,
+            fix_time: UnixMs(0),
+            heard: UnixMs(0),
+            changed: UnixMs(40),
+        };
+        MarkerChanges { shard: 0, applied: vec![(PartitionId(0), Offset(offset))], changes: vec![MarkerChange::Put(Arc::new(marker))] }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_change_is_sent_at_once_and_later_ones_wait_for_the_tick() {
+        let map: SharedMap = Arc::new(RwLock::new(Map::default()));
+        let progress = Arc::new(Progress::new(1, 1));
+        let (input, inputs) = mpsc::channel(4);
+        let (commands, wishes) = mpsc::channel(4);
+        let clock = Clock::Manual(ManualClock::new(UnixMs(100)));
+        let task = tokio::spawn(run(inputs, wishes, Arc::clone(&map), Arc::clone(&progress), clock, Settings::default()));
+        let session = SessionId(1);
+        let (outbox, mut frames) = mpsc::channel(OUTBOX);
+        let tenant = TenantId::parse("acme").unwrap();
+        commands.send(SessionCommand::Open { session, tenant, format: Format::Proto, outbox }).await.unwrap();
+        let view = wire::View { west: 11.0, south: 57.0, east: 12.0, north: 58.0, zoom: 14.0, filter: None, view_id: 3 };
+        commands.send(SessionCommand::View { session, view }).await.unwrap();
+        assert!(wire::Frame::decode(frames.recv().await.unwrap().join()).unwrap().hello.is_some());
+        assert_eq!(wire::Frame::decode(frames.recv().await.unwrap().join()).unwrap().view_id, 3);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+
+        let began = Instant::now();
+        input.send(changes(57.5, 4)).await.unwrap();
+        let frame = wire::Frame::decode(frames.recv().await.unwrap().join()).unwrap();
+        assert_eq!((frame.cells.len(), frame.tick > 0, began.elapsed() < Duration::from_millis(5)), (1, true, true));
+        commands.send(SessionCommand::Ack { session, tick: frame.tick }).await.unwrap();
+        assert!(progress.wait(Stage::Mapped, PartitionId(0), Offset(4), Duration::from_secs(1)).await);
+        input.send(changes(57.5001, 5)).await.unwrap();
+        let frame = wire::Frame::decode(frames.recv().await.unwrap().join()).unwrap();
+        assert_eq!((frame.cells[0].moves.is_some(), frame.age_ms), (true, 60));
+        assert!(began.elapsed() >= Duration::from_millis(95));
+
+        drop(input);
+        task.await.unwrap();
+        assert!(frames.recv().await.is_none());
+    }
+}

@@ -142,7 +142,7 @@ pub fn split(west: f64, east: f64) -> SmallVec<[(f64, f64); 2]> {
         SmallVec::from_slice(&[(west + 360.0, 180.0), (-180.0, east)])
     } else if east > 180.0 {
         SmallVec::from_slice(&[(west, 180.0), (-180.0, east - 360.0)])
-    } else if east == 180.0 {
+    } else if east >= 180.0 {
         // The eastern edge of the map is the western one: a position at 180 degrees is stored at -180.
         SmallVec::from_slice(&[(west, 180.0), (-180.0, -180.0)])
     } else {

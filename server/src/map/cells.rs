@@ -181,31 +181,27 @@ impl Cell {
             return self.count(old_status, Some(status_code(marker)), tick);
         }
         let (position, meta) = (self.key.level.shown(marker.position), meta_of(marker, self.key.level));
-        match self.entries.get_mut(&marker.handle) {
-            Some(entry) => {
-                if same_id && entry.position == position && entry.meta == meta {
-                    return Changed::Nothing;
-                }
-                if entry.changed < tick || self.changed < tick {
-                    self.touched_later(marker.handle, tick);
-                }
-                let entry = self.entries.get_mut(&marker.handle).expect("it was there a line ago");
-                if (entry.meta ^ meta) & 0xf != 0 {
-                    entry.status_changed = tick;
-                }
-                if !same_id {
-                    entry.entered = tick;
-                }
-                (entry.position, entry.meta, entry.changed) = (position, meta, tick);
-                Changed::Something
-            }
-            None => {
-                self.touched_later(marker.handle, tick);
-                self.entries.insert(marker.handle, Entry { position, meta, entered: tick, changed: tick, status_changed: tick });
-                self.population += 1;
-                Changed::Something
-            }
+        let Some(entry) = self.entries.get(&marker.handle) else {
+            self.touched_later(marker.handle, tick);
+            self.entries.insert(marker.handle, Entry { position, meta, entered: tick, changed: tick, status_changed: tick });
+            self.population += 1;
+            return Changed::Something;
+        };
+        if same_id && entry.position == position && entry.meta == meta {
+            return Changed::Nothing;
         }
+        if entry.changed < tick || self.changed < tick {
+            self.touched_later(marker.handle, tick);
+        }
+        let entry = self.entries.get_mut(&marker.handle).expect("it was there a few lines ago");
+        if (entry.meta ^ meta) & 0xf != 0 {
+            entry.status_changed = tick;
+        }
+        if !same_id {
+            entry.entered = tick;
+        }
+        (entry.position, entry.meta, entry.changed) = (position, meta, tick);
+        Changed::Something
     }
 
     fn touched_later(&mut self, handle: Handle, tick: Tick) {

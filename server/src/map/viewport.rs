@@ -39,7 +39,7 @@ impl Viewport {
         }
         // Whole degrees stay exact; only what lies outside is wrapped, so a box that ends at 180 keeps its edge.
         let width = (east - west).rem_euclid(360.0);
-        let width = if width == 0.0 && east != west { 360.0 } else { width };
+        let width = if width == 0.0 && (east - west).abs() > 0.0 { 360.0 } else { width };
         let start = if (-180.0..=180.0).contains(&west) { west } else { wrapped(west) };
         let end = if (-180.0..=180.0).contains(&east) && east >= start { east } else { start + width };
         Ok(Self { west: start, south, east: end, north })

@@ -1,0 +1,244 @@
+//! The reading routes: deliveries by box, by id and nearest, drivers by id. Answers from the map and from facts; changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Response};
+use axum::response::IntoResponse as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::formats::problem::Problem;
+use crate::http::auth::{Access, Auth};
+use crate::http::problem;
+use crate::ingest::position::LogPosition;
+use crate::map::SharedMap;
+use crate::map::query::{Row, RowFilter};
+use crate::map::viewport::Viewport;
+use crate::model::change::Marker;
+use crate::model::event::partition_of;
+use crate::model::id::{DeliveryId, DriverId, TenantId};
+use crate::model::position::Position;
+use crate::model::status::Status;
+use crate::model::time::UnixMs;
+use crate::progress::{Progress, Stage};
+use crate::track::partition::{DeliveryView, PartitionInput};
+
+#[derive(Clone, Debug)]
+pub struct ReadState {
+    pub auth: Arc<Auth>,
+    pub map: SharedMap,
+    pub partitions: Arc<[mpsc::Sender<PartitionInput>]>,
+    pub progress: Arc<Progress>,
+}
+
+/// How long a reader waits for its own writes.
+const POSITION_WAIT: Duration = Duration::from_secs(2);
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 10_000;
+
+/// The query of `GET /v1/deliveries` and `/v1/deliveries/nearest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// west,south,east,north in degrees; west greater than east crosses the antimeridian.
+    bbox: Option<String>,
+    /// Statuses, joined by commas.
+    status: Option<String>,
+    driver: Option<String>,
+    /// Part of a delivery's id.
+    q: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+    /// `id`: id and position alone.
+    fields: Option<String>,
+    lat: Option<f64>,
+    lng: Option<f64>,
+}
+
+type Answer = Result<Response<Body>, Problem>;
+
+fn respond(answer: Answer) -> Response<Body> {
+    answer.unwrap_or_else(|problem| problem::respond(&problem))
+}
+
+pub async fn deliveries(State(state): State<ReadState>, headers: HeaderMap, search: Result<Query<Search>, axum::extract::rejection::QueryRejection>) -> Response<Body> {
+    respond(find(&state, &headers, search.map(|Query(search)| search).map_err(|error| bad("/", &error.body_text()))).await)
+}
+
+pub async fn nearest(State(state): State<ReadState>, headers: HeaderMap, search: Result<Query<Search>, axum::extract::rejection::QueryRejection>) -> Response<Body> {
+    respond(find_nearest(&state, &headers, search.map(|Query(search)| search).map_err(|error| bad("/", &error.body_text()))).await)
+}
+
+pub async fn delivery(State(state): State<ReadState>, headers: HeaderMap, Path(id): Path<String>) -> Response<Body> {
+    respond(one_delivery(&state, &headers, &id).await)
+}
+
+pub async fn driver(State(state): State<ReadState>, headers: HeaderMap, Path(id): Path<String>) -> Response<Body> {
+    respond(one_driver(&state, &headers, &id).await)
+}
+
+async fn find(state: &ReadState, headers: &HeaderMap, search: Result<Search, Problem>) -> Answer {
+    let tenant = state.admit(headers).await?;
+    let search = search?;
+    let viewport = search.bbox.as_deref().map(viewport).transpose()?;
+    let (filter, limit) = (filter(&search)?, limit(&search)?);
+    let after = search.cursor.as_deref().map(|cursor| DeliveryId::parse(cursor).map_err(|error| bad("/cursor", &error.to_string()))).transpose()?;
+    let page = {
+        let map = state.map.read();
+        map.tenant(&tenant).map(|tenant| tenant.query(viewport.as_ref(), &filter, limit, after.as_ref()))
+    };
+    let (rows, next) = page.map_or((Vec::new(), None), |page| (page.rows, page.next));
+    let brief = search.fields.as_deref() == Some("id");
+    let features: Vec<Value> = rows.iter().map(|row| feature(row, brief, None)).collect();
+    let next = next.map(|next| next.as_str().to_owned());
+    Ok(Json(json!({"type": "FeatureCollection", "features": features, "next": next})).into_response())
+}
+
+async fn find_nearest(state: &ReadState, headers: &HeaderMap, search: Result<Search, Problem>) -> Answer {
+    let tenant = state.admit(headers).await?;
+    let search = search?;
+    let (Some(lat), Some(lng)) = (search.lat, search.lng) else {
+        return Err(bad("/lat", "lat and lng are required"));
+    };
+    let place = Position::from_degrees(lat, lng).map_err(|error| bad("/lat", &error.to_string()))?;
+    let (filter, limit) = (filter(&search)?, limit(&search)?);
+    let found = {
+        let map = state.map.read();
+        map.tenant(&tenant).map(|tenant| tenant.nearest(place, &filter, limit))
+    };
+    let features: Vec<Value> = found.unwrap_or_default().iter().map(|(metres, row)| feature(row, false, Some(*metres))).collect();
+    Ok(Json(json!({"type": "FeatureCollection", "features": features})).into_response())
+}
+
+async fn one_delivery(state: &ReadState, headers: &HeaderMap, id: &str) -> Answer {
+    let tenant = state.admit(headers).await?;
+    let id = DeliveryId::parse(id).map_err(|error| bad("/id", &error.to_string()))?;
+    let partition = partition_of(&tenant, id.as_str(), u16::try_from(state.partitions.len()).unwrap_or(u16::MAX));
+    let (reply, answer) = oneshot::channel();
+    let question = PartitionInput::Delivery { tenant: tenant.clone(), delivery: id.clone(), reply };
+    let gone = || Problem::new(503, "Service Unavailable", "stopping", "the server is stopping");
+    state.partitions[partition.index()].send(question).await.map_err(|_closed| gone())?;
+    let facts = answer.await.map_err(|_closed| gone())?.ok_or_else(|| not_found("delivery"))?;
+    let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_delivery(id.as_str()).map(|placed| Arc::clone(&placed.marker)));
+    Ok(Json(delivery_json(&id, &facts, marker.as_deref())).into_response())
+}
+
+async fn one_driver(state: &ReadState, headers: &HeaderMap, id: &str) -> Answer {
+    let tenant = state.admit(headers).await?;
+    let id = DriverId::parse(id).map_err(|error| bad("/id", &error.to_string()))?;
+    let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_driver(id.as_str()).map(|placed| Arc::clone(&placed.marker)));
+    let marker = marker.ok_or_else(|| not_found("driver"))?;
+    let aboard: Vec<Value> = marker
+        .aboard
+        .iter()
+        .map(|aboard| json!({"id": aboard.delivery.as_str(), "status": aboard.status.as_str(), "eta": aboard.eta.map(time), "promised_by": aboard.promised_by.map(time)}))
+        .collect();
+    let mut body = marker_json(&marker);
+    body["id"] = json!(id.as_str());
+    body["deliveries"] = json!(aboard);
+    body["deliveries_count"] = json!(marker.aboard_count);
+    Ok(Json(body).into_response())
+}
+
+impl ReadState {
+    /// Checks the credential and waits for the reader's own writes.
+    async fn admit(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
+        let principal = self.auth.authorise(headers, Access::Read).await.map_err(|denied| problem::denied(&denied))?;
+        let Some(position) = headers.get("waypost-position").and_then(|value| value.to_str().ok()) else {
+            return Ok(principal.tenant);
+        };
+        let position: LogPosition = position.parse().map_err(|error| bad("/Waypost-Position", &format!("{error}")))?;
+        for (partition, offset) in position.iter() {
+            if !self.progress.wait(Stage::Mapped, partition, offset, POSITION_WAIT).await {
+                return Err(Problem::new(503, "Service Unavailable", "behind", "that position is not applied yet; try again"));
+            }
+        }
+        Ok(principal.tenant)
+    }
+}
+
+fn filter(search: &Search) -> Result<RowFilter, Problem> {
+    let statuses = search.status.iter().flat_map(|list| list.split(',')).map(str::parse::<Status>).collect::<Result<_, _>>();
+    let driver = search.driver.as_deref().map(DriverId::parse).transpose().map_err(|error| bad("/driver", &error.to_string()))?;
+    Ok(RowFilter { statuses: statuses.map_err(|error| bad("/status", &error.to_string()))?, driver, q: search.q.clone() })
+}
+
+fn limit(search: &Search) -> Result<usize, Problem> {
+    match search.limit.unwrap_or(DEFAULT_LIMIT) {
+        limit @ 1..=MAX_LIMIT => Ok(limit),
+        _ => Err(bad("/limit", &format!("must be from 1 to {MAX_LIMIT}"))),
+    }
+}
+
+fn viewport(bbox: &str) -> Result<Viewport, Problem> {
+    let numbers: Option<Vec<f64>> = bbox.split(',').map(|part| part.trim().parse().ok()).collect();
+    let Some([west, south, east, north]) = numbers.as_deref() else {
+        return Err(bad("/bbox", "must be west,south,east,north in degrees"));
+    };
+    Viewport::new(*west, *south, *east, *north).map_err(|error| bad("/bbox", &format!("{error}")))
+}
+
+fn feature(row: &Row, brief: bool, distance_m: Option<f64>) -> Value {
+    let place = row.position();
+    let mut feature = json!({"type": "Feature", "id": row.delivery.as_str(), "geometry": {"type": "Point", "coordinates": [place.lng(), place.lat()]}, "properties": {}});
+    if !brief {
+        feature["properties"] = marker_json(&row.marker);
+        feature["properties"]["status"] = json!(row.status.as_str());
+        feature["properties"]["driver"] = json!(row.driver().map(DriverId::as_str));
+        feature["properties"]["eta"] = json!(row.eta.map(time));
+        feature["properties"]["promised_by"] = json!(row.promised_by.map(time));
+    }
+    if let Some(distance_m) = distance_m {
+        feature["properties"]["distance_m"] = json!(distance_m.round());
+    }
+    feature
+}
+
+fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>) -> Value {
+    let point = |position: Option<Position>| position.map(|position| json!({"lat": position.lat(), "lng": position.lng()}));
+    let history: Vec<Value> = facts
+        .history
+        .iter()
+        .map(|event| json!({"status": event.status.as_str(), "time": time(event.time), "legal": event.legal, "reason": event.reason, "proof": event.proof.as_ref().map(|proof| json!({"sha256": proof.sha256, "url": proof.url}))}))
+        .collect();
+    let mut body = marker.map_or_else(|| json!({"position": null}), marker_json);
+    let listed = marker.and_then(|marker| marker.aboard.iter().find(|aboard| aboard.delivery == *id));
+    let created = facts.created.as_ref();
+    body["id"] = json!(id.as_str());
+    body["status"] = json!(facts.status.as_str());
+    body["driver"] = json!(facts.driver.as_ref().map(DriverId::as_str));
+    body["assignment"] = json!(facts.driver.as_ref().map(|_| if facts.explicitly_assigned { "explicit" } else { "implied" }));
+    body["pickup"] = json!(point(created.and_then(|created| created.pickup)));
+    body["destination"] = json!(point(created.and_then(|created| created.destination)));
+    body["promised_by"] = json!(created.and_then(|created| created.promised_by).map(time));
+    body["recipient_ref"] = json!(created.and_then(|created| created.recipient_ref.as_deref()));
+    body["attributes"] = json!(created.map(|created| created.attributes.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()));
+    body["eta"] = json!(facts.reported_eta.or(listed.and_then(|aboard| aboard.eta)).map(time));
+    body["history"] = json!(history);
+    body
+}
+
+fn marker_json(marker: &Marker) -> Value {
+    json!({
+        "position": {"lat": marker.position.lat(), "lng": marker.position.lng(), "time": time(marker.fix_time), "accuracy_m": marker.accuracy_m},
+        "speed_mps": marker.speed_mps, "heading_deg": marker.heading_deg, "status": marker.status.map(Status::as_str),
+        "motion": marker.motion.as_str(), "link": marker.link.as_str(), "heard": time(marker.heard),
+    })
+}
+
+fn time(time: UnixMs) -> String {
+    jiff::Timestamp::from_millisecond(time.0).map_or_else(|_out_of_range| String::new(), |time| time.to_string())
+}
+
+fn bad(pointer: &str, detail: &str) -> Problem {
+    Problem::new(400, "Bad Request", "invalid_parameter", detail).at(pointer)
+}
+
+fn not_found(what: &str) -> Problem {
+    Problem::new(404, "Not Found", "not_found", format!("no such {what}"))
+}
