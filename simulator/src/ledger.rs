@@ -40,7 +40,7 @@ impl ExpectedDelivery {
     pub fn status(&self) -> Option<String> {
         let mut changes: Vec<&(Key, String)> = self.changes.iter().collect();
         changes.sort();
-        changes.into_iter().fold(None, |now, (_, word)| next_status(now, word)).map(str::to_owned)
+        changes.into_iter().fold(None, |now, (_, word)| Some(now.map_or(word.as_str(), |now| next_status(now, word)))).map(str::to_owned)
     }
 }
 
@@ -94,10 +94,9 @@ fn entry<'a, T: Default>(map: &'a mut HashMap<String, T>, id: &str) -> &'a mut T
 
 /// Forward in the list, skipping allowed, starting anywhere; `assigned` again before pickup goes back; `cancelled` from whatever is not over;
 /// `failed` leads to another attempt or a return. What is not allowed changes nothing.
-fn next_status<'a>(now: Option<&'a str>, word: &'a str) -> Option<&'a str> {
+fn next_status<'a>(current: &'a str, word: &'a str) -> &'a str {
     const WAY: [&str; 8] = ["created", "assigned", "en_route_pickup", "at_pickup", "picked_up", "en_route_dropoff", "approaching", "arrived"];
     const PICKED_UP: usize = 4;
-    let Some(current) = now else { return Some(word) };
     let rank = |status: &str| WAY.iter().position(|step| *step == status);
     let allowed = match (current, word) {
         ("delivered" | "returned" | "cancelled", _) => false,
@@ -107,7 +106,7 @@ fn next_status<'a>(now: Option<&'a str>, word: &'a str) -> Option<&'a str> {
         (_, "assigned") => rank(current).is_some_and(|rank| rank < PICKED_UP),
         (_, next) => rank(next) > rank(current),
     };
-    Some(if allowed { word } else { current })
+    if allowed { word } else { current }
 }
 
 #[cfg(test)]

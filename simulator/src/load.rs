@@ -50,12 +50,12 @@ impl Workload {
     /// Ping `i` is of driver `i % drivers`; its time and place follow from how often that driver has spoken.
     pub fn new(options: &LoadOptions, now_ms: i64) -> Self {
         let drivers = options.drivers.max(1);
-        let rounds = (options.events.div_ceil(drivers)).max(1) as i64;
+        let rounds = i64::try_from(options.events.div_ceil(drivers)).unwrap_or(i64::MAX).max(1);
         let step_ms = (SPAN_MS / rounds).clamp(1, 1_000);
         let mut work = Self { bodies: Vec::new(), last: vec![None; drivers.min(options.events)] };
         let mut batch: Vec<Event> = Vec::with_capacity(options.batch);
         for index in 0..options.events {
-            let (driver, round) = (index % drivers, (index / drivers) as i64);
+            let (driver, round) = (index % drivers, i64::try_from(index / drivers).unwrap_or(i64::MAX));
             let time_ms = now_ms - ((rounds - 1 - round) * step_ms).min(SPAN_MS);
             let ping = ping(driver, round, time_ms, options.seed, index as u64);
             if let Some(Payload::Location(fix)) = &ping.payload {

@@ -18,6 +18,9 @@ pub enum Form {
     Json,
 }
 
+/// Acks are measured up to an hour; a longer one counts as an hour. (A histogram that grows by itself would not grow in `saturating_record`.)
+const LONGEST_ACK_US: u64 = 3_600_000_000;
+
 /// Counts of one run. `sent = accepted + duplicate + rejected + unanswered`.
 #[derive(Debug)]
 pub struct Tally {
@@ -45,7 +48,7 @@ impl Default for Tally {
             without_offset: 0,
             rejected_by_code: BTreeMap::new(),
             last_error: None,
-            ack_us: Histogram::new(3).expect("three digits are a valid precision"),
+            ack_us: Histogram::new_with_max(LONGEST_ACK_US, 3).expect("three digits and a bound above 2 are valid"),
         }
     }
 }
@@ -194,5 +197,50 @@ impl Report {
             row("problem", problem.clone());
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(ms: std::ops::RangeInclusive<u64>) -> Tally {
+        let mut tally = Tally::default();
+        for ms in ms {
+            tally.sent += 1;
+            tally.note_ack(Duration::from_millis(ms));
+            tally.note(&ItemOutcome::Accepted { has_offset: true });
+        }
+        tally
+    }
+
+    #[test]
+    fn percentiles_of_several_lanes_are_those_of_all_acks() {
+        let mut all = tally(1..=50);
+        all.absorb(tally(51..=100));
+        let report = Report::new("test", all, 2.0, Checked::default());
+        assert!((report.ack_p50_ms - 50.0).abs() < 0.2, "{}", report.ack_p50_ms);
+        assert!((report.ack_p99_ms - 99.0).abs() < 0.2, "{}", report.ack_p99_ms);
+        assert!((report.ack_max_ms - 100.0).abs() < 0.2, "{}", report.ack_max_ms);
+        assert!((report.events_per_s - 50.0).abs() < 1e-9);
+        assert!(report.is_good());
+    }
+
+    #[test]
+    fn an_accepted_event_without_an_offset_counts_as_lost() {
+        let mut tally = tally(1..=2);
+        tally.note(&ItemOutcome::Accepted { has_offset: false });
+        let report = Report::new("test", tally, 1.0, Checked::default());
+        assert_eq!(report.lost, 1);
+        assert!(!report.is_good());
+    }
+
+    #[test]
+    fn the_json_report_carries_what_scripts_read() {
+        let text = Report::new("test", tally(1..=2), 1.0, Checked::default()).print(Form::Json);
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for name in "sent accepted duplicate rejected seconds events_per_s ack_p50_ms ack_p99_ms lost mismatched".split(' ') {
+            assert!(json.get(name).is_some_and(serde_json::Value::is_number), "{name}");
+        }
     }
 }

@@ -176,19 +176,23 @@ impl Timeline {
 /// Reads at most `limit` rows of the file, unpacking it if its name ends in `.gz`.
 pub fn read_rows(options: &TraceOptions) -> Result<Rows, RunError> {
     let data = read_file(&options.file).map_err(|error| RunError::Input(format!("{}: {error}", options.file.display())))?;
-    let name = options.file.to_string_lossy().to_lowercase();
+    let unpacked = if is_named(&options.file, "gz") { options.file.with_extension("") } else { options.file.clone() };
     let limit = options.limit.unwrap_or(usize::MAX);
-    if name.trim_end_matches(".gz").ends_with(".gpx") {
-        let stem = options.file.file_stem().map_or_else(|| "gpx".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    if is_named(&unpacked, "gpx") {
+        let stem = unpacked.file_stem().map_or_else(|| "gpx".to_owned(), |stem| stem.to_string_lossy().into_owned());
         return gpx_file::read(&data, &stem, limit).map_err(RunError::Input);
     }
     let columns = options.columns.as_ref().ok_or_else(|| RunError::Input("a CSV file needs --columns".into()))?;
     csv_file::read(&data, columns, limit).map_err(RunError::Input)
 }
 
+fn is_named(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|held| held.eq_ignore_ascii_case(extension))
+}
+
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = std::io::BufReader::new(std::fs::File::open(path)?);
-    let gzipped = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    let gzipped = is_named(path, "gz");
     let mut reader: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut data = Vec::new();
     reader.by_ref().take(MAX_FILE_BYTES + 1).read_to_end(&mut data)?;
