@@ -89,7 +89,7 @@ pub fn duty_on() -> Payload {
     Payload::Duty(DriverDuty { on: true })
 }
 
-/// An id with the layout of a UUIDv7: its time in milliseconds, then 74 bits of `seed` and `number`. Equal input gives an equal id.
+/// An id with the layout of a version 7 UUID: its time in milliseconds, then 74 bits of `seed` and `number`. Equal input gives an equal id.
 pub fn uuid_of(time_ms: i64, seed: u64, number: u64) -> String {
     let mut input = [0_u8; 16];
     input[..8].copy_from_slice(&seed.to_le_bytes());

@@ -25,6 +25,7 @@ impl Place {
     }
 
     /// The place this many metres north and east of here.
+    #[must_use]
     pub fn moved_m(self, north: f64, east: f64) -> Self {
         let lat = self.lat + north / METRES_PER_DEGREE;
         let lng = self.lng + east / (METRES_PER_DEGREE * self.lat.to_radians().cos());
@@ -32,6 +33,7 @@ impl Place {
     }
 
     /// The place at `share` (0..1) of the straight way to another.
+    #[must_use]
     pub fn towards(self, other: Self, share: f64) -> Self {
         Self { lat: self.lat + (other.lat - self.lat) * share, lng: self.lng + (other.lng - self.lng) * share }
     }

@@ -18,6 +18,15 @@ pub mod roads;
 pub mod courier;
 pub mod faults;
 
-// frame
+pub mod frame;
 
 pub mod client;
+pub mod ledger;
+
+pub mod check;
+pub mod report;
+pub mod sender;
+
+pub mod fleet;
+pub mod load;
+pub mod trace;

@@ -49,7 +49,7 @@ impl Route {
 }
 
 impl Roads {
-    /// The roads of Gothenburg that this crate carries. (c) OpenStreetMap contributors, ODbL.
+    /// The roads of Gothenburg that this crate carries. (c) `OpenStreetMap` contributors, `ODbL`.
     pub fn gothenburg() -> Result<Self, RoadsError> {
         Ok(Self { graph: Arc::new(Graph::build(&read_ways(GOTHENBURG)?).largest_component()) })
     }

@@ -98,6 +98,7 @@ impl Graph {
     }
 
     /// Only the junctions that can all reach each other (the largest strongly connected component), renumbered.
+    #[must_use]
     pub fn largest_component(&self) -> Self {
         let component = components(self);
         let mut sizes: HashMap<u32, usize> = HashMap::new();
