@@ -92,3 +92,16 @@ async fn nobody_reads_or_writes_without_the_right_credential_or_across_tenants()
     assert_eq!(status, 403, "{body}");
     server.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_without_a_known_subprotocol_is_refused_and_so_is_a_wrong_key() {
+    let data = Data::new();
+    let server = ServerProcess::start(data.path());
+    server.ready().await;
+    let address = format!("{}/v1/live", server.url.replacen("http", "ws", 1));
+    assert!(tokio_tungstenite::connect_async(&address).await.is_err(), "no subprotocol offered");
+    let mut stranger = Dashboard::open(&server, "wpk_nonsense").await;
+    let frame = stranger.frame().await;
+    assert_eq!(frame["bye"]["code"], 2, "{frame}");
+    server.stop();
+}

@@ -1,8 +1,10 @@
 //! Joins the stages and starts and stops them in order. Only `main` and tests import it.
 
+pub mod demo;
 mod stages;
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -32,6 +34,17 @@ use stages::{Entrance, Stages, live_settings};
 
 /// Serves until `stop`. The port is open while the log recovers; `/readyz` and 503 tell that it does.
 pub async fn serve(config: Config, repair: bool, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    serve_with(config, repair, clock, stop, |address, _auth| announce(&format!("listening on http://{address}"))).await
+}
+
+/// Serves; `started` is told the address as soon as the port is open.
+async fn serve_with(
+    config: Config,
+    repair: bool,
+    clock: Clock,
+    stop: CancellationToken,
+    started: impl FnOnce(SocketAddr, &Arc<Auth>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let holder = format!("process {} on {}", std::process::id(), config.listen);
     let data = DataDir::open(&config.data, &holder)?;
     let metrics = Arc::new(metrics::install()?);
@@ -44,7 +57,7 @@ pub async fn serve(config: Config, repair: bool, clock: Clock, stop: Cancellatio
     }
     let auth = Arc::new(Auth::new(keys, clock.clone()));
     let listener = accept::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    announce(&format!("listening on http://{}", listener.local_addr()?))?;
+    started(listener.local_addr()?, &auth)?;
 
     let (stages, entrance) = Stages::start(&config, &clock);
     let events = EventsState { auth: Arc::clone(&auth), ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
