@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::live::{self, SessionCommand};
 use crate::map::{Map, SharedMap};
+use crate::marker::settings::MarkerSettings;
 use crate::marker::shard;
 use crate::model::id::PartitionId;
 use crate::progress::Progress;
@@ -40,7 +41,7 @@ pub(super) struct Entrance {
     pub(super) commands: mpsc::Sender<SessionCommand>,
     pub(super) map: SharedMap,
     pub(super) progress: Arc<Progress>,
-    /// When something is due in each partition.
+    /// When something is due: in each partition, then in each marker shard.
     pub(super) due: Vec<Arc<AtomicI64>>,
 }
 
@@ -54,11 +55,15 @@ impl Stages {
         let (commands, session_commands) = mpsc::channel(SESSION_COMMANDS);
         tasks.spawn(live::tick::run(map_inbox, session_commands, Arc::clone(&map), Arc::clone(&progress), clock.clone(), live_settings(config)));
 
-        let mut shards = Vec::new();
+        let (mut shards, mut shards_due) = (Vec::new(), Vec::new());
         for index in 0..config.marker_shards {
             let (facts, inbox) = mpsc::channel(SHARD_INBOX);
-            tasks.spawn(shard::run(index, inbox, markers.clone(), Duration::from_millis(config.tick_ms)));
+            let (_no_queries, queries) = mpsc::channel(1);
+            let next_due = Arc::new(AtomicI64::new(shard::NOTHING_DUE));
+            let settings = MarkerSettings { tick: Duration::from_millis(config.tick_ms), ..MarkerSettings::default() };
+            tasks.spawn(shard::run(index, inbox, queries, markers.clone(), settings, Arc::clone(&next_due)));
             shards.push(facts);
+            shards_due.push(next_due);
         }
 
         let (mut partitions, mut due) = (Vec::new(), Vec::new());
@@ -72,6 +77,8 @@ impl Stages {
             partitions.push(entries);
             due.push(next_due);
         }
+        // Links fade by log time, which any partition's clock record tells.
+        due.extend(shards_due);
         (Self(tasks), Entrance { partitions, commands, map, progress, due })
     }
 
