@@ -157,3 +157,21 @@ fn count(results: &[ItemResult]) {
         metrics::counter!("waypost_ingest_events_total", "outcome" => status).increment(number as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record;
+
+    #[test]
+    fn what_ingest_takes_the_log_can_read_again() {
+        let tenant = TenantId::parse("acme").expect("valid");
+        for (lat, lng) in [("1e-9", "1e-9"), ("0.00000004", "-0.00000004"), ("0", "1e-7"), ("90", "180"), ("-90", "179.99999999")] {
+            let text = format!(r#"{{"event_id":"e","event_name":"location","actor_id":"d","event_time":1,"payload":{{"lat":{lat},"lng":{lng}}}}}"#);
+            let Ok(event) = json::decode(&text, &tenant) else { continue };
+            let mut bytes = Vec::new();
+            record::encode(&event, &mut bytes);
+            assert_eq!(record::decode(&bytes), Ok(event), "{lat} {lng}");
+        }
+    }
+}
