@@ -247,7 +247,9 @@ proptest! {
         }
         items.insert(at, if protobuf || !bad.trim_ascii().is_empty() { bad } else { b"x".to_vec() });
         let mut batch = Vec::new();
-        items.iter().for_each(|item| protobuf::fields::keep_nested(1, if item.is_empty() { b"\xff" } else { item }, &mut batch));
+        for item in &items {
+            protobuf::fields::keep_nested(1, if item.is_empty() { b"\xff" } else { item }, &mut batch);
+        }
         let (media, body) = if protobuf { (MediaType::Protobuf, batch) } else { (MediaType::NdJson, items.join(&b'\n')) };
         let answer = submit(&ingest(None), media, body).expect("answered");
         let others: Vec<_> = told(&answer).into_iter().enumerate().filter(|(index, _)| *index != at).map(|(_, told)| told).collect();

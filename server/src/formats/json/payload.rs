@@ -23,6 +23,9 @@ pub(super) fn decode(name: &str, raw: Option<&str>, others: &mut Others) -> Resu
     })
 }
 
+/// Names and values as `Created` holds them.
+type Attributes = Vec<(Box<str>, Box<str>)>;
+
 const DRIVER: &str = "/payload/driver";
 
 /// A payload as a scanner sees it: one level inside the event.
@@ -80,7 +83,7 @@ fn created(raw: &str, others: &mut Others) -> Result<Created, Refusal> {
     checks::created(created, "/payload")
 }
 
-fn attributes(scanner: &mut Scanner<'_>) -> Result<Vec<(Box<str>, Box<str>)>, Refusal> {
+fn attributes(scanner: &mut Scanner<'_>) -> Result<Attributes, Refusal> {
     let at = "/payload/attributes";
     let mut attributes = Vec::new();
     scanner.object(at, |name, scanner| {
