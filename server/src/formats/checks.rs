@@ -100,11 +100,7 @@ pub fn location(loose: LooseLocation, at: &str) -> Result<Location, Refusal> {
 }
 
 pub fn position(lat: f64, lng: f64, at: &str) -> Result<Position, Refusal> {
-    let read = Position::from_degrees(lat, lng).and_then(|position| {
-        // Less than half of the seventh decimal away from 0,0 is stored as 0,0, which the log would refuse to read again.
-        if position.lat_e7() == 0 && position.lng_e7() == 0 { Err(InvalidPosition::NullIsland) } else { Ok(position) }
-    });
-    read.map_err(|error| match error {
+    Position::from_degrees(lat, lng).map_err(|error| match error {
         InvalidPosition::Latitude => Refusal::new(Code::OutOfRange, format!("{at}/lat"), error.to_string()),
         InvalidPosition::Longitude => Refusal::new(Code::OutOfRange, format!("{at}/lng"), error.to_string()),
         InvalidPosition::NullIsland => Refusal::new(Code::NullIsland, at, error.to_string()),
