@@ -171,9 +171,11 @@ mod tests {
         assert_eq!(merged.pickup, Position::from_degrees(1.0, 2.0).ok());
     }
 
+    type Change = fn(&mut wire::Event);
+
     #[test]
     fn each_wrong_field_is_named() {
-        let cases: [(fn(&mut wire::Event), Code, &str); 8] = [
+        let cases: [(Change, Code, &str); 8] = [
             (|event| event.event_id.clear(), Code::MissingField, "/event_id"),
             (|event| event.actor_id = "x".repeat(65), Code::InvalidId, "/actor_id"),
             (|event| event.actor_id.clear(), Code::MissingField, "/actor_id"),
