@@ -11,8 +11,8 @@ export type Theme = "light" | "dark";
 export const ATTRIBUTION = '© <a href="https://www.openstreetmap.org/copyright">OpenStreetMap</a> contributors, ODbL';
 
 const INK = {
-  light: { water: "#d3dde6", land: "#eef0f1", border: "#c3cad2", coast: "#b6c3cf", casing: "#d5dade", road: "#ffffff", major: "#ffffff", highway: "#f9e3bd", highwayCasing: "#dcc190", service: "#f8f9f9" },
-  dark: { water: "#0b0e13", land: "#14181e", border: "#2a313b", coast: "#2a333e", casing: "#0f1216", road: "#242b34", major: "#2f3843", highway: "#434b57", highwayCasing: "#101318", service: "#1c222a" },
+  light: { water: "#d3dde6", land: "#e9ebed", border: "#c3cad2", coast: "#b6c3cf", casing: "#cfd5da", road: "#ffffff", major: "#ffffff", highway: "#f9e3bd", highwayCasing: "#d6bb8a", service: "#f4f5f6" },
+  dark: { water: "#0b0e13", land: "#15191f", border: "#2d3540", coast: "#2f3945", casing: "#0e1115", road: "#29313b", major: "#353f4b", highway: "#4a5462", highwayCasing: "#101318", service: "#1c222a" },
 } as const;
 
 const RANK: Readonly<Record<string, string>> = {
@@ -32,7 +32,7 @@ export function offlineStyle(theme: Theme): StyleSpecification {
   return {
     version: 8,
     sources: {
-      land: { type: "geojson", data: empty, maxzoom: 7, tolerance: 0.4 },
+      land: { type: "geojson", data: empty, maxzoom: 6, tolerance: 0.3, buffer: 64 },
       borders: { type: "geojson", data: empty, maxzoom: 7 },
       roads: { type: "geojson", data: empty, maxzoom: 15, tolerance: 0.2, buffer: 32, attribution: ATTRIBUTION },
     },
@@ -110,7 +110,7 @@ function widths(stops: Widths): ["interpolate", ["exponential", number], ["zoom"
 
 const ROADS: readonly { rank: string; from: number; colour: "road" | "major" | "highway" | "service"; width: Widths }[] = [
   { rank: "service", from: 14, colour: "service", width: [[14, 0.4], [16, 2.4], [18, 7]] },
-  { rank: "minor", from: 11, colour: "road", width: [[11, 0.35], [13, 0.9], [15, 3.4], [18, 16]] },
+  { rank: "minor", from: 11, colour: "road", width: [[11, 0.5], [13, 1.2], [15, 3.6], [18, 16]] },
   { rank: "mid", from: 10, colour: "road", width: [[10, 0.5], [13, 1.7], [15, 5], [18, 20]] },
   { rank: "ramp", from: 11, colour: "highway", width: [[11, 0.5], [13, 1.4], [15, 4], [18, 15]] },
   { rank: "major", from: 9, colour: "major", width: [[9, 0.5], [12, 1.6], [14, 4], [18, 24]] },
@@ -121,9 +121,9 @@ function layers(theme: Theme): LayerSpecification[] {
   const ink = INK[theme];
   // Coastlines are too coarse for a city, so land and water fade into one ground before they would show it.
   const ground: LayerSpecification = {
-    id: "ground", type: "background", paint: { "background-color": ["interpolate", ["linear"], ["zoom"], 7.5, ink.water, 9.5, ink.land] },
+    id: "ground", type: "background", paint: { "background-color": ["interpolate", ["linear"], ["zoom"], 6.6, ink.water, 8, ink.land] },
   };
-  const fade = (opacity: number): ["interpolate", ["linear"], ["zoom"], ...number[]] => ["interpolate", ["linear"], ["zoom"], 7.5, opacity, 9.5, 0];
+  const fade = (opacity: number): ["interpolate", ["linear"], ["zoom"], ...number[]] => ["interpolate", ["linear"], ["zoom"], 6.6, opacity, 8, 0];
   const casings = ROADS.filter((road) => road.rank !== "service").map((road): LayerSpecification => ({
     id: `${road.rank}-casing`, type: "line", source: "roads", minzoom: Math.max(12, road.from), filter: ["==", ["get", "rank"], road.rank],
     layout: { "line-cap": "butt", "line-join": "round" },
@@ -139,9 +139,9 @@ function layers(theme: Theme): LayerSpecification[] {
   }));
   return [
     ground,
-    { id: "land", type: "fill", source: "land", maxzoom: 10, paint: { "fill-color": ink.land } },
-    { id: "coast", type: "line", source: "land", maxzoom: 9.5, paint: { "line-color": ink.coast, "line-width": 0.7, "line-opacity": fade(1) } },
-    { id: "borders", type: "line", source: "borders", maxzoom: 9.5, paint: { "line-color": ink.border, "line-width": 0.8, "line-opacity": fade(0.9) } },
+    { id: "land", type: "fill", source: "land", maxzoom: 8, paint: { "fill-color": ink.land } },
+    { id: "coast", type: "line", source: "land", maxzoom: 8, paint: { "line-color": ink.coast, "line-width": 0.7, "line-opacity": fade(1) } },
+    { id: "borders", type: "line", source: "borders", maxzoom: 8, paint: { "line-color": ink.border, "line-width": 0.8, "line-opacity": fade(0.9) } },
     ...casings,
     ...fills,
   ];

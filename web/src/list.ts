@@ -24,6 +24,7 @@ export class List {
   private active = -1;
   private readonly chosen = new Set<number>();
   private selected = "";
+  private readonly htmlOf = new WeakMap<Element, string>();
 
   constructor(private readonly host: ListHost) {
     this.search.oninput = () => {
@@ -91,19 +92,35 @@ export class List {
     this.rows = matching.sort(byUrgency).slice(0, ROWS);
     this.active = activeId === undefined ? -1 : this.rows.findIndex((row) => row.id === activeId);
     const more = matching.length - this.rows.length;
-    const html = this.rows.map((row, index) => rowHtml(row, index, row.id === this.selected, now)).join("");
-    this.list.innerHTML = html + (more > 0 ? `<li class="more" role="presentation">and ${short(more)} more: search or zoom in</li>` : "");
+    this.rows.forEach((row, index) => this.drawRow(row, index, now));
+    while (this.list.childElementCount > this.rows.length) this.list.lastElementChild?.remove();
+    if (more > 0) this.list.append(line("more", `and ${short(more)} more: search or zoom in`));
     this.mark(false);
+  }
+
+  /** Rows stay in place and only their content changes: one that is being clicked must not be another element by then. */
+  private drawRow(marker: Marker, index: number, now: number): void {
+    let row = this.list.children[index] as HTMLElement | undefined;
+    if (row?.dataset["row"] === undefined) {
+      const made = line("row", "");
+      made.setAttribute("role", "option");
+      made.dataset["row"] = String(index);
+      made.id = `row-${index}`;
+      if (row) row.replaceWith(made);
+      else this.list.append(made);
+      row = made;
+    }
+    row.setAttribute("aria-selected", String(marker.id === this.selected));
+    const html = rowHtml(marker, now);
+    if (this.htmlOf.get(row) === html) return;
+    this.htmlOf.set(row, html);
+    row.innerHTML = html;
   }
 
   private note(words: string): void {
     this.rows = [];
     this.active = -1;
-    const li = document.createElement("li");
-    li.className = "note";
-    li.setAttribute("role", "presentation");
-    li.textContent = words;
-    this.list.replaceChildren(li);
+    this.list.replaceChildren(line("note", words));
   }
 
   private skeleton(): void {
@@ -139,7 +156,8 @@ export class List {
   private toggle(button: HTMLElement | null): void {
     if (!button) return;
     const group = Number(button.dataset["group"]);
-    if (!this.chosen.delete(group)) this.chosen.add(group);
+    if (group < 0) this.chosen.clear();
+    else if (!this.chosen.delete(group)) this.chosen.add(group);
     if (this.chosen.size === GROUPS.length) this.chosen.clear();
     this.host.filter([...this.chosen].flatMap((index) => GROUPS[index]?.statuses ?? []));
     this.onSearch();
@@ -147,8 +165,10 @@ export class List {
 
   private drawFilters(byGroup: readonly number[]): void {
     if (this.filters.childElementCount === 0) {
-      this.filters.innerHTML = GROUPS.map((group, index) => `<button type="button" data-group="${index}" aria-pressed="false">${glyph(group)}<span>${group.label}</span><b class="num"></b></button>`).join("");
+      this.filters.innerHTML = GROUPS.map((group, index) => `<button type="button" data-group="${index}" aria-pressed="false">${glyph(group)}<span>${group.label}</span><b class="num"></b></button>`).join("") + '<button type="button" class="clear" data-group="-1" hidden>Show all</button>';
     }
+    const clear = this.filters.lastElementChild as HTMLElement;
+    clear.hidden = this.chosen.size === 0;
     GROUPS.forEach((_, index) => {
       const button = this.filters.children[index];
       if (!button) return;
@@ -171,12 +191,20 @@ function urgency(marker: Marker): number {
   return link >= 2 ? link : (marker.meta & 15) >= 10 ? 1 : 0;
 }
 
-function rowHtml(marker: Marker, index: number, selected: boolean, now: number): string {
+function line(name: string, words: string): HTMLLIElement {
+  const li = document.createElement("li");
+  li.className = name;
+  li.setAttribute("role", "presentation");
+  li.textContent = words;
+  return li;
+}
+
+function rowHtml(marker: Marker, now: number): string {
   const meta = unpackMeta(marker.meta);
   const quiet = meta.link === 0 ? "" : ` <em class="link-${meta.link}">${LINKS[meta.link] ?? ""} ${age(now - marker.heardMs)}</em>`;
   const right = marker.driver ? (meta.moving && meta.speedMps > 0 ? `${Math.round(meta.speedMps * 3.6)} km/h` : meta.moving ? "moving" : "stopped") : "delivery";
   const aboard = marker.driver && marker.aboard > 1 ? ` · ${marker.aboard} aboard` : "";
-  return `<li id="row-${index}" data-row="${index}" role="option" aria-selected="${selected}">${glyph(groupOf(meta.status))}<span class="id">${escape(marker.id)}</span><span class="side num">${right}</span><span class="sub">${statusName(meta.status)}${aboard}${quiet}</span></li>`;
+  return `${glyph(groupOf(meta.status))}<span class="id">${escape(marker.id)}</span><span class="side num">${right}</span><span class="sub">${statusName(meta.status)}${aboard}${quiet}</span>`;
 }
 
 export function escape(raw: string): string {

@@ -132,7 +132,8 @@ export class Panel {
     const motion = !known || (!live && !detail) ? "–" : moving ? `Moving${speed !== null && speed > 0.5 ? ` <small>${Math.round(speed * 3.6)} km/h</small>` : ""}` : "Stopped";
     const link = linkIndex < 0 ? "–" : `<i class="lamp link-${linkIndex}"></i>${capital(LINKS[linkIndex] ?? "")}`;
     // Who is off duty is never on the map, so a courier with a place is on duty.
-    const duty = detail?.duty ? capital(detail.duty) : marker || detail?.position ? "On" : "–";
+    const courier = subject.kind === "driver" || (detail?.kind === "delivery" && detail.driver !== null);
+    const duty = detail?.duty ? capital(detail.duty) : courier && (marker || detail?.position) ? "On" : "–";
     const group = groupOf(ownStatus);
     const heard = heardMs === null ? "" : `<p class="heard">Last heard <b class="num">${age(heardMs)}</b> ago${accuracy(detail)}</p>`;
     return `<p class="status g-${group.key}">${glyph(group)}<span>${capital(statusName(ownStatus))}</span></p>
@@ -155,7 +156,7 @@ export class Panel {
     const driver = detail.driver ? `<button type="button" class="textual" data-do="driver" data-id="${escape(detail.driver)}" data-key="driver">${escape(detail.driver)}</button>${detail.assignment === "implied" ? " <small>implied</small>" : ""}` : "none yet";
     const eta = detail.eta ? `${this.eta(detail.eta, detail.promisedBy)} <small class="num">${clock(detail.eta)}</small>` : null;
     const promise = detail.promisedBy ? `<span class="num">${clock(detail.promisedBy)}</span>` : null;
-    const rows = row("Courier", driver) + row("ETA", eta) + row("Promised by", promise) + row("Recipient", detail.recipientRef && escape(detail.recipientRef)) + detail.attributes.map(([name, value]) => row(escape(name), escape(value))).join("");
+    const rows = row("Courier", driver) + row("ETA", eta) + row("Promised by", promise) + row("Recipient", detail.recipientRef && escape(detail.recipientRef)) + detail.attributes.map(([name, value]) => row(escape(capital(name)), escape(value))).join("");
     const events = [...detail.history].reverse().map((event) => `<li class="g-${groupOf(statusCode(event.status)).key}${event.legal ? "" : " odd"}"><span>${capital(statusName(statusCode(event.status)))}${event.legal ? "" : " <small>out of order</small>"}${event.reason ? ` <small>${escape(event.reason)}</small>` : ""}</span><time class="num" datetime="${escape(event.time)}">${clock(event.time)}</time></li>`).join("");
     return `<dl class="rows">${rows}</dl>${events ? `<h3>Timeline</h3><ol class="timeline">${events}</ol>` : ""}`;
   }

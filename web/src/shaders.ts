@@ -68,29 +68,31 @@ float box(vec2 p, vec2 half_size, float round_by) {
   return length(max(d, 0.0)) + min(max(d.x, d.y), 0.0) - round_by;
 }
 
-float shape(vec2 p) {
-  if (v_shape == 1) return box(p, vec2(0.86), 0.24);
-  if (v_shape == 2) return (abs(p.x) + abs(p.y) - 1.24) * 0.70710678;
-  if (v_shape == 3) return abs(length(p) - 0.74) - 0.27;
-  if (v_shape == 4) {
-    vec2 q = vec2(p.x + p.y, p.y - p.x) * 0.70710678;
-    return min(box(q, vec2(1.05, 0.32), 0.12), box(q, vec2(0.32, 1.05), 0.12));
-  }
-  return length(p) - 1.0;
+// q has the heading as its y. A tip that leaves the unit disc along its tangents, or the square at its shoulders.
+float tip(vec2 q, vec2 normal, float reach, float from) {
+  return max(dot(vec2(abs(q.x), q.y), normal) - reach, from - q.y);
 }
 
-// The tip that says where it goes: a triangle from the shape's shoulders.
-float arrow(vec2 p) {
-  vec2 q = vec2(p.x * v_heading.y - p.y * v_heading.x, p.x * v_heading.x + p.y * v_heading.y);
-  vec2 side = normalize(vec2(0.86, 0.76));
-  return max(dot(vec2(abs(q.x), q.y - 1.78), side.yx * vec2(1.12, 0.72)), 0.2 - q.y);
+float shape(vec2 p) {
+  vec2 q = v_arrow > 0.0 ? vec2(p.x * v_heading.y - p.y * v_heading.x, p.x * v_heading.x + p.y * v_heading.y) : p;
+  if (v_shape == 1) {
+    float square = box(q, vec2(0.86), 0.24);
+    return v_arrow > 0.0 ? min(square, tip(q, vec2(0.7880, 0.6157), 1.0775, 0.62)) : square;
+  }
+  if (v_shape == 2) return (abs(p.x) + abs(p.y) - 1.24) * 0.70710678;
+  if (v_shape == 4) {
+    vec2 r = vec2(p.x + p.y, p.y - p.x) * 0.70710678;
+    return min(box(r, vec2(1.05, 0.32), 0.12), box(r, vec2(0.32, 1.05), 0.12));
+  }
+  float disc = length(p) - 1.0;
+  if (v_arrow > 0.0) disc = min(disc, tip(q, vec2(0.8207, 0.5714), 1.0, 0.5714));
+  return v_shape == 3 ? max(disc, 0.48 - length(p)) : disc;
 }
 
 void main() {
   vec2 p = (gl_PointCoord * 2.0 - 1.0) * vec2(v_extent, -v_extent);
   float pixel = 1.0 / (u_radius * u_pixels);
   float d = shape(p);
-  if (v_arrow > 0.0) d = v_shape == 3 ? min(d, max(arrow(p), 1.0 - length(p))) : min(d, arrow(p));
   float edge = 1.5 / u_radius;
   float fill = 1.0 - smoothstep(-pixel, pixel, d);
   float halo = 1.0 - smoothstep(-pixel, pixel, d - edge);
