@@ -3,4 +3,5 @@
 mod harness;
 mod ingest;
 mod killed;
+mod spine;
 mod tidy;

@@ -28,6 +28,8 @@ struct Cli {
 enum Command {
     /// Run the server until SIGTERM or Ctrl-C
     Serve(Serve),
+    /// Run a server with a simulated fleet on the roads of Gothenburg and print the dashboard's address
+    Demo(Demo),
     /// Manage API keys; works while a server runs on the same data folder
     #[command(subcommand)]
     Keys(Keys),
@@ -50,6 +52,19 @@ struct Serve {
     /// Quarantine corrupt parts of the log instead of refusing to start
     #[arg(long)]
     repair: bool,
+}
+
+#[derive(Debug, Args)]
+struct Demo {
+    /// How many couriers drive
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    drivers: u32,
+    /// Where to serve; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Keep the data here; otherwise in a temporary folder that goes with the demo
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +109,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let config = Config::load(&flags, arguments.config).context("the settings are not valid")?;
             app::serve(config, arguments.repair, Clock::System, stop_signal()?).await
         }
+        Command::Demo(arguments) => app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?).await,
         Command::Keys(Keys::Create { data, tenant, role }) => {
             let tenant = TenantId::parse(&tenant).context("--tenant")?;
             let role: Role = role.parse().context("--role")?;

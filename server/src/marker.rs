@@ -1,5 +1,11 @@
-//! Facts re-keyed by what moves on the map: a driver with the deliveries aboard, or a delivery that waits. Estimates live here.
+//! What moves on the map: facts re-keyed by carrier, joined to one marker each, estimated, thinned and sent once a tick. Never holds up the facts and never reads a clock.
 
-pub mod estimate;
+mod entry;
+pub mod eta;
+pub mod fold;
 pub mod join;
+pub mod link;
+pub mod motion;
+pub mod settings;
 pub mod shard;
+pub mod significance;

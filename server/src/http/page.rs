@@ -11,8 +11,13 @@ struct Dist;
 
 const NOT_BUILT: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Waypost</title>\
 <body style='font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem'>\
-<h1>Waypost is running</h1><p>This binary was built without its dashboard. To build it in:</p>\
-<pre>make web\ncargo build --release</pre><p>The API is served all the same: see <a href=/v1/openapi.json>/v1/openapi.json</a>.</p>";
+<h1>Waypost is running</h1><p>This binary has no dashboard in it: the files of <code>web/dist</code> were not there when it was built.</p>\
+<p>The API is served all the same: POST /v1/events, GET /v1/deliveries, /v1/drivers/{id}, and live viewports on /v1/live.</p>";
+
+/// Whether this binary was built with its dashboard.
+pub fn is_built() -> bool {
+    Dist::get("index.html").is_some()
+}
 
 /// Serves a file of the dashboard; `/` is its page.
 pub async fn serve(uri: Uri, headers: HeaderMap) -> Response<Body> {

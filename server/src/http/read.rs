@@ -66,11 +66,19 @@ fn respond(answer: Answer) -> Response<Body> {
     answer.unwrap_or_else(|problem| problem::respond(&problem))
 }
 
-pub async fn deliveries(State(state): State<ReadState>, headers: HeaderMap, search: Result<Query<Search>, axum::extract::rejection::QueryRejection>) -> Response<Body> {
+pub async fn deliveries(
+    State(state): State<ReadState>,
+    headers: HeaderMap,
+    search: Result<Query<Search>, axum::extract::rejection::QueryRejection>,
+) -> Response<Body> {
     respond(find(&state, &headers, search.map(|Query(search)| search).map_err(|error| bad("/", &error.body_text()))).await)
 }
 
-pub async fn nearest(State(state): State<ReadState>, headers: HeaderMap, search: Result<Query<Search>, axum::extract::rejection::QueryRejection>) -> Response<Body> {
+pub async fn nearest(
+    State(state): State<ReadState>,
+    headers: HeaderMap,
+    search: Result<Query<Search>, axum::extract::rejection::QueryRejection>,
+) -> Response<Body> {
     respond(find_nearest(&state, &headers, search.map(|Query(search)| search).map_err(|error| bad("/", &error.body_text()))).await)
 }
 

@@ -1,278 +1,401 @@
-//! Joins what partitions tell of one carrier into the marker it has, if any. Pure.
+//! The facts of one carrier, joined: its handle, where it is, its status, what is aboard. Pure; never estimates, so any order of facts ends in the same join.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::estimate::{self, Movement, Seen};
-use crate::model::change::{Aboard, Boarding, Carrier, DutyFact, FactKind, Fix, Marker};
-use crate::model::id::{DeliveryId, Handle, TenantId};
+use crate::model::change::{Boarding, Carrier, DutyFact, FactKind, Fix};
+use crate::model::id::{DeliveryId, Handle};
 use crate::model::position::Position;
-use crate::model::status::{Link, Motion, Status};
-use crate::model::time::UnixMs;
+use crate::model::status::Status;
 
-/// Everything known of a carrier.
-#[derive(Debug)]
-pub struct Joined {
-    /// The first handle offered; kept as long as the carrier is known.
+/// What is known of one carrier. Small when nothing is aboard: there is one of these for every driver.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// What the marker goes by: the first handle offered.
     handle: Option<Handle>,
-    own: Option<Arc<Fix>>,
-    duty: Arc<[DutyFact]>,
-    boarded: BTreeMap<DeliveryId, Arc<Boarding>>,
-    /// The list that markers share until boarding changes.
-    aboard: Option<Arc<[Aboard]>>,
-    movement: Movement,
-    /// The order key of the newest fix that went into `movement`.
-    observed: Option<Arc<Fix>>,
-    heard: UnixMs,
-    shown: Option<Shown>,
+    /// The driver's own, once it was offered.
+    own_handle: Option<Handle>,
+    own_fix: Option<Arc<Fix>>,
+    duty: Option<Arc<[DutyFact]>>,
+    load: Option<Box<Load>>,
 }
 
-/// What the map was told last.
+/// The deliveries aboard; never empty.
+#[derive(Debug, Default)]
+struct Load {
+    /// Sorted by delivery.
+    carried: Vec<Carried>,
+    /// The newest visible fix of those in `carried`, so that a ping costs the same with 150 parcels as with one.
+    newest: Option<Arc<Fix>>,
+}
+
 #[derive(Debug)]
-struct Shown {
-    seen: Seen,
-    status: Option<Status>,
-    link: Link,
-    motion: Motion,
-    aboard: Arc<[Aboard]>,
+struct Carried {
+    boarding: Arc<Boarding>,
+    /// The newest fix that names it: the boarding's own until a newer one came.
+    fix: Option<Arc<Fix>>,
 }
 
-/// What a carrier wants the map to do.
-#[derive(Debug)]
-pub enum Wish {
-    Nothing,
-    Put(Box<Marker>),
-    Remove(Handle),
+/// Where a marker stands and how that is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Place<'a> {
+    At(&'a Fix),
+    WaitingAt(Position),
 }
 
-impl Default for Joined {
-    fn default() -> Self {
-        Self {
-            handle: None,
-            own: None,
-            duty: Arc::from([]),
-            boarded: BTreeMap::new(),
-            aboard: None,
-            movement: Movement::default(),
-            observed: None,
-            heard: UnixMs(i64::MIN),
-            shown: None,
-        }
-    }
-}
-
-impl Joined {
-    /// Takes up one fact.
-    pub fn join(&mut self, kind: FactKind, ingest_time: UnixMs) {
-        self.heard = self.heard.max(ingest_time);
+impl Facts {
+    /// Takes one more fact.
+    pub fn apply(&mut self, kind: FactKind) {
         match kind {
             FactKind::OwnFix { fix, handle } => {
-                self.handle.get_or_insert(handle);
-                self.own = Some(fix);
+                self.own_fix = Some(fix);
+                self.offer_own(handle);
             }
-            FactKind::AboardFix { delivery, fix } => {
-                if let Some(boarding) = self.boarded.get_mut(&delivery) {
-                    Arc::make_mut(boarding).fix = Some(fix);
-                }
-            }
+            FactKind::AboardFix { delivery, fix } => self.set_fix(&delivery, fix),
             FactKind::Duty { duty, handle } => {
-                self.handle.get_or_insert(handle);
-                self.duty = duty;
+                self.duty = Some(duty).filter(|duty| !duty.is_empty());
+                self.offer_own(handle);
+                self.recount_newest();
             }
-            FactKind::Board(boarding) => {
-                self.handle.get_or_insert(boarding.handle);
-                self.boarded.insert(boarding.delivery.clone(), boarding);
-                self.aboard = None;
-            }
-            FactKind::Alight { delivery, .. } => {
-                self.boarded.remove(&delivery);
-                self.aboard = None;
-            }
+            FactKind::Board(boarding) => self.board(boarding),
+            FactKind::Alight { delivery, ended } => self.alight(&delivery, ended),
             FactKind::Forget => {
-                self.own = None;
-                self.duty = Arc::from([]);
+                (self.own_fix, self.duty, self.own_handle) = (None, None, None);
+                self.recount_newest();
             }
         }
+        if self.is_empty() {
+            *self = Self::default();
+        }
     }
 
-    /// Nothing is known any more, and nothing is shown.
+    /// True when nothing is known of the carrier any more.
     pub fn is_empty(&self) -> bool {
-        self.own.is_none() && self.duty.is_empty() && self.boarded.is_empty() && self.shown.is_none()
+        self.own_fix.is_none() && self.duty.is_none() && self.load.is_none()
     }
 
-    pub fn heard(&self) -> UnixMs {
-        self.heard
+    pub fn handle(&self) -> Option<Handle> {
+        self.handle
     }
 
-    /// Compares what is known with what was told; `changed` is the ingest time of the oldest change since then.
-    pub fn settle(&mut self, tenant: &TenantId, carrier: &Carrier, now: UnixMs, changed: UnixMs) -> Wish {
-        let (Some(handle), Some((position, fix))) = (self.handle, self.place(carrier)) else {
-            return match (self.shown.take(), self.handle) {
-                (Some(_), Some(handle)) => Wish::Remove(handle),
-                _ => Wish::Nothing,
-            };
-        };
-        if let Some(fix) = &fix
-            && self.observed.as_ref().is_none_or(|observed| observed.order < fix.order)
-        {
-            self.movement.observe(fix);
-            self.observed = Some(Arc::clone(fix));
+    /// Where the marker stands; none when there is none to show.
+    pub fn place(&self, carrier: &Carrier) -> Option<Place<'_>> {
+        match carrier {
+            Carrier::Driver(_) => self.newest_fix().map(Place::At),
+            Carrier::Delivery(_) => self.boardings().next().and_then(|waiting| waiting.pickup).map(Place::WaitingAt),
         }
-        let fix_time = fix.as_ref().map_or(self.heard, |fix| fix.order.effective_time);
-        let accuracy_m = fix.as_ref().and_then(|fix| fix.location.accuracy_m);
-        let seen = Seen { position, heading_deg: self.movement.heading_deg, time: fix_time };
-        let (link, _) = estimate::link(self.heard, now);
-        let aboard = self.listed(position);
-        let status = self.status();
-        let told = self.shown.as_ref().is_some_and(|shown| {
-            let same = shown.status == status && shown.link == link && shown.motion == self.movement.motion && Arc::ptr_eq(&shown.aboard, &aboard);
-            same && !estimate::is_significant(shown.seen, seen, accuracy_m)
-        });
-        if told {
-            return Wish::Nothing;
-        }
-        self.shown = Some(Shown { seen, status, link, motion: self.movement.motion, aboard: Arc::clone(&aboard) });
-        Wish::Put(Box::new(Marker {
-            handle,
-            tenant: tenant.clone(),
-            carrier: carrier.clone(),
-            position,
-            heading_deg: self.movement.heading_deg,
-            speed_mps: self.movement.speed_mps,
-            status,
-            motion: self.movement.motion,
-            link,
-            accuracy_m,
-            aboard,
-            aboard_count: u32::try_from(self.boarded.len()).unwrap_or(u32::MAX),
-            fix_time,
-            heard: self.heard,
-            changed,
-        }))
     }
 
-    /// Where the marker stands, and by which fix; absent when it has no place or must not be shown.
-    fn place(&self, carrier: &Carrier) -> Option<(Position, Option<Arc<Fix>>)> {
-        if let Carrier::Delivery(delivery) = carrier {
-            return self.boarded.get(delivery)?.pickup.map(|pickup| (pickup, None));
-        }
-        if self.duty.last().is_some_and(|fact| !fact.on) {
+    /// The newest visible fix by order key; none while the driver is off duty.
+    pub fn newest_fix(&self) -> Option<&Fix> {
+        let duty = self.duty();
+        if duty.last().is_some_and(|latest| !latest.on) {
             return None;
         }
-        let fixes = self.own.iter().chain(self.boarded.values().filter_map(|boarding| boarding.fix.as_ref()));
-        let newest = fixes.filter(|fix| self.was_on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order))?;
-        Some((newest.location.position, Some(Arc::clone(newest))))
-    }
-
-    /// Who never sent duty is on duty.
-    fn was_on_duty(&self, fix: &Fix) -> bool {
-        self.duty.iter().rev().find(|fact| fact.order <= fix.order).is_none_or(|fact| fact.on)
-    }
-
-    /// Of the delivery that is most advanced and not ended; ties go to the least id.
-    fn status(&self) -> Option<Status> {
-        let active = self.boarded.values().map(|boarding| boarding.status).filter(|status| !status.is_terminal() && *status != Status::Failed);
-        active.max().or_else(|| self.boarded.values().map(|boarding| boarding.status).max())
-    }
-
-    fn listed(&mut self, position: Position) -> Arc<[Aboard]> {
-        if let Some(aboard) = &self.aboard {
-            return Arc::clone(aboard);
+        let own = self.own_fix.as_deref().filter(|fix| is_visible(fix, duty));
+        let aboard = self.load.as_ref().and_then(|load| load.newest.as_deref());
+        match (own, aboard) {
+            (Some(own), Some(aboard)) if aboard.order > own.order => Some(aboard),
+            (Some(own), _) => Some(own),
+            (None, aboard) => aboard,
         }
-        let (speed, heard) = (self.movement.speed_mps, self.heard);
-        let one = |boarding: &Arc<Boarding>| {
-            let goal = if boarding.status < Status::PickedUp { boarding.pickup } else { boarding.destination };
-            let own = goal.filter(|_| !boarding.status.is_terminal()).map(|goal| estimate::eta(position, goal, speed, heard));
-            Aboard {
-                delivery: boarding.delivery.clone(),
-                status: boarding.status,
-                eta: boarding.reported_eta.or(own),
-                promised_by: boarding.promised_by,
+    }
+
+    /// Of the delivery that is most advanced and not ended, the least id first. A waiting delivery shows its own, whatever it is.
+    pub fn status(&self, carrier: &Carrier) -> Option<Status> {
+        match carrier {
+            Carrier::Driver(_) => {
+                self.boardings().map(|boarding| boarding.status).filter(|status| !status.is_terminal()).max_by_key(|status| advance(*status))
+            }
+            Carrier::Delivery(_) => self.boardings().next().map(|waiting| waiting.status),
+        }
+    }
+
+    /// The deliveries aboard, sorted by id.
+    pub fn boardings(&self) -> impl Iterator<Item = &Boarding> {
+        self.carried().iter().map(|carried| &*carried.boarding)
+    }
+
+    pub fn aboard_count(&self) -> usize {
+        self.carried().len()
+    }
+
+    fn carried(&self) -> &[Carried] {
+        self.load.as_ref().map_or(&[], |load| &load.carried)
+    }
+
+    fn duty(&self) -> &[DutyFact] {
+        self.duty.as_deref().unwrap_or(&[])
+    }
+
+    fn offer_own(&mut self, handle: Handle) {
+        self.own_handle = Some(handle);
+        self.handle.get_or_insert(handle);
+    }
+
+    fn board(&mut self, boarding: Arc<Boarding>) {
+        self.handle.get_or_insert(boarding.handle);
+        let load = self.load.get_or_insert_default();
+        let fix = boarding.fix.clone();
+        let before = match load.find(&boarding.delivery) {
+            Ok(index) => std::mem::replace(&mut load.carried[index], Carried { boarding, fix: fix.clone() }).fix,
+            Err(index) => {
+                load.carried.insert(index, Carried { boarding, fix: fix.clone() });
+                None
             }
         };
-        let aboard: Arc<[Aboard]> = self.boarded.values().take(Marker::MAX_LISTED).map(one).collect();
-        self.aboard = Some(Arc::clone(&aboard));
-        aboard
+        load.renew(before.as_ref(), fix, self.duty.as_deref().unwrap_or(&[]));
     }
+
+    fn set_fix(&mut self, delivery: &DeliveryId, fix: Arc<Fix>) {
+        let Some(load) = &mut self.load else { return };
+        let Ok(index) = load.find(delivery) else { return };
+        let before = load.carried[index].fix.replace(Arc::clone(&fix));
+        load.renew(before.as_ref(), Some(fix), self.duty.as_deref().unwrap_or(&[]));
+    }
+
+    fn alight(&mut self, delivery: &DeliveryId, ended: Option<Status>) {
+        let Some(load) = &mut self.load else { return };
+        let Ok(index) = load.find(delivery) else { return };
+        let gone = load.carried.remove(index);
+        load.renew(gone.fix.as_ref(), None, self.duty.as_deref().unwrap_or(&[]));
+        let next = load.carried.first().map(|carried| carried.boarding.handle);
+        if load.carried.is_empty() {
+            self.load = None;
+        }
+        // A delivery that another carrier has now takes its handle along: no two markers may go by one handle.
+        let lent = self.handle == Some(gone.boarding.handle) && self.own_handle != self.handle;
+        if lent && ended.is_none() {
+            self.handle = self.own_handle.or(next);
+        }
+    }
+
+    fn recount_newest(&mut self) {
+        if let Some(load) = &mut self.load {
+            load.recount(self.duty.as_deref().unwrap_or(&[]));
+        }
+    }
+}
+
+impl Load {
+    fn find(&self, delivery: &DeliveryId) -> Result<usize, usize> {
+        self.carried.binary_search_by(|carried| carried.boarding.delivery.cmp(delivery))
+    }
+
+    /// Keeps `newest` true after one delivery's fix went from `before` to `after`; looks at all of them only when the newest itself went back.
+    fn renew(&mut self, before: Option<&Arc<Fix>>, after: Option<Arc<Fix>>, duty: &[DutyFact]) {
+        let after = after.filter(|fix| is_visible(fix, duty));
+        let was_newest = matches!((before, &self.newest), (Some(before), Some(newest)) if Arc::ptr_eq(before, newest));
+        let leads = |fix: &Arc<Fix>| self.newest.as_ref().is_none_or(|newest| fix.order >= newest.order);
+        match after {
+            Some(fix) if leads(&fix) => self.newest = Some(fix),
+            _ if was_newest => self.recount(duty),
+            _ => {}
+        }
+    }
+
+    fn recount(&mut self, duty: &[DutyFact]) {
+        let fixes = self.carried.iter().filter_map(|carried| carried.fix.as_ref());
+        self.newest = fixes.filter(|fix| is_visible(fix, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned();
+    }
+}
+
+/// On duty at the moment of the fix. Who had said nothing yet was on duty.
+fn is_visible(fix: &Fix, duty: &[DutyFact]) -> bool {
+    let said = duty.partition_point(|fact| fact.order <= fix.order);
+    said == 0 || duty[said - 1].on
+}
+
+/// How far a delivery has come. A failed attempt is behind all that is under way: it says least about where the driver goes.
+fn advance(status: Status) -> u8 {
+    if status == Status::Failed { 0 } else { status.code() }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::event::{Location, OrderKey};
     use crate::model::id::{DriverId, EventId};
+    use crate::model::time::UnixMs;
 
-    fn fix(time: i64, lat: f64) -> Arc<Fix> {
-        let position = Position::from_degrees(lat, 11.0).expect("valid");
-        let location = Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None };
-        let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").expect("valid") };
-        Arc::new(Fix { order, location, ingest_time: UnixMs(time), actor: DriverId::parse("d").expect("valid") })
+    fn fix(time: i64, id: u8) -> Arc<Fix> {
+        let position = Position::from_degrees(50.0 + f64::from(id) / 100.0, f64::from(i32::try_from(time).unwrap()) / 1000.0).unwrap();
+        Arc::new(Fix {
+            order: OrderKey { effective_time: UnixMs(time), event_id: EventId::parse(&format!("e{id}")).unwrap() },
+            location: Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None },
+            ingest_time: UnixMs(time),
+            actor: DriverId::parse("ann").unwrap(),
+        })
     }
 
-    fn board(delivery: &str, status: Status, fix: Option<Arc<Fix>>) -> FactKind {
-        let delivery = DeliveryId::parse(delivery).expect("valid");
-        let (pickup, destination) = (Position::from_degrees(57.0, 11.0).ok(), Position::from_degrees(57.1, 11.0).ok());
-        FactKind::Board(Arc::new(Boarding { delivery, handle: Handle(7), status, pickup, destination, promised_by: None, reported_eta: None, fix }))
+    fn delivery(number: u8) -> DeliveryId {
+        DeliveryId::parse(&format!("d{number}")).unwrap()
     }
 
-    fn driver() -> (TenantId, Carrier) {
-        (TenantId::parse("acme").expect("valid"), Carrier::Driver(DriverId::parse("d").expect("valid")))
+    fn boarding(number: u8, status: Status, fix: Option<Arc<Fix>>) -> Arc<Boarding> {
+        let pickup = (number != 3).then(|| Position::from_degrees(10.0, f64::from(number)).unwrap());
+        let handle = Handle(100 + u64::from(number));
+        Arc::new(Boarding { delivery: delivery(number), handle, status, pickup, destination: None, promised_by: None, reported_eta: None, fix })
     }
 
-    fn settle(joined: &mut Joined, now: i64) -> Wish {
-        let (tenant, carrier) = driver();
-        joined.settle(&tenant, &carrier, UnixMs(now), UnixMs(now))
+    fn duty(facts: &[(i64, bool)]) -> Arc<[DutyFact]> {
+        facts
+            .iter()
+            .map(|&(time, on)| DutyFact { order: OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("a").unwrap() }, on })
+            .collect()
     }
 
-    fn latitude(wish: &Wish) -> Option<f64> {
-        if let Wish::Put(marker) = wish { Some(marker.position.lat()) } else { None }
+    fn driver() -> Carrier {
+        Carrier::Driver(DriverId::parse("ann").unwrap())
     }
 
-    #[test]
-    fn the_newest_of_own_and_aboard_fixes_is_shown_and_an_older_one_never_moves_it_back() {
-        let mut joined = Joined::default();
-        joined.join(FactKind::OwnFix { fix: fix(10_000, 57.0), handle: Handle(1) }, UnixMs(10_000));
-        assert_eq!(latitude(&settle(&mut joined, 10_000)), Some(57.0));
-        joined.join(board("o", Status::PickedUp, Some(fix(20_000, 57.01))), UnixMs(20_000));
-        assert_eq!(latitude(&settle(&mut joined, 20_000)), Some(57.01));
-        joined.join(FactKind::OwnFix { fix: fix(15_000, 57.5), handle: Handle(1) }, UnixMs(21_000));
-        assert!(matches!(settle(&mut joined, 21_000), Wish::Nothing));
+    /// The facts as plain maps, joined by looking at all of them.
+    #[derive(Default)]
+    struct Brute {
+        own: Option<Arc<Fix>>,
+        duty: Vec<DutyFact>,
+        aboard: BTreeMap<DeliveryId, (Arc<Boarding>, Option<Arc<Fix>>)>,
     }
 
-    #[test]
-    fn off_duty_fixes_are_never_shown_also_when_the_duty_comes_late() {
-        let mut joined = Joined::default();
-        joined.join(FactKind::OwnFix { fix: fix(10_000, 57.0), handle: Handle(1) }, UnixMs(10_000));
-        assert!(latitude(&settle(&mut joined, 10_000)).is_some());
-        let off = DutyFact { order: OrderKey { effective_time: UnixMs(5_000), event_id: EventId::parse("x").expect("valid") }, on: false };
-        let on = DutyFact { order: OrderKey { effective_time: UnixMs(30_000), event_id: EventId::parse("y").expect("valid") }, on: true };
-        joined.join(FactKind::Duty { duty: Arc::from([off, on]), handle: Handle(1) }, UnixMs(31_000));
-        assert!(matches!(settle(&mut joined, 31_000), Wish::Remove(Handle(1))));
-        joined.join(FactKind::OwnFix { fix: fix(32_000, 57.2), handle: Handle(1) }, UnixMs(32_000));
-        assert_eq!(latitude(&settle(&mut joined, 32_000)), Some(57.2));
-    }
-
-    #[test]
-    fn a_delivery_that_waits_stands_at_its_pickup_until_it_is_aboard_someone() {
-        let (tenant, _) = driver();
-        let id = DeliveryId::parse("o").expect("valid");
-        let carrier = Carrier::Delivery(id.clone());
-        let mut joined = Joined::default();
-        joined.join(board("o", Status::Created, None), UnixMs(1));
-        let wish = joined.settle(&tenant, &carrier, UnixMs(1), UnixMs(1));
-        assert_eq!(latitude(&wish), Some(57.0));
-        joined.join(FactKind::Alight { delivery: id, ended: None }, UnixMs(2));
-        assert!(matches!(joined.settle(&tenant, &carrier, UnixMs(2), UnixMs(2)), Wish::Remove(Handle(7))));
-        assert!(joined.is_empty());
-    }
-
-    #[test]
-    fn the_status_is_the_most_advanced_delivery_that_has_not_ended() {
-        let mut joined = Joined::default();
-        for (id, status) in [("a", Status::Delivered), ("b", Status::Assigned), ("c", Status::EnRouteDropoff)] {
-            joined.join(board(id, status, Some(fix(1, 57.0))), UnixMs(1));
+    impl Brute {
+        fn apply(&mut self, kind: FactKind) {
+            match kind {
+                FactKind::OwnFix { fix, .. } => self.own = Some(fix),
+                FactKind::AboardFix { delivery, fix } => {
+                    if let Some(it) = self.aboard.get_mut(&delivery) {
+                        it.1 = Some(fix);
+                    }
+                }
+                FactKind::Duty { duty, .. } => self.duty = duty.to_vec(),
+                FactKind::Board(boarding) => {
+                    let fix = boarding.fix.clone();
+                    self.aboard.insert(boarding.delivery.clone(), (boarding, fix));
+                }
+                FactKind::Alight { delivery, .. } => {
+                    self.aboard.remove(&delivery);
+                }
+                FactKind::Forget => (self.own, self.duty) = (None, Vec::new()),
+            }
         }
-        let Wish::Put(marker) = settle(&mut joined, 1) else { panic!("a marker") };
-        assert_eq!((marker.status, marker.aboard_count, marker.aboard.len()), (Some(Status::EnRouteDropoff), 3, 3));
+
+        fn on_duty(&self, fix: &Fix) -> bool {
+            self.duty.iter().rfind(|fact| fact.order <= fix.order).is_none_or(|fact| fact.on)
+        }
+
+        fn newest(&self) -> Option<Arc<Fix>> {
+            if self.duty.last().is_some_and(|fact| !fact.on) {
+                return None;
+            }
+            let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.1.as_ref()));
+            all.filter(|fix| self.on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order)).cloned()
+        }
+
+        fn status(&self) -> Option<Status> {
+            let mut best: Option<Status> = None;
+            for (boarding, _) in self.aboard.values() {
+                let open = !matches!(boarding.status, Status::Delivered | Status::Returned | Status::Cancelled);
+                let ahead = best.is_none_or(|best| best == Status::Failed || (boarding.status != Status::Failed && boarding.status > best));
+                if open && ahead {
+                    best = Some(boarding.status);
+                }
+            }
+            best
+        }
+    }
+
+    fn any_fix() -> impl Strategy<Value = Arc<Fix>> {
+        (1..40_i64, 0..3_u8).prop_map(|(time, id)| fix(time, id))
+    }
+
+    fn any_kind() -> impl Strategy<Value = FactKind> {
+        let status = (0..12_usize).prop_map(|index| Status::ALL[index]);
+        prop_oneof![
+            3 => any_fix().prop_map(|fix| FactKind::OwnFix { fix, handle: Handle(1) }),
+            4 => (0..5_u8, any_fix()).prop_map(|(number, fix)| FactKind::AboardFix { delivery: delivery(number), fix }),
+            1 => proptest::collection::btree_map(1..40_i64, any::<bool>(), 0..4)
+                .prop_map(|facts| FactKind::Duty { duty: duty(&facts.into_iter().collect::<Vec<_>>()), handle: Handle(1) }),
+            4 => (0..5_u8, status, proptest::option::of(any_fix())).prop_map(|(number, status, fix)| FactKind::Board(boarding(number, status, fix))),
+            2 => (0..5_u8, any::<bool>())
+                .prop_map(|(number, over)| FactKind::Alight { delivery: delivery(number), ended: over.then_some(Status::Delivered) }),
+            1 => Just(FactKind::Forget),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn the_join_equals_a_brute_force_join(kinds in proptest::collection::vec(any_kind(), 1..60)) {
+            let (mut facts, mut brute) = (Facts::default(), Brute::default());
+            for kind in kinds {
+                facts.apply(kind.clone());
+                brute.apply(kind);
+                // Equal order keys are one event, so one position: which of its copies is held does not matter.
+                let expected = brute.newest();
+                prop_assert_eq!(facts.newest_fix(), expected.as_deref());
+                prop_assert_eq!(facts.place(&driver()), expected.as_deref().map(Place::At));
+                prop_assert_eq!(facts.status(&driver()), brute.status());
+                prop_assert!(facts.boardings().eq(brute.aboard.values().map(|it| &*it.0)));
+                prop_assert_eq!(facts.aboard_count(), brute.aboard.len());
+                prop_assert_eq!(facts.is_empty(), brute.own.is_none() && brute.duty.is_empty() && brute.aboard.is_empty());
+                prop_assert_eq!(facts.handle().is_none(), facts.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_fix_inside_an_off_duty_interval_is_never_shown() {
+        let mut facts = Facts::default();
+        facts.apply(FactKind::Board(boarding(1, Status::PickedUp, Some(fix(10, 1)))));
+        facts.apply(FactKind::OwnFix { fix: fix(25, 1), handle: Handle(1) });
+        facts.apply(FactKind::Duty { duty: duty(&[(20, false), (30, true)]), handle: Handle(1) });
+        assert_eq!(facts.newest_fix().unwrap().order.effective_time, UnixMs(10));
+        facts.apply(FactKind::AboardFix { delivery: delivery(1), fix: fix(35, 1) });
+        assert_eq!(facts.newest_fix().unwrap().order.effective_time, UnixMs(35));
+        facts.apply(FactKind::Duty { duty: duty(&[(20, false)]), handle: Handle(1) });
+        assert_eq!(facts.newest_fix(), None);
+        facts.apply(FactKind::Duty { duty: duty(&[]), handle: Handle(1) });
+        assert_eq!(facts.newest_fix().unwrap().order.effective_time, UnixMs(35));
+    }
+
+    #[test]
+    fn the_first_handle_offered_stays_while_the_carrier_is_known() {
+        let mut facts = Facts::default();
+        facts.apply(FactKind::Board(boarding(1, Status::PickedUp, None)));
+        facts.apply(FactKind::Board(boarding(0, Status::PickedUp, None)));
+        facts.apply(FactKind::OwnFix { fix: fix(1, 1), handle: Handle(1) });
+        assert_eq!(facts.handle(), Some(Handle(101)));
+        facts.apply(FactKind::Alight { delivery: delivery(1), ended: Some(Status::Delivered) });
+        assert_eq!(facts.handle(), Some(Handle(101)));
+        facts.apply(FactKind::Forget);
+        facts.apply(FactKind::Alight { delivery: delivery(0), ended: Some(Status::Delivered) });
+        assert_eq!(facts.handle(), None);
+    }
+
+    #[test]
+    fn a_delivery_that_goes_to_another_carrier_takes_its_handle_along() {
+        let mut facts = Facts::default();
+        facts.apply(FactKind::Board(boarding(1, Status::PickedUp, None)));
+        facts.apply(FactKind::Board(boarding(2, Status::PickedUp, None)));
+        facts.apply(FactKind::Alight { delivery: delivery(1), ended: None });
+        assert_eq!(facts.handle(), Some(Handle(102)));
+        facts.apply(FactKind::OwnFix { fix: fix(1, 1), handle: Handle(1) });
+        facts.apply(FactKind::Alight { delivery: delivery(2), ended: None });
+        assert_eq!(facts.handle(), Some(Handle(1)));
+    }
+
+    #[test]
+    fn a_waiting_delivery_stands_at_its_pickup_with_its_own_status() {
+        let mut facts = Facts::default();
+        let carrier = |number| Carrier::Delivery(delivery(number));
+        facts.apply(FactKind::Board(boarding(2, Status::Cancelled, Some(fix(1, 1)))));
+        assert_eq!(facts.place(&carrier(2)), Some(Place::WaitingAt(Position::from_degrees(10.0, 2.0).unwrap())));
+        assert_eq!(facts.status(&carrier(2)), Some(Status::Cancelled));
+        let mut nowhere = Facts::default();
+        nowhere.apply(FactKind::Board(boarding(3, Status::Created, None)));
+        assert_eq!(nowhere.place(&carrier(3)), None);
     }
 }

@@ -1,194 +1,340 @@
-//! The task of one marker shard: takes up facts, and at most once a tick tells the map the latest of what changed. Never queues versions.
+//! The task of one marker shard: takes facts as they come, answers questions, tells the map at most once a tick. Never waits for the map: when that is slow, changes merge.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use metrics::{Counter, Gauge, counter, gauge};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
-use super::estimate;
-use super::join::{Joined, Wish};
-use crate::model::change::{Carrier, FactChange, FactChanges, FactKind, MarkerChange, MarkerChanges};
-use crate::model::id::{Offset, PartitionId, TenantId};
-use crate::model::status::Status;
-use crate::model::time::UnixMs;
+use super::fold::Fold;
+use super::settings::MarkerSettings;
+use crate::model::change::{Aboard, Carrier, FactChanges, Marker, MarkerChanges};
+use crate::model::id::TenantId;
 
-/// Messages taken up between two looks at the clock of the tick.
-const MESSAGES_AT_ONCE: usize = 64;
+/// `next_due` when no link has to change.
+pub const NOTHING_DUE: i64 = i64::MAX;
 
-type Key = (TenantId, Carrier);
+/// How many facts are applied before the task looks at its clock and its questions again.
+const MAX_CHANGES_A_TURN: usize = 8 * 1024;
 
-#[derive(Debug, Default)]
-struct Shard {
-    carriers: HashMap<Key, Joined>,
-    /// Changed since the map was told, with the oldest change and the status a delivery ended with.
-    dirty: HashMap<Key, (UnixMs, Option<Status>)>,
-    applied: HashMap<PartitionId, Offset>,
-    /// When a link will be worse, by log time.
-    fading: BTreeSet<(UnixMs, Key)>,
-    log_time: Option<UnixMs>,
+/// A question to the shard that owns the carrier (`Carrier::shard`). Who asks bounds its queue and waits when that is full.
+#[derive(Debug)]
+pub enum MarkerQuery {
+    /// The marker as the facts have it now.
+    Marker { tenant: TenantId, carrier: Carrier, reply: oneshot::Sender<Option<Arc<Marker>>> },
+    /// All deliveries aboard, sorted by id, each with its eta.
+    Aboard { tenant: TenantId, carrier: Carrier, reply: oneshot::Sender<Vec<Aboard>> },
 }
 
-/// Runs until `input` ends or the map is gone. The first change after a quiet tick leaves at once.
-pub async fn run(shard: usize, mut input: mpsc::Receiver<FactChanges>, output: mpsc::Sender<MarkerChanges>, tick: Duration) {
-    let mut state = Shard::default();
-    let mut due = Instant::now();
-    let mut messages = Vec::with_capacity(MESSAGES_AT_ONCE);
+/// Runs until `input` ends or nobody reads `output` any more. What is merged by then is sent before it ends.
+///
+/// `next_due` holds the log time (Unix milliseconds) at which a link changes if nothing more is heard, else `NOTHING_DUE`: whoever
+/// keeps the clock appends a clock record then.
+pub async fn run(
+    shard: usize,
+    mut input: mpsc::Receiver<FactChanges>,
+    mut queries: mpsc::Receiver<MarkerQuery>,
+    output: mpsc::Sender<MarkerChanges>,
+    settings: MarkerSettings,
+    next_due: Arc<AtomicI64>,
+) {
+    let mut fold = Fold::new(shard, settings);
+    let meters = Meters::new(shard);
+    let tick = sleep_until(Instant::now());
+    let permit = output.reserve();
+    tokio::pin!(tick, permit);
+    let (mut tick_is_over, mut asked) = (true, true);
     loop {
         tokio::select! {
-            biased;
-            // A full output is no reason to wait: changes merge here until there is room.
-            permit = output.reserve(), if state.has_news() && Instant::now() >= due => {
-                let Ok(permit) = permit else { return };
-                permit.send(state.emit(shard));
-                due = Instant::now() + tick;
-            }
-            () = tokio::time::sleep_until(due), if state.has_news() && Instant::now() < due => {}
-            count = input.recv_many(&mut messages, MESSAGES_AT_ONCE) => {
-                if count == 0 {
-                    return;
-                }
-                messages.drain(..).for_each(|message| state.take_up(message));
+            received = input.recv() => match received {
+                Some(facts) => apply_queued(&mut fold, facts, &mut input),
+                None => break,
+            },
+            query = queries.recv(), if asked => match query {
+                Some(query) => answer(&fold, query),
+                None => asked = false,
+            },
+            () = &mut tick, if !tick_is_over => tick_is_over = true,
+            // While the map's queue is full this waits in line, and the other branches go on merging.
+            sending = &mut permit, if tick_is_over && fold.has_news() => {
+                let Ok(sending) = sending else { return };
+                sending.send(meters.counted(&mut fold));
+                permit.set(output.reserve());
+                tick.as_mut().reset(Instant::now() + settings.tick);
+                tick_is_over = false;
             }
         }
+        next_due.store(fold.next_due().map_or(NOTHING_DUE, |at| at.0), Ordering::Release);
+    }
+    if fold.has_news()
+        && let Ok(sending) = permit.await
+    {
+        sending.send(meters.counted(&mut fold));
     }
 }
 
-impl Shard {
-    fn has_news(&self) -> bool {
-        !self.applied.is_empty() || !self.dirty.is_empty()
+/// Applies what was received and what else waits already, so that it is merged into one message.
+fn apply_queued(fold: &mut Fold, first: FactChanges, input: &mut mpsc::Receiver<FactChanges>) {
+    let mut changes = first.changes.len();
+    fold.apply(first);
+    while changes < MAX_CHANGES_A_TURN {
+        let Ok(facts) = input.try_recv() else { return };
+        // A message without changes is work, too.
+        changes += facts.changes.len().max(1);
+        fold.apply(facts);
     }
+}
 
-    fn take_up(&mut self, message: FactChanges) {
-        self.log_time = self.log_time.max(Some(message.log_time));
-        self.applied.insert(message.partition, message.through);
-        for change in message.changes {
-            self.join(change);
-        }
-        self.fade();
+fn answer(fold: &Fold, query: MarkerQuery) {
+    // Whoever asked may have given up by now; then nobody misses the answer.
+    match query {
+        MarkerQuery::Marker { tenant, carrier, reply } => drop(reply.send(fold.marker(&tenant, &carrier))),
+        MarkerQuery::Aboard { tenant, carrier, reply } => drop(reply.send(fold.aboard(&tenant, &carrier))),
     }
+}
 
-    fn join(&mut self, change: FactChange) {
-        let key = (change.tenant, change.carrier);
-        let ended = if let FactKind::Alight { ended, .. } = &change.kind { *ended } else { None };
-        let joined = self.carriers.entry(key.clone()).or_default();
-        joined.join(change.kind, change.ingest_time);
-        let dirty = self.dirty.entry(key).or_insert((change.ingest_time, None));
-        dirty.0 = dirty.0.min(change.ingest_time);
-        dirty.1 = ended.or(dirty.1);
-    }
+struct Meters {
+    markers: Gauge,
+    changes: Counter,
+    suppressed: Counter,
+}
 
-    /// Marks those whose link is worse by now.
-    fn fade(&mut self) {
-        let Some(now) = self.log_time else { return };
-        while let Some((at, key)) = self.fading.pop_first() {
-            if at > now {
-                self.fading.insert((at, key));
-                return;
-            }
-            if self.carriers.contains_key(&key) {
-                self.dirty.entry(key).or_insert((now, None));
-            }
+impl Meters {
+    fn new(shard: usize) -> Self {
+        Self {
+            markers: gauge!("waypost_markers", "shard" => shard.to_string()),
+            changes: counter!("waypost_marker_changes_total"),
+            suppressed: counter!("waypost_marker_suppressed_total"),
         }
     }
 
-    /// Everything the map does not know yet.
-    fn emit(&mut self, shard: usize) -> MarkerChanges {
-        let now = self.log_time.unwrap_or_default();
-        let mut changes = Vec::with_capacity(self.dirty.len());
-        for (key, (changed, ended)) in self.dirty.drain() {
-            let Some(joined) = self.carriers.get_mut(&key) else {
-                continue;
-            };
-            match joined.settle(&key.0, &key.1, now, changed) {
-                Wish::Nothing => metrics::counter!("waypost_marker_suppressed_total").increment(1),
-                Wish::Put(marker) => changes.push(MarkerChange::Put(Arc::from(marker))),
-                Wish::Remove(handle) => changes.push(MarkerChange::Remove { tenant: key.0.clone(), handle, ended, ingest_time: changed }),
-            }
-            if joined.is_empty() {
-                self.carriers.remove(&key);
-            } else if let (_, Some(worse)) = estimate::link(joined.heard(), now) {
-                self.fading.insert((worse, key));
-            }
-        }
-        MarkerChanges { shard, applied: self.applied.drain().collect(), changes }
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64; counts of markers are far below 2^52")]
+    fn counted(&self, fold: &mut Fold) -> MarkerChanges {
+        let changes = fold.take();
+        self.changes.increment(changes.changes.len() as u64);
+        self.suppressed.increment(fold.take_suppressed());
+        self.markers.set(fold.shown() as f64);
+        changes
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::task::JoinHandle;
+    use tokio::time::{advance, timeout};
+
     use super::*;
-    use crate::model::change::Fix;
+    use crate::model::change::{FactChange, FactKind, Fix, MarkerChange};
     use crate::model::event::{Location, OrderKey};
-    use crate::model::id::{DriverId, EventId, Handle};
+    use crate::model::id::{DriverId, EventId, Handle, Offset, PartitionId};
     use crate::model::position::Position;
     use crate::model::status::Link;
+    use crate::model::time::UnixMs;
 
-    fn ping(time: i64, lat: f64) -> FactChanges {
-        let actor = DriverId::parse("d").expect("valid");
-        let position = Position::from_degrees(lat, 11.0).expect("valid");
-        let location = Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None };
-        let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").expect("valid") };
-        let fix = Arc::new(Fix { order, location, ingest_time: UnixMs(time), actor: actor.clone() });
-        let tenant = TenantId::parse("acme").expect("valid");
-        let kind = FactKind::OwnFix { fix, handle: Handle(1) };
-        let changes = vec![FactChange { tenant, carrier: Carrier::Driver(actor), ingest_time: UnixMs(time), kind }];
-        FactChanges { partition: PartitionId(0), through: Offset(time.unsigned_abs()), log_time: UnixMs(time), changes }
+    const TICK: Duration = Duration::from_millis(100);
+
+    struct Rig {
+        input: mpsc::Sender<FactChanges>,
+        queries: mpsc::Sender<MarkerQuery>,
+        output: mpsc::Receiver<MarkerChanges>,
+        next_due: Arc<AtomicI64>,
+        task: JoinHandle<()>,
+        offset: u64,
     }
 
-    fn clock(time: i64) -> FactChanges {
-        FactChanges { changes: Vec::new(), ..ping(time, 57.0) }
+    impl Rig {
+        fn start(output_capacity: usize) -> Self {
+            let (input, facts) = mpsc::channel(1024);
+            let (queries, asked) = mpsc::channel(8);
+            let (changes, output) = mpsc::channel(output_capacity);
+            let next_due = Arc::new(AtomicI64::new(NOTHING_DUE));
+            #[expect(clippy::disallowed_methods, reason = "the rig waits for the task itself")]
+            let task = tokio::spawn(run(3, facts, asked, changes, MarkerSettings::default(), Arc::clone(&next_due)));
+            Self { input, queries, output, next_due, task, offset: 0 }
+        }
+
+        /// Sends a ping of `driver` at `lat`, ingested at `log_time`.
+        async fn ping(&mut self, driver: &str, lat: f64, log_time: i64) {
+            let actor = DriverId::parse(driver).unwrap();
+            let position = Position::from_degrees(lat, 12.0).unwrap();
+            let location = Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None };
+            let order = OrderKey { effective_time: UnixMs(log_time), event_id: EventId::parse(&format!("e{}", self.offset)).unwrap() };
+            let fix = Arc::new(Fix { order, location, ingest_time: UnixMs(log_time), actor: actor.clone() });
+            let handle = Handle(u64::from(driver.as_bytes()[0]));
+            let carrier = Carrier::Driver(actor);
+            let change = FactChange { tenant: acme(), carrier, ingest_time: UnixMs(log_time), kind: FactKind::OwnFix { fix, handle } };
+            self.send(log_time, vec![change]).await;
+        }
+
+        async fn send(&mut self, log_time: i64, changes: Vec<FactChange>) {
+            let through = Offset(self.offset);
+            self.offset += 1;
+            self.input.send(FactChanges { partition: PartitionId(7), through, log_time: UnixMs(log_time), changes }).await.unwrap();
+        }
+
+        /// The next message; none when there is none for the tenth part of a tick.
+        async fn at_once(&mut self) -> Option<MarkerChanges> {
+            timeout(TICK / 10, self.output.recv()).await.ok().flatten()
+        }
+
+        async fn settle(&self) {
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
-    fn start() -> (mpsc::Sender<FactChanges>, mpsc::Receiver<MarkerChanges>, tokio::task::JoinHandle<()>) {
-        let (facts, input) = mpsc::channel(1024);
-        let (output, markers) = mpsc::channel(1);
-        #[expect(clippy::disallowed_methods, reason = "the handle is kept by the test")]
-        let task = tokio::spawn(run(0, input, output, Duration::from_millis(100)));
-        (facts, markers, task)
+    fn acme() -> TenantId {
+        TenantId::parse("acme").unwrap()
+    }
+
+    fn puts(message: &MarkerChanges) -> Vec<&Marker> {
+        let mut markers = Vec::new();
+        for change in &message.changes {
+            if let MarkerChange::Put(marker) = change {
+                markers.push(&**marker);
+            }
+        }
+        markers
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lone_change_leaves_at_once_and_a_flood_is_one_message_a_tick_with_the_latest() {
-        let (facts, mut markers, _task) = start();
-        let begun = Instant::now();
-        facts.send(ping(1, 57.0)).await.expect("sent");
-        assert_eq!(markers.recv().await.expect("a message").changes.len(), 1);
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        for number in 2..200 {
-            facts.send(ping(number, 57.0 + number as f64 * 0.01)).await.expect("sent");
-        }
-        let message = markers.recv().await.expect("a message");
-        assert_eq!(begun.elapsed().as_millis(), 100);
-        let MarkerChange::Put(marker) = &message.changes[0] else { panic!("a marker") };
-        assert_eq!((message.changes.len(), marker.fix_time, marker.changed), (1, UnixMs(199), UnixMs(2)));
-        assert_eq!(message.applied, [(PartitionId(0), Offset(199))]);
+    async fn a_lone_change_leaves_at_once_and_the_next_one_waits_for_the_tick() {
+        let mut rig = Rig::start(8);
+        rig.ping("ann", 57.0, 1_000).await;
+        let first = rig.at_once().await.expect("leading edge");
+        assert_eq!((first.shard, &first.applied[..]), (3, &[(PartitionId(7), Offset(0))][..]));
+        assert_eq!(puts(&first)[0].changed, UnixMs(1_000));
+        rig.ping("ann", 57.1, 2_000).await;
+        assert!(rig.at_once().await.is_none());
+        advance(TICK).await;
+        assert_eq!(puts(&rig.at_once().await.expect("the tick"))[0].position.lat_e7(), 571_000_000);
+        advance(TICK * 20).await;
+        rig.ping("ann", 57.2, 4_000).await;
+        assert!(rig.at_once().await.is_some(), "leading edge again after a quiet tick");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_link_fades_with_log_time_alone() {
-        let (facts, mut markers, _task) = start();
-        facts.send(ping(0, 57.0)).await.expect("sent");
-        markers.recv().await.expect("appears");
-        for (time, link) in [(30_000, Link::Delayed), (120_000, Link::Stale), (600_000, Link::Lost)] {
-            facts.send(clock(time)).await.expect("sent");
-            let message = markers.recv().await.expect("a message");
-            let MarkerChange::Put(marker) = &message.changes[0] else { panic!("a marker") };
-            assert_eq!(marker.link, link);
+    async fn a_flood_gives_one_message_a_tick_with_the_latest_of_each_marker() {
+        let mut rig = Rig::start(64);
+        let began = Instant::now();
+        let mut messages = Vec::new();
+        for step in 0..1000_i32 {
+            let log_time = 10_000 + i64::from(step);
+            let driver = if step % 2 == 0 { "ann" } else { "bob" };
+            rig.ping(driver, 50.0 + f64::from(step) / 1000.0, log_time).await;
+            advance(Duration::from_millis(1)).await;
+            rig.settle().await;
+            while let Ok(message) = rig.output.try_recv() {
+                messages.push((began.elapsed(), message));
+            }
         }
+        drop(rig.input);
+        rig.task.await.unwrap();
+        while let Some(message) = rig.output.recv().await {
+            messages.push((began.elapsed(), message));
+        }
+        // A second, ticks of a tenth, the leading edge and what was left at the end; tokio's timer is a millisecond coarse.
+        assert!((10..=12).contains(&messages.len()), "{}", messages.len());
+        assert!(messages.iter().all(|(_, message)| puts(message).len() <= 2));
+        let after_first = &messages[1].1;
+        assert_eq!(puts(after_first).len(), 2);
+        assert!(messages.windows(2).all(|pair| pair[0].1.applied[0].1 < pair[1].1.applied[0].1));
+        let last = &messages.last().unwrap().1;
+        assert_eq!(last.applied, [(PartitionId(7), Offset(999))]);
+        let mut latest: Vec<i32> =
+            messages.iter().rev().take(2).flat_map(|(_, message)| puts(message)).map(|marker| marker.position.lat_e7()).collect();
+        latest.sort_unstable();
+        assert!(latest.contains(&509_990_000), "{latest:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_output_merges_and_the_shard_ends_with_its_input() {
-        let (facts, mut markers, task) = start();
-        for number in 1..50 {
-            facts.send(ping(number, 57.0 + number as f64 * 0.01)).await.expect("sent");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    async fn a_full_output_merges_and_never_holds_the_input() {
+        let mut rig = Rig::start(1);
+        rig.ping("ann", 57.0, 1_000).await;
+        rig.settle().await;
+        // The one place is taken and nobody reads; the input (1,024 places) would fill up if the shard waited.
+        for step in 1..=3000_i32 {
+            timeout(TICK, rig.ping("ann", 57.0 + f64::from(step) / 10_000.0, 1_000 + i64::from(step))).await.expect("the input is not held up");
+            if step % 100 == 0 {
+                advance(TICK).await;
+                rig.settle().await;
+            }
         }
-        assert_eq!(markers.recv().await.expect("the first").applied, [(PartitionId(0), Offset(1))]);
-        assert_eq!(markers.recv().await.expect("all others").applied, [(PartitionId(0), Offset(49))]);
-        drop(facts);
-        task.await.expect("ends");
+        let first = rig.output.recv().await.expect("the one that had a place");
+        assert_eq!(puts(&first)[0].position.lat_e7(), 570_000_000);
+        let merged = rig.at_once().await.expect("all the rest in one");
+        assert_eq!(merged.applied, [(PartitionId(7), Offset(3000))]);
+        let markers = puts(&merged);
+        assert_eq!(markers.len(), 1);
+        assert_eq!((markers[0].position.lat_e7(), markers[0].changed), (573_000_000, UnixMs(1_001)));
+        advance(TICK * 2).await;
+        assert!(rig.at_once().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn positions_are_reported_without_changes_and_obey_the_tick() {
+        let mut rig = Rig::start(8);
+        rig.send(1_000, Vec::new()).await;
+        let message = rig.at_once().await.expect("leading edge");
+        assert!(message.changes.is_empty());
+        assert_eq!(message.applied, [(PartitionId(7), Offset(0))]);
+        for _ in 0..5 {
+            rig.send(1_000, Vec::new()).await;
+        }
+        assert!(rig.at_once().await.is_none());
+        advance(TICK).await;
+        assert_eq!(rig.at_once().await.expect("the tick").applied, [(PartitionId(7), Offset(5))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_link_goes_through_its_words_by_clock_records_alone() {
+        let mut rig = Rig::start(8);
+        rig.ping("ann", 57.0, 1_000).await;
+        let mut words = vec![puts(&rig.at_once().await.unwrap())[0].link];
+        loop {
+            let due = rig.next_due.load(Ordering::Acquire);
+            if due == NOTHING_DUE {
+                break;
+            }
+            advance(TICK * 2).await;
+            rig.send(due - 1, Vec::new()).await;
+            assert!(rig.at_once().await.unwrap().changes.is_empty(), "not before it is due");
+            advance(TICK * 2).await;
+            rig.send(due, Vec::new()).await;
+            let message = rig.at_once().await.unwrap();
+            let marker = puts(&message)[0];
+            assert_eq!(marker.changed, UnixMs(due));
+            words.push(marker.link);
+        }
+        assert_eq!(words, [Link::Live, Link::Delayed, Link::Stale, Link::Lost]);
+        advance(TICK * 2).await;
+        rig.ping("ann", 57.0, 2_000_000).await;
+        assert_eq!(puts(&rig.at_once().await.unwrap())[0].link, Link::Live);
+        assert_eq!(rig.next_due.load(Ordering::Acquire), 2_031_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_are_answered_between_ticks_and_after_the_asker_left() {
+        let mut rig = Rig::start(8);
+        rig.ping("ann", 57.0, 1_000).await;
+        rig.ping("ann", 57.000_01, 1_500).await;
+        rig.settle().await;
+        let (reply, answer) = oneshot::channel();
+        let carrier = Carrier::Driver(DriverId::parse("ann").unwrap());
+        rig.queries.send(MarkerQuery::Marker { tenant: acme(), carrier: carrier.clone(), reply }).await.unwrap();
+        assert_eq!(answer.await.unwrap().unwrap().position.lat_e7(), 570_000_100);
+        let (reply, answer) = oneshot::channel();
+        let tenant = TenantId::parse("other").unwrap();
+        rig.queries.send(MarkerQuery::Marker { tenant, carrier: carrier.clone(), reply }).await.unwrap();
+        assert_eq!(answer.await.unwrap(), None);
+        let (reply, answer) = oneshot::channel();
+        drop(answer);
+        rig.queries.send(MarkerQuery::Aboard { tenant: acme(), carrier, reply }).await.unwrap();
+        drop((rig.input, rig.queries));
+        rig.task.await.unwrap();
     }
 }

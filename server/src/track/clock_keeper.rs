@@ -10,7 +10,8 @@ use crate::clock::Clock;
 use crate::log::EventLog;
 use crate::model::id::PartitionId;
 
-/// Runs until `stop`. `due` holds, for each partition, when something is due (Unix milliseconds).
+/// Runs until `stop`. `due` holds when something is due (Unix milliseconds), for each partition and then for whoever listens to all of them: those are
+/// told by any partition's clock, and get the first one's.
 pub async fn run<L: EventLog>(log: Arc<L>, due: Vec<Arc<AtomicI64>>, clock: Clock, stop: CancellationToken) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -19,8 +20,11 @@ pub async fn run<L: EventLog>(log: Arc<L>, due: Vec<Arc<AtomicI64>>, clock: Cloc
             _ = second.tick() => {}
         }
         let now = clock.now().0;
-        let overdue = (0_u16..).zip(&due).filter(|(_, due)| due.load(Ordering::Acquire) <= now).map(|(partition, _)| PartitionId(partition));
-        let overdue: Vec<PartitionId> = overdue.collect();
+        let partitions = log.partitions();
+        let overdue = (0_u16..).zip(&due).filter(|(_, due)| due.load(Ordering::Acquire) <= now);
+        let mut overdue: Vec<PartitionId> = overdue.map(|(index, _)| PartitionId(if index < partitions { index } else { 0 })).collect();
+        overdue.sort_unstable();
+        overdue.dedup();
         if overdue.is_empty() {
             continue;
         }

@@ -143,6 +143,10 @@ impl PartitionState {
             return;
         }
         let after = carrier(&shown.facts, delivery);
+        if before != after && !new {
+            // A carrier that is known by its delivery alone shows under the delivery's handle: two of them must never share one.
+            shown.facts.handle = take_handle(self.partition, &mut self.next_handle);
+        }
         let change = |carrier: Carrier, kind: FactKind| FactChange { tenant: event.tenant.clone(), carrier, ingest_time, kind };
         let ended = shown.facts.status().is_terminal();
         if ended {
@@ -269,6 +273,9 @@ mod tests {
         state.apply(&event(2, 2, None, Some(0), body(0, 1)), UnixMs(2), &mut out);
         let told: Vec<_> = out.iter().map(|change| (change.carrier.as_str().to_owned(), matches!(change.kind, FactKind::Board(_)))).collect();
         assert_eq!(told, [("d0".to_owned(), true), ("d0".to_owned(), false), ("d1".to_owned(), true)]);
+        let handles: Vec<_> =
+            out.iter().filter_map(|change| if let FactKind::Board(boarding) = &change.kind { Some(boarding.handle) } else { None }).collect();
+        assert_ne!(handles[0], handles[1], "two carriers never share a handle");
     }
 
     #[test]

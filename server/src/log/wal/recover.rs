@@ -38,7 +38,8 @@ pub(crate) fn recover<S: Storage>(storage: &Arc<S>, options: &WalOptions) -> Res
     let restored = snapshot::read(storage.as_ref(), partitions, &mut dedup).map_err(ReadError::Io)?;
     let (snapshot, ingest_time, next_offsets) = match restored {
         Some(restored) => (restored.block, restored.ingest_time, restored.next_offsets),
-        None => (BlockNumber(0), UnixMs(i64::MIN), vec![Offset(0); usize::from(partitions)]),
+        // Offsets start at 1, so that "everything before the first event" has a number too.
+        None => (BlockNumber(0), UnixMs(i64::MIN), vec![Offset(1); usize::from(partitions)]),
     };
     // The snapshot's own block is read again, so that the next one's reference to its checksum can be checked.
     let Some(cursor) = Cursor::open(storage, BlockNumber(snapshot.0.max(1)))? else {

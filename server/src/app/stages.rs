@@ -1,0 +1,96 @@
+//! The stages behind the log, built from exit to entrance and joined by bounded channels. Starts them; `app.rs` feeds and stops them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use parking_lot::RwLock;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::live::{self, SessionCommand};
+use crate::map::{Map, SharedMap};
+use crate::marker::settings::MarkerSettings;
+use crate::marker::shard;
+use crate::model::id::PartitionId;
+use crate::progress::Progress;
+use crate::track::partition::{self, PartitionInput, Parts};
+use crate::track::state::PartitionState;
+
+/// Blocks a partition may be behind before the dealer waits.
+const PARTITION_INBOX: usize = 64;
+/// Messages a marker shard may be behind before partitions wait.
+const SHARD_INBOX: usize = 256;
+/// One message of each shard on its way: what comes meanwhile is merged in the shard.
+const MAP_INBOX: usize = 2;
+const SESSION_COMMANDS: usize = 1024;
+/// Drivers and deliveries of the whole node.
+const MAX_ENTITIES: usize = 4 << 20;
+
+/// The running tasks. Each ends when its input does, so dropping the entrance ends them all in order.
+#[derive(Debug)]
+pub(super) struct Stages(JoinSet<()>);
+
+/// What feeds the stages, and what looks into them.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    pub(super) partitions: Vec<mpsc::Sender<PartitionInput>>,
+    pub(super) commands: mpsc::Sender<SessionCommand>,
+    pub(super) map: SharedMap,
+    pub(super) progress: Arc<Progress>,
+    /// When something is due: in each partition, then in each marker shard.
+    pub(super) due: Vec<Arc<AtomicI64>>,
+}
+
+impl Stages {
+    pub(super) fn start(config: &Config, clock: &Clock) -> (Self, Entrance) {
+        let mut tasks = JoinSet::new();
+        let progress = Arc::new(Progress::new(config.partitions, config.marker_shards));
+        let map: SharedMap = Arc::new(RwLock::new(Map::default()));
+
+        let (markers, map_inbox) = mpsc::channel(MAP_INBOX);
+        let (commands, session_commands) = mpsc::channel(SESSION_COMMANDS);
+        tasks.spawn(live::tick::run(map_inbox, session_commands, Arc::clone(&map), Arc::clone(&progress), clock.clone(), live_settings(config)));
+
+        let (mut shards, mut shards_due) = (Vec::new(), Vec::new());
+        for index in 0..config.marker_shards {
+            let (facts, inbox) = mpsc::channel(SHARD_INBOX);
+            let (_no_queries, queries) = mpsc::channel(1);
+            let next_due = Arc::new(AtomicI64::new(shard::NOTHING_DUE));
+            let settings = MarkerSettings { tick: Duration::from_millis(config.tick_ms), ..MarkerSettings::default() };
+            tasks.spawn(shard::run(index, inbox, queries, markers.clone(), settings, Arc::clone(&next_due)));
+            shards.push(facts);
+            shards_due.push(next_due);
+        }
+
+        let (mut partitions, mut due) = (Vec::new(), Vec::new());
+        for index in 0..config.partitions {
+            let (entries, inbox) = mpsc::channel(PARTITION_INBOX);
+            let partition = PartitionId(index);
+            let next_due = Arc::new(AtomicI64::new(i64::MAX));
+            let parts = Parts { partition, shards: shards.clone(), progress: Arc::clone(&progress), due: Arc::clone(&next_due) };
+            let state = PartitionState::new(partition, MAX_ENTITIES / usize::from(config.partitions));
+            tasks.spawn(partition::run(state, inbox, parts));
+            partitions.push(entries);
+            due.push(next_due);
+        }
+        // Links fade by log time, which any partition's clock record tells.
+        due.extend(shards_due);
+        (Self(tasks), Entrance { partitions, commands, map, progress, due })
+    }
+
+    /// Waits until all have ended; a panic of one is an error.
+    pub(super) async fn join(mut self) -> anyhow::Result<()> {
+        while let Some(ended) = self.0.join_next().await {
+            ended.context("a stage panicked")?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn live_settings(config: &Config) -> live::Settings {
+    live::Settings { tick: Duration::from_millis(config.tick_ms), max_sessions_per_tenant: config.max_sessions, ..live::Settings::default() }
+}

@@ -1,0 +1,161 @@
+//! One carrier of a shard: its facts, what is estimated of it, and what the map has of it. Never knows of other carriers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::eta::Underway;
+use super::join::{Facts, Place};
+use super::motion::Estimate;
+use super::settings::MarkerSettings;
+use crate::model::change::{Aboard, Carrier, FactKind, Marker};
+use crate::model::id::{DeliveryId, TenantId};
+use crate::model::status::{Link, Motion, Status};
+use crate::model::time::UnixMs;
+
+/// One carrier: 224 bytes, and some 25 more in the tables of `fold.rs`; the fix is shared with `track` and the marker with the map.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) tenant: TenantId,
+    pub(super) carrier: Carrier,
+    pub(super) facts: Facts,
+    estimate: Option<Estimate>,
+    /// What the map has.
+    pub(super) shown: Option<Arc<Marker>>,
+    pub(super) heard: UnixMs,
+    /// Ingest time of the oldest change not looked at yet; set while the entry is in `dirty`.
+    pub(super) changed: Option<UnixMs>,
+    etas_at: UnixMs,
+    /// The bucket this entry stands in; a bucket that still names the slot after that is out of date.
+    pub(super) due: Option<i64>,
+    pub(super) ended: Option<Status>,
+    /// Whether deliveries came, changed or left since the list was made.
+    list_is_old: bool,
+}
+
+/// What became of a dirty entry.
+pub(super) enum Verdict {
+    Put(Arc<Marker>),
+    Insignificant,
+    Gone,
+}
+
+impl Entry {
+    pub(super) fn new(tenant: TenantId, carrier: Carrier) -> Self {
+        Self {
+            tenant,
+            carrier,
+            facts: Facts::default(),
+            estimate: None,
+            shown: None,
+            heard: UnixMs(i64::MIN),
+            changed: None,
+            etas_at: UnixMs(i64::MIN),
+            due: None,
+            ended: None,
+            list_is_old: false,
+        }
+    }
+
+    pub(super) fn apply(&mut self, kind: FactKind, ingest_time: UnixMs, settings: &MarkerSettings) {
+        match &kind {
+            FactKind::Board(_) => self.list_is_old = true,
+            FactKind::Alight { ended, .. } => {
+                self.list_is_old = true;
+                self.ended = ended.or(self.ended);
+            }
+            FactKind::OwnFix { .. } | FactKind::AboardFix { .. } | FactKind::Duty { .. } | FactKind::Forget => {}
+        }
+        // What leaves does not speak.
+        if !matches!(kind, FactKind::Alight { .. } | FactKind::Forget) {
+            self.heard = self.heard.max(ingest_time);
+        }
+        self.facts.apply(kind);
+        if matches!(self.carrier, Carrier::Delivery(_)) {
+            return;
+        }
+        if let Some(fix) = self.facts.newest_fix() {
+            let time = fix.order.effective_time;
+            match &mut self.estimate {
+                Some(estimate) => estimate.observe(&fix.location, time, &settings.motion),
+                None => self.estimate = Some(Estimate::first(&fix.location, time, &settings.motion)),
+            }
+        } else if self.facts.is_empty() {
+            self.estimate = None;
+        }
+    }
+
+    pub(super) fn judge(&mut self, changed: UnixMs, now: UnixMs, settings: &MarkerSettings, no_deliveries: &Arc<[Aboard]>) -> Verdict {
+        let list = self.current_list(now, settings, no_deliveries);
+        let Some(marker) = self.marker(list, now, changed, settings) else { return Verdict::Gone };
+        match &self.shown {
+            Some(shown) if !settings.significance.differs(shown, &marker) => Verdict::Insignificant,
+            _ => Verdict::Put(Arc::new(marker)),
+        }
+    }
+
+    /// The list the map has, unless it says something else by now: made anew when a delivery came, changed or left, and now and then for the estimates.
+    fn current_list(&mut self, now: UnixMs, settings: &MarkerSettings, no_deliveries: &Arc<[Aboard]>) -> Arc<[Aboard]> {
+        let before = self.shown.as_ref().map_or(no_deliveries, |shown| &shown.aboard);
+        if self.facts.aboard_count() == 0 {
+            return Arc::clone(no_deliveries);
+        }
+        if self.shown.is_some() && !self.list_is_old && now.since(self.etas_at) < settings.eta.refresh {
+            return Arc::clone(before);
+        }
+        let list = self.list(Marker::MAX_LISTED, settings);
+        let says_the_same = list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
+        let list = if says_the_same { Arc::clone(before) } else { list.into() };
+        (self.list_is_old, self.etas_at) = (false, now);
+        list
+    }
+
+    pub(super) fn list(&self, at_most: usize, settings: &MarkerSettings) -> Vec<Aboard> {
+        let speed_mps = self.estimate.map_or(0.0, |estimate| estimate.speed_mps());
+        let underway = match self.facts.place(&self.carrier) {
+            Some(Place::At(fix)) => Some(Underway { position: fix.location.position, speed_mps, at: fix.order.effective_time }),
+            Some(Place::WaitingAt(_)) | None => None,
+        };
+        let listed = self.facts.boardings().take(at_most).map(|boarding| Aboard {
+            delivery: DeliveryId::clone(&boarding.delivery),
+            status: boarding.status,
+            eta: settings.eta.eta(boarding, underway),
+            promised_by: boarding.promised_by,
+        });
+        listed.collect()
+    }
+
+    pub(super) fn marker(&self, aboard: Arc<[Aboard]>, now: UnixMs, changed: UnixMs, settings: &MarkerSettings) -> Option<Marker> {
+        let handle = self.facts.handle()?;
+        let (position, accuracy_m, fix_time, link) = match self.facts.place(&self.carrier)? {
+            Place::At(fix) => (fix.location.position, fix.location.accuracy_m, fix.order.effective_time, settings.link.link(self.heard, now)),
+            // Nobody expects a parcel on a shelf to speak.
+            Place::WaitingAt(pickup) => (pickup, None, self.heard, Link::Live),
+        };
+        Some(Marker {
+            handle,
+            tenant: self.tenant.clone(),
+            carrier: self.carrier.clone(),
+            position,
+            heading_deg: self.estimate.and_then(|estimate| estimate.heading_deg()),
+            speed_mps: self.estimate.map_or(0.0, |estimate| estimate.speed_mps()),
+            status: self.facts.status(&self.carrier),
+            motion: self.estimate.map_or(Motion::Stopped, |estimate| estimate.motion()),
+            link,
+            accuracy_m,
+            aboard,
+            aboard_count: u32::try_from(self.facts.aboard_count()).unwrap_or(u32::MAX),
+            fix_time,
+            heard: self.heard,
+            changed,
+        })
+    }
+}
+
+/// The same but for an estimate that moved by less than `tolerance`.
+fn is_close(a: &Aboard, b: &Aboard, tolerance: Duration) -> bool {
+    let close_eta = match (a.eta, b.eta) {
+        (Some(a), Some(b)) => a.since(b).max(b.since(a)) < tolerance,
+        (a, b) => a == b,
+    };
+    close_eta && a.delivery == b.delivery && a.status == b.status && a.promised_by == b.promised_by
+}

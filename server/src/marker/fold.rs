@@ -1,0 +1,525 @@
+//! One shard's markers: facts in, the latest of each marker that changed significantly out. Pure and single-owner; its time is log time, it never reads a clock.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::entry::{Entry, Verdict};
+use super::settings::MarkerSettings;
+use crate::model::change::{Aboard, Carrier, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
+use crate::model::id::{Offset, PartitionId, TenantId};
+use crate::model::time::UnixMs;
+
+/// The carriers of one shard. Bounded by what `track` knows: a carrier of which no fact is left is dropped.
+#[derive(Debug)]
+pub struct Fold {
+    shard: usize,
+    settings: MarkerSettings,
+    hasher: DefaultHashBuilder,
+    /// Where each carrier is in `slots`, found by its short hash.
+    index: HashTable<(u32, Slot)>,
+    slots: Vec<Option<Box<Entry>>>,
+    free: Vec<Slot>,
+    /// Each at most once: those with `changed` set.
+    dirty: Vec<Slot>,
+    /// When a link has to be looked at again, in seconds of log time. An entry stands in at most one bucket; see `Entry::due`.
+    due: BTreeMap<i64, Vec<Slot>>,
+    log_time: UnixMs,
+    through: Vec<Option<Offset>>,
+    advanced: Vec<PartitionId>,
+    no_deliveries: Arc<[Aboard]>,
+    shown: usize,
+    suppressed: u64,
+}
+
+type Slot = u32;
+
+impl Fold {
+    pub fn new(shard: usize, settings: MarkerSettings) -> Self {
+        Self {
+            shard,
+            settings,
+            hasher: DefaultHashBuilder::default(),
+            index: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            due: BTreeMap::new(),
+            log_time: UnixMs(i64::MIN),
+            through: Vec::new(),
+            advanced: Vec::new(),
+            no_deliveries: Arc::from([]),
+            shown: 0,
+            suppressed: 0,
+        }
+    }
+
+    /// Takes what a partition says, then ages the links that log time has overtaken.
+    pub fn apply(&mut self, facts: FactChanges) {
+        for change in facts.changes {
+            self.apply_one(change);
+        }
+        self.advance(facts.partition, facts.through);
+        if facts.log_time > self.log_time {
+            self.log_time = facts.log_time;
+            self.age_links();
+        }
+    }
+
+    /// True when `take` has something to say, be it only a position.
+    pub fn has_news(&self) -> bool {
+        !self.advanced.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Everything since the last call: removals first, because a handle may leave one marker and come back with another.
+    pub fn take(&mut self) -> MarkerChanges {
+        let mut removals = Vec::new();
+        let mut puts = Vec::new();
+        for slot in std::mem::take(&mut self.dirty) {
+            self.settle(slot, &mut removals, &mut puts);
+        }
+        removals.append(&mut puts);
+        let through = &self.through;
+        let position = |partition: PartitionId| through[partition.index()].map(|offset| (partition, offset));
+        let applied = std::mem::take(&mut self.advanced).into_iter().filter_map(position).collect();
+        MarkerChanges { shard: self.shard, applied, changes: removals }
+    }
+
+    /// The marker as the facts have it now, also where the map was spared an insignificant change.
+    pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Arc<Marker>> {
+        let entry = self.entry(tenant, carrier)?;
+        let list = entry.list(Marker::MAX_LISTED, &self.settings);
+        entry.marker(list.into(), self.log_time, entry.heard, &self.settings).map(Arc::new)
+    }
+
+    /// All deliveries aboard, sorted by id, with what is expected of each.
+    pub fn aboard(&self, tenant: &TenantId, carrier: &Carrier) -> Vec<Aboard> {
+        self.entry(tenant, carrier).map_or_else(Vec::new, |entry| entry.list(usize::MAX, &self.settings))
+    }
+
+    /// The log time at which a link changes if nothing more is heard.
+    pub fn next_due(&self) -> Option<UnixMs> {
+        self.due.first_key_value().map(|(second, _)| UnixMs(second.saturating_mul(1000)))
+    }
+
+    /// How many markers the map has of this shard.
+    pub fn shown(&self) -> usize {
+        self.shown
+    }
+
+    /// How many changes were too small to send since the last call.
+    pub fn take_suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.suppressed)
+    }
+
+    fn apply_one(&mut self, change: FactChange) {
+        let FactChange { tenant, carrier, ingest_time, kind } = change;
+        let hash = self.short_hash(&tenant, &carrier);
+        let slot = match self.find(hash, &tenant, &carrier) {
+            Some(slot) => slot,
+            // These only take away or add to what is known.
+            None if matches!(kind, FactKind::AboardFix { .. } | FactKind::Alight { .. } | FactKind::Forget) => return,
+            None => self.insert(hash, tenant, carrier),
+        };
+        let Some(entry) = self.slots[slot as usize].as_mut() else { return };
+        entry.apply(kind, ingest_time, &self.settings);
+        mark(entry, slot, ingest_time, &mut self.dirty);
+    }
+
+    fn advance(&mut self, partition: PartitionId, through: Offset) {
+        if self.through.len() <= partition.index() {
+            self.through.resize(partition.index() + 1, None);
+        }
+        let reached = &mut self.through[partition.index()];
+        if *reached < Some(through) {
+            *reached = Some(through);
+            if !self.advanced.contains(&partition) {
+                self.advanced.push(partition);
+            }
+        }
+    }
+
+    /// Looks only at the buckets that are due: who was heard meanwhile is put off, who was not is dirty.
+    fn age_links(&mut self) {
+        let now_second = self.log_time.0.div_euclid(1000);
+        while let Some(bucket) = self.due.first_entry().filter(|bucket| *bucket.key() <= now_second) {
+            let (second, slots) = bucket.remove_entry();
+            for slot in slots {
+                let Some(entry) = self.slots[slot as usize].as_mut().filter(|entry| entry.due == Some(second)) else { continue };
+                entry.due = None;
+                let Some(shown) = &entry.shown else { continue };
+                if self.settings.link.link(entry.heard, self.log_time) == shown.link {
+                    schedule(entry, slot, self.log_time, &self.settings, &mut self.due);
+                } else {
+                    mark(entry, slot, self.log_time, &mut self.dirty);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, slot: Slot, removals: &mut Vec<MarkerChange>, puts: &mut Vec<MarkerChange>) {
+        let Some(entry) = self.slots[slot as usize].as_mut() else { return };
+        let changed = entry.changed.take().unwrap_or(self.log_time);
+        let ended = entry.ended.take();
+        let verdict = entry.judge(changed, self.log_time, &self.settings, &self.no_deliveries);
+        let remove = |shown: &Marker| MarkerChange::Remove { tenant: shown.tenant.clone(), handle: shown.handle, ended, ingest_time: changed };
+        match verdict {
+            Verdict::Put(marker) => {
+                match entry.shown.replace(Arc::clone(&marker)) {
+                    Some(before) if before.handle != marker.handle => removals.push(remove(&before)),
+                    Some(_) => {}
+                    None => self.shown += 1,
+                }
+                puts.push(MarkerChange::Put(marker));
+            }
+            Verdict::Insignificant => self.suppressed += 1,
+            Verdict::Gone => {
+                if let Some(before) = entry.shown.take() {
+                    removals.push(remove(&before));
+                    self.shown -= 1;
+                }
+            }
+        }
+        if entry.facts.is_empty() {
+            self.forget(slot);
+        } else if entry.shown.is_some() {
+            schedule(entry, slot, self.log_time, &self.settings, &mut self.due);
+        }
+    }
+
+    fn entry(&self, tenant: &TenantId, carrier: &Carrier) -> Option<&Entry> {
+        let slot = self.find(self.short_hash(tenant, carrier), tenant, carrier)?;
+        self.slots[slot as usize].as_deref()
+    }
+
+    fn short_hash(&self, tenant: &TenantId, carrier: &Carrier) -> u32 {
+        let long = self.hasher.hash_one((tenant, carrier));
+        u32::try_from(long >> 32).expect("the upper half of 64 bits is 32 bits")
+    }
+
+    fn find(&self, hash: u32, tenant: &TenantId, carrier: &Carrier) -> Option<Slot> {
+        let is_it = |&(other, slot): &(u32, Slot)| {
+            other == hash && self.slots[slot as usize].as_ref().is_some_and(|entry| entry.carrier == *carrier && entry.tenant == *tenant)
+        };
+        self.index.find(spread(hash), is_it).map(|&(_, slot)| slot)
+    }
+
+    fn insert(&mut self, hash: u32, tenant: TenantId, carrier: Carrier) -> Slot {
+        let entry = Box::new(Entry::new(tenant, carrier));
+        let slot = if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = Some(entry);
+            slot
+        } else {
+            self.slots.push(Some(entry));
+            Slot::try_from(self.slots.len() - 1).expect("2^32 carriers do not fit the memory of one process")
+        };
+        self.index.insert_unique(spread(hash), (hash, slot), |&(hash, _)| spread(hash));
+        slot
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        let Some(entry) = self.slots[slot as usize].take() else { return };
+        let hash = self.short_hash(&entry.tenant, &entry.carrier);
+        if let Ok(found) = self.index.find_entry(spread(hash), |&(_, other)| other == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
+    }
+}
+
+/// Puts an entry on the list of dirty ones, once, with the oldest of its changes.
+fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<Slot>) {
+    match &mut entry.changed {
+        Some(oldest) => *oldest = ingest_time.min(*oldest),
+        none => {
+            *none = Some(ingest_time);
+            dirty.push(slot);
+        }
+    }
+}
+
+/// Sees to it that a driver stands in a bucket no later than the second in which its link changes if it stays silent. A bucket that is earlier
+/// is left: when it is due, the driver is put off. So a ping that finds the link live costs nothing here.
+fn schedule(entry: &mut Entry, slot: Slot, now: UnixMs, settings: &MarkerSettings, due: &mut BTreeMap<i64, Vec<Slot>>) {
+    if matches!(entry.carrier, Carrier::Delivery(_)) {
+        return;
+    }
+    let Some(at) = settings.link.changes_at(entry.heard, now) else { return };
+    let second = at.0.saturating_add(999).div_euclid(1000);
+    if entry.due.is_none_or(|bucket| second < bucket) {
+        entry.due = Some(second);
+        due.entry(second).or_default().push(slot);
+    }
+}
+
+/// The table's hash of a short hash: it wants its entropy in the lowest and the highest bits.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::marker::join::Facts;
+    use crate::model::change::{Boarding, DutyFact, Fix};
+    use crate::model::event::{Location, OrderKey};
+    use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
+    use crate::model::position::Position;
+    use crate::model::status::{Link, Status};
+
+    fn acme() -> TenantId {
+        TenantId::parse("acme").unwrap()
+    }
+
+    fn driver(number: u8) -> Carrier {
+        Carrier::Driver(DriverId::parse(&format!("driver{number}")).unwrap())
+    }
+
+    fn delivery(number: u16) -> DeliveryId {
+        DeliveryId::parse(&format!("d{number:03}")).unwrap()
+    }
+
+    fn at(lat: f64) -> Position {
+        Position::from_degrees(lat, 12.0).unwrap()
+    }
+
+    fn fix(time: i64, lat: f64) -> Arc<Fix> {
+        let location =
+            Location { position: at(lat), accuracy_m: None, speed_mps: Some(8.0), heading_deg: Some(0.0), altitude_m: None, battery: None };
+        let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").unwrap() };
+        Arc::new(Fix { order, location, ingest_time: UnixMs(time), actor: DriverId::parse("x").unwrap() })
+    }
+
+    fn own(number: u8, time: i64, lat: f64) -> FactChange {
+        change(driver(number), time, FactKind::OwnFix { fix: fix(time, lat), handle: Handle(u64::from(number)) })
+    }
+
+    fn change(carrier: Carrier, time: i64, kind: FactKind) -> FactChange {
+        FactChange { tenant: acme(), carrier, ingest_time: UnixMs(time), kind }
+    }
+
+    fn boarding(number: u16, status: Status) -> Arc<Boarding> {
+        Arc::new(Boarding {
+            delivery: delivery(number),
+            handle: Handle(1000 + u64::from(number)),
+            status,
+            pickup: Some(at(57.0)),
+            destination: Some(at(57.1)),
+            promised_by: None,
+            reported_eta: None,
+            fix: None,
+        })
+    }
+
+    fn apply(fold: &mut Fold, log_time: i64, changes: Vec<FactChange>) {
+        fold.apply(FactChanges { partition: PartitionId(0), through: Offset(1), log_time: UnixMs(log_time), changes });
+    }
+
+    /// The one marker put.
+    fn put(changes: &MarkerChanges) -> Arc<Marker> {
+        match &changes.changes[..] {
+            [MarkerChange::Put(marker)] => Arc::clone(marker),
+            other => panic!("one put, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Entry>() <= 224, "{}", size_of::<Entry>());
+        assert_eq!(size_of::<(u32, Slot)>(), 8);
+    }
+
+    #[test]
+    fn a_van_with_150_parcels_lists_16_and_a_ping_shares_the_list() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        let mut changes: Vec<FactChange> = (0..150).rev().map(|n| change(driver(1), 1_000, FactKind::Board(boarding(n, Status::PickedUp)))).collect();
+        changes.push(own(1, 1_000, 57.0));
+        apply(&mut fold, 1_000, changes);
+        let first = put(&fold.take());
+        assert_eq!((first.aboard_count, first.aboard.len(), first.status), (150, Marker::MAX_LISTED, Some(Status::PickedUp)));
+        assert!(first.aboard.is_sorted_by(|a, b| a.delivery < b.delivery));
+        assert_eq!(first.aboard[0].delivery, delivery(0));
+        apply(&mut fold, 2_000, vec![own(1, 2_000, 57.000_1)]);
+        let second = put(&fold.take());
+        assert!(Arc::ptr_eq(&first.aboard, &second.aboard));
+        apply(&mut fold, 3_000, vec![change(driver(1), 3_000, FactKind::Board(boarding(149, Status::Arrived)))]);
+        let third = put(&fold.take());
+        assert!(Arc::ptr_eq(&first.aboard, &third.aboard), "what is not listed does not change the list");
+        assert_eq!(third.status, Some(Status::Arrived));
+        assert_eq!(fold.aboard(&acme(), &driver(1)).len(), 150);
+        // Far nearer to the destination after a while, so sooner there.
+        apply(&mut fold, 20_000, vec![own(1, 20_000, 57.09)]);
+        let fourth = put(&fold.take());
+        assert!(fourth.aboard[0].eta < first.aboard[0].eta);
+    }
+
+    #[test]
+    fn an_older_fix_never_moves_a_marker_back() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        apply(&mut fold, 9_000, vec![own(1, 9_000, 57.0), change(driver(1), 9_000, FactKind::Board(boarding(1, Status::PickedUp)))]);
+        let shown = put(&fold.take());
+        let late = FactKind::AboardFix { delivery: delivery(1), fix: fix(5_000, 50.0) };
+        apply(&mut fold, 9_500, vec![change(driver(1), 9_500, late)]);
+        assert!(fold.take().changes.is_empty());
+        assert_eq!(fold.take_suppressed(), 1);
+        let now = fold.marker(&acme(), &driver(1)).unwrap();
+        assert_eq!((now.position, now.fix_time, now.speed_mps.to_bits()), (shown.position, shown.fix_time, shown.speed_mps.to_bits()));
+    }
+
+    #[test]
+    fn who_goes_off_duty_or_is_forgotten_leaves_the_map_and_an_empty_carrier_the_memory() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        let duty = |time: i64, on: bool| {
+            let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").unwrap() };
+            FactKind::Duty { duty: Arc::from([DutyFact { order, on }]), handle: Handle(1) }
+        };
+        apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0)]);
+        put(&fold.take());
+        apply(&mut fold, 2_000, vec![change(driver(1), 2_000, duty(1_500, false))]);
+        assert!(matches!(fold.take().changes[..], [MarkerChange::Remove { handle: Handle(1), ended: None, ingest_time: UnixMs(2_000), .. }]));
+        apply(&mut fold, 3_000, vec![change(driver(1), 3_000, duty(2_500, true))]);
+        put(&fold.take());
+        assert_eq!((fold.shown(), fold.index.len()), (1, 1));
+        apply(&mut fold, 4_000, vec![change(driver(1), 4_000, FactKind::Forget)]);
+        assert!(matches!(fold.take().changes[..], [MarkerChange::Remove { .. }]));
+        assert_eq!((fold.shown(), fold.index.len(), fold.free.len()), (0, 0, 1));
+        apply(&mut fold, 5_000, vec![own(2, 5_000, 57.0)]);
+        assert_eq!(put(&fold.take()).handle, Handle(2));
+        assert_eq!(fold.slots.len(), 1);
+    }
+
+    #[test]
+    fn a_waiting_delivery_leaves_before_the_driver_who_took_it_comes_with_its_handle() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        let waiting = Carrier::Delivery(delivery(1));
+        apply(&mut fold, 1_000, vec![change(waiting.clone(), 1_000, FactKind::Board(boarding(1, Status::Created)))]);
+        let shown = put(&fold.take());
+        assert_eq!((shown.handle, shown.position, shown.link, shown.status), (Handle(1001), at(57.0), Link::Live, Some(Status::Created)));
+        assert_eq!(fold.next_due(), None, "a waiting delivery has no link");
+        let taken = Arc::new(Boarding { fix: Some(fix(2_000, 57.01)), ..(*boarding(1, Status::Assigned)).clone() });
+        let board = change(driver(1), 2_000, FactKind::Board(taken));
+        apply(&mut fold, 2_000, vec![board, change(waiting, 2_000, FactKind::Alight { delivery: delivery(1), ended: None })]);
+        let changes = fold.take().changes;
+        assert!(matches!(changes[0], MarkerChange::Remove { handle: Handle(1001), .. }));
+        assert!(matches!(&changes[1], MarkerChange::Put(marker) if marker.handle == Handle(1001) && marker.carrier == driver(1)));
+    }
+
+    #[test]
+    fn a_removal_carries_the_status_it_ended_with() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        let waiting = Carrier::Delivery(delivery(1));
+        apply(&mut fold, 1_000, vec![change(waiting.clone(), 1_000, FactKind::Board(boarding(1, Status::Created)))]);
+        put(&fold.take());
+        let alight = FactKind::Alight { delivery: delivery(1), ended: Some(Status::Cancelled) };
+        apply(&mut fold, 2_000, vec![change(waiting, 2_000, alight)]);
+        assert!(matches!(fold.take().changes[..], [MarkerChange::Remove { ended: Some(Status::Cancelled), .. }]));
+    }
+
+    #[test]
+    fn a_driver_heard_again_before_its_link_is_due_is_put_off_and_not_sent() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0), own(2, 1_000, 57.0)]);
+        assert_eq!(fold.take().changes.len(), 2);
+        assert_eq!(fold.next_due(), Some(UnixMs(32_000)));
+        apply(&mut fold, 20_000, vec![own(1, 20_000, 57.0)]);
+        fold.take();
+        apply(&mut fold, 32_000, vec![]);
+        let changed = put(&fold.take());
+        assert_eq!((&changed.carrier, changed.link), (&driver(2), Link::Delayed));
+        assert_eq!(fold.next_due(), Some(UnixMs(51_000)));
+    }
+
+    #[test]
+    fn a_delayed_driver_who_is_heard_again_is_delayed_again_in_time() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0)]);
+        fold.take();
+        apply(&mut fold, 32_000, vec![]);
+        assert_eq!(put(&fold.take()).link, Link::Delayed);
+        apply(&mut fold, 40_000, vec![own(1, 40_000, 57.0)]);
+        assert_eq!(put(&fold.take()).link, Link::Live);
+        assert_eq!(fold.next_due(), Some(UnixMs(71_000)));
+        apply(&mut fold, 71_000, vec![]);
+        assert_eq!(put(&fold.take()).link, Link::Delayed);
+    }
+
+    fn any_change() -> impl Strategy<Value = (Carrier, FactKind)> {
+        let carrier = prop_oneof![3 => (0..3_u8).prop_map(driver), 1 => (0..4_u16).prop_map(|number| Carrier::Delivery(delivery(number)))];
+        let status = (0..12_usize).prop_map(|index| Status::ALL[index]);
+        let place = (0..90_000_i64, 0..20_i32).prop_map(|(time, step)| fix(time, 57.0 + f64::from(step) * 0.000_02));
+        let kind = (0..10_u8, 0..4_u16, status, place, any::<bool>());
+        (carrier, kind).prop_map(|(carrier, (kind, number, status, fix, flag))| {
+            let number = if let Carrier::Delivery(it) = &carrier { it.as_str()[1..].parse().unwrap() } else { number };
+            let handle = Handle(carrier.as_str().bytes().last().map_or(0, u64::from));
+            let is_driver = matches!(carrier, Carrier::Driver(_));
+            let kind = match kind {
+                0..=3 if is_driver => FactKind::OwnFix { fix, handle },
+                4 if is_driver => FactKind::AboardFix { delivery: delivery(number), fix },
+                5 if is_driver => FactKind::Duty { duty: Arc::from([DutyFact { order: fix.order.clone(), on: flag }]), handle },
+                6 if is_driver => FactKind::Forget,
+                7 => FactKind::Alight { delivery: delivery(number), ended: flag.then_some(status) },
+                _ => FactKind::Board(boarding(number, status)),
+            };
+            (carrier, kind)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// A reader who only follows the messages, however they are cut, has each carrier's marker, but for what is insignificant.
+        #[test]
+        fn what_the_map_has_never_differs_significantly_from_the_facts(steps in proptest::collection::vec((any_change(), 0..4_000_i64, any::<bool>()), 1..80)) {
+            let settings = MarkerSettings::default();
+            let mut fold = Fold::new(0, settings);
+            let mut joined: HashMap<Carrier, Facts> = HashMap::new();
+            let mut map: HashMap<Carrier, Arc<Marker>> = HashMap::new();
+            let mut now = 100_000;
+            let last = steps.len() - 1;
+            for (index, ((carrier, kind), pause, cut)) in steps.into_iter().enumerate() {
+                now += pause;
+                joined.entry(carrier.clone()).or_default().apply(kind.clone());
+                apply(&mut fold, now, vec![change(carrier, now, kind)]);
+                if !cut && index != last {
+                    continue;
+                }
+                for change in fold.take().changes {
+                    match change {
+                        MarkerChange::Put(marker) => {
+                            map.insert(marker.carrier.clone(), marker);
+                        }
+                        MarkerChange::Remove { handle, .. } => map.retain(|_, marker| marker.handle != handle || map_keeps(marker, &joined)),
+                    }
+                }
+                for (carrier, facts) in &joined {
+                    let place = facts.place(carrier).filter(|_| facts.handle().is_some());
+                    let Some(shown) = map.get(carrier) else {
+                        prop_assert!(place.is_none(), "{carrier:?} is missing");
+                        continue;
+                    };
+                    prop_assert_eq!((shown.status, Some(shown.handle)), (facts.status(carrier), facts.handle()));
+                    prop_assert_eq!(shown.aboard_count as usize, facts.aboard_count());
+                    prop_assert!(shown.aboard.iter().map(|it| (&it.delivery, it.status)).eq(facts.boardings().map(|it| (&it.delivery, it.status))));
+                    let real = fold.marker(&acme(), carrier).expect("the facts show it");
+                    // Links are looked at once a second.
+                    let links = [now - 999, now].map(|at| settings.link.link(real.heard, UnixMs(at)));
+                    prop_assert!(shown.link == real.link || links.contains(&shown.link));
+                    let real = Marker { aboard: Arc::clone(&shown.aboard), link: shown.link, ..(*real).clone() };
+                    prop_assert!(!settings.significance.differs(shown, &real), "{shown:?} {real:?}");
+                }
+                prop_assert_eq!(fold.shown(), map.len());
+            }
+        }
+    }
+
+    /// In this test a delivery may stand in two places, which `track` never says, so two carriers may go by one handle.
+    fn map_keeps(marker: &Marker, joined: &HashMap<Carrier, Facts>) -> bool {
+        joined.get(&marker.carrier).is_some_and(|facts| facts.handle() == Some(marker.handle) && facts.place(&marker.carrier).is_some())
+    }
+}

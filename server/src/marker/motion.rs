@@ -1,0 +1,253 @@
+//! How fast a carrier goes, where to, and whether at all: smoothed over event time. Never decides where it is (see `join.rs`).
+
+use std::time::Duration;
+
+use crate::model::event::Location;
+use crate::model::position::Position;
+use crate::model::status::Motion;
+use crate::model::time::UnixMs;
+
+/// `stopped_below_mps < moving_above_mps`: between the two, a carrier stays what it was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MotionSettings {
+    /// Time constant of the exponential average: after this long a sample weighs 37 %.
+    pub smoothing: Duration,
+    pub moving_above_mps: f32,
+    pub stopped_below_mps: f32,
+    pub stopped_after: Duration,
+}
+
+impl Default for MotionSettings {
+    fn default() -> Self {
+        Self { smoothing: Duration::from_secs(5), moving_above_mps: 1.5, stopped_below_mps: 0.5, stopped_after: Duration::from_secs(10) }
+    }
+}
+
+/// A leg shorter than this (or than the fix's accuracy) may be noise.
+const LEAST_LEG_M: f32 = 5.0;
+/// A fix that claims to be worse than this is believed up to here, or a phone that always says 500 m would never move.
+const WORST_ACCURACY_M: f32 = 25.0;
+/// A leg that is shorter still after this time says that the carrier stands.
+const LONGEST_LEG: Duration = Duration::from_secs(10);
+/// Faster than any delivery: the place is believed, the speed between the two is not.
+const TELEPORT_MPS: f32 = 100.0;
+
+/// What is estimated of one carrier. Follows log order, fed only with fixes newer than all before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    last: UnixMs,
+    /// Where the present leg began; speed and heading that are not reported are measured from here.
+    anchor: Position,
+    anchor_time: UnixMs,
+    slow_since: Option<UnixMs>,
+    speed_mps: f32,
+    heading_deg: Option<f32>,
+    motion: Motion,
+}
+
+/// What a leg that just ended says.
+#[derive(Clone, Copy)]
+struct Leg {
+    speed_mps: f32,
+    took: Duration,
+    heading_deg: Option<f32>,
+}
+
+impl Estimate {
+    pub fn first(location: &Location, time: UnixMs, settings: &MotionSettings) -> Self {
+        let speed_mps = location.speed_mps.unwrap_or(0.0);
+        let motion = if speed_mps > settings.moving_above_mps { Motion::Moving } else { Motion::Stopped };
+        let heading_deg = location.heading_deg.filter(|_| motion == Motion::Moving);
+        Self { last: time, anchor: location.position, anchor_time: time, slow_since: None, speed_mps, heading_deg, motion }
+    }
+
+    /// Takes the next fix; one that is not newer than the last changes nothing.
+    pub fn observe(&mut self, location: &Location, time: UnixMs, settings: &MotionSettings) {
+        if time <= self.last {
+            return;
+        }
+        let leg = if location.speed_mps.is_some() && location.heading_deg.is_some() {
+            (self.anchor, self.anchor_time) = (location.position, time);
+            None
+        } else {
+            self.end_leg(location, time)
+        };
+        match (location.speed_mps, leg) {
+            (Some(reported_mps), _) => self.smooth(reported_mps, time.since(self.last), settings),
+            (None, Some(leg)) => self.smooth(leg.speed_mps, leg.took, settings),
+            (None, None) => {}
+        }
+        self.last = time;
+        self.judge(time, settings);
+        if self.motion == Motion::Moving {
+            self.heading_deg = location.heading_deg.or(leg.and_then(|leg| leg.heading_deg)).or(self.heading_deg);
+        }
+    }
+
+    /// Event time of the newest fix taken.
+    pub fn last(&self) -> UnixMs {
+        self.last
+    }
+
+    pub fn speed_mps(&self) -> f32 {
+        self.speed_mps
+    }
+
+    pub fn heading_deg(&self) -> Option<f32> {
+        self.heading_deg
+    }
+
+    pub fn motion(&self) -> Motion {
+        self.motion
+    }
+
+    fn end_leg(&mut self, location: &Location, time: UnixMs) -> Option<Leg> {
+        let moved_m = as_f32(self.anchor.distance_m(location.position));
+        let took = time.since(self.anchor_time);
+        let noise_m = location.accuracy_m.unwrap_or(0.0).clamp(LEAST_LEG_M, WORST_ACCURACY_M);
+        if moved_m < noise_m && took < LONGEST_LEG {
+            return None;
+        }
+        let from = self.anchor;
+        (self.anchor, self.anchor_time) = (location.position, time);
+        if moved_m < noise_m {
+            return Some(Leg { speed_mps: 0.0, took, heading_deg: None });
+        }
+        let speed_mps = moved_m / took.as_secs_f32();
+        (speed_mps <= TELEPORT_MPS).then(|| Leg { speed_mps, took, heading_deg: Some(bearing_deg(from, location.position)) })
+    }
+
+    /// Weighs a sample by the time it stands for, so that ten pings a second count no more than one.
+    fn smooth(&mut self, sample_mps: f32, took: Duration, settings: &MotionSettings) {
+        let constant_s = settings.smoothing.as_secs_f32().max(0.001);
+        let weight = 1.0 - (-took.as_secs_f32() / constant_s).exp();
+        self.speed_mps += weight * (sample_mps - self.speed_mps);
+    }
+
+    fn judge(&mut self, time: UnixMs, settings: &MotionSettings) {
+        if self.speed_mps >= settings.stopped_below_mps {
+            self.slow_since = None;
+            if self.speed_mps > settings.moving_above_mps {
+                self.motion = Motion::Moving;
+            }
+            return;
+        }
+        let since = *self.slow_since.get_or_insert(time);
+        if time.since(since) >= settings.stopped_after {
+            self.motion = Motion::Stopped;
+        }
+    }
+}
+
+/// Initial great-circle bearing, 0.0..360.0 clockwise from true north.
+fn bearing_deg(from: Position, to: Position) -> f32 {
+    let (lat_a, lat_b) = (from.lat().to_radians(), to.lat().to_radians());
+    let turn = (to.lng() - from.lng()).to_radians();
+    let east = turn.sin() * lat_b.cos();
+    let north = lat_a.cos() * lat_b.sin() - lat_a.sin() * lat_b.cos() * turn.cos();
+    let degrees = as_f32(east.atan2(north).to_degrees().rem_euclid(360.0));
+    // 359.99999999 rounds up to 360 as an f32.
+    if degrees >= 360.0 { 0.0 } else { degrees }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "metres and degrees of an estimate: seven digits are plenty")]
+fn as_f32(value: f64) -> f32 {
+    value as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(lat: f64, lng: f64) -> Location {
+        let position = Position::from_degrees(lat, lng).unwrap();
+        Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None }
+    }
+
+    /// Feeds a fix a second for `seconds`, going east at `speed_mps` from `from_lng`, without reported speed; returns the last longitude.
+    fn drive(estimate: &mut Estimate, from_lng: f64, speed_mps: f64, seconds: i64) -> f64 {
+        let settings = MotionSettings::default();
+        let mut lng = from_lng;
+        for _ in 0..seconds {
+            lng += speed_mps / (111_195.08 * 57.0_f64.to_radians().cos());
+            estimate.observe(&Location { accuracy_m: Some(8.0), ..at(57.0, lng) }, estimate.last() + Duration::from_secs(1), &settings);
+        }
+        lng
+    }
+
+    #[test]
+    fn speed_and_heading_are_measured_when_they_are_not_reported() {
+        let mut estimate = Estimate::first(&at(57.0, 12.0), UnixMs(0), &MotionSettings::default());
+        assert_eq!((estimate.motion(), estimate.heading_deg()), (Motion::Stopped, None));
+        drive(&mut estimate, 12.0, 10.0, 40);
+        assert!((estimate.speed_mps() - 10.0).abs() < 0.3, "{estimate:?}");
+        assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0, "{estimate:?}");
+        assert_eq!(estimate.motion(), Motion::Moving);
+    }
+
+    #[test]
+    fn a_carrier_stops_only_after_ten_slow_seconds_and_keeps_its_heading() {
+        let mut estimate = Estimate::first(&at(57.0, 12.0), UnixMs(0), &MotionSettings::default());
+        let lng = drive(&mut estimate, 12.0, 10.0, 40);
+        drive(&mut estimate, lng, 0.0, 8);
+        assert_eq!(estimate.motion(), Motion::Moving);
+        drive(&mut estimate, lng, 0.0, 60);
+        assert_eq!(estimate.motion(), Motion::Stopped);
+        assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0);
+        // The heading that a standing compass reports is not taken.
+        let turned = Location { heading_deg: Some(200.0), speed_mps: Some(0.0), ..at(57.0, lng) };
+        estimate.observe(&turned, estimate.last() + Duration::from_secs(1), &MotionSettings::default());
+        assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn between_the_two_speeds_a_carrier_stays_what_it_was() {
+        let settings = MotionSettings::default();
+        let reported = |speed| Location { speed_mps: Some(speed), heading_deg: Some(10.0), ..at(57.0, 12.0) };
+        let mut estimate = Estimate::first(&reported(1.0), UnixMs(0), &settings);
+        let mut now = UnixMs(0);
+        let mut feed = |estimate: &mut Estimate, speed, seconds| {
+            for _ in 0..seconds {
+                now = now + Duration::from_secs(1);
+                estimate.observe(&reported(speed), now, &settings);
+            }
+            estimate.motion()
+        };
+        assert_eq!(feed(&mut estimate, 1.0, 30), Motion::Stopped);
+        assert_eq!(feed(&mut estimate, 8.0, 3), Motion::Moving);
+        assert_eq!(feed(&mut estimate, 1.0, 60), Motion::Moving);
+        assert_eq!(feed(&mut estimate, 0.0, 30), Motion::Stopped);
+    }
+
+    #[test]
+    fn an_older_fix_and_a_teleport_change_no_speed() {
+        let mut estimate = Estimate::first(&at(57.0, 12.0), UnixMs(0), &MotionSettings::default());
+        let lng = drive(&mut estimate, 12.0, 10.0, 40);
+        let before = estimate;
+        estimate.observe(&at(57.0, 11.0), UnixMs(20_000), &MotionSettings::default());
+        assert_eq!(estimate, before);
+        estimate.observe(&at(58.0, lng), estimate.last() + Duration::from_secs(1), &MotionSettings::default());
+        assert!((estimate.speed_mps() - before.speed_mps()).abs() < f32::EPSILON);
+        drive(&mut estimate, lng, 10.0, 1);
+    }
+
+    #[test]
+    fn standing_noise_inside_the_accuracy_is_no_motion() {
+        let settings = MotionSettings::default();
+        let mut estimate = Estimate::first(&at(57.0, 12.0), UnixMs(0), &settings);
+        for second in 1..200 {
+            let off = if second % 2 == 0 { 0.000_05 } else { -0.000_03 };
+            estimate.observe(&Location { accuracy_m: Some(12.0), ..at(57.0 + off, 12.0) }, UnixMs(second * 1000), &settings);
+            assert_eq!(estimate.motion(), Motion::Stopped);
+        }
+    }
+
+    #[test]
+    fn bearings_point_the_right_way_also_across_the_antimeridian() {
+        let place = |lat, lng| Position::from_degrees(lat, lng).unwrap();
+        assert!((bearing_deg(place(10.0, 5.0), place(11.0, 5.0))).abs() < 0.01);
+        assert!((bearing_deg(place(10.0, 5.0), place(9.0, 5.0)) - 180.0).abs() < 0.01);
+        assert!((bearing_deg(place(0.0, 179.9), place(0.0, -179.9)) - 90.0).abs() < 0.01);
+        assert!((bearing_deg(place(0.0, 1.0), place(0.0, 0.5)) - 270.0).abs() < 0.01);
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether a marker changed enough to be sent again. Never judges the facts: every raw event stays in the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::change::Marker;
+use crate::model::status::Motion;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Significance {
+    pub distance_m: f32,
+    pub heading_deg: f32,
+    /// A newer fix counts after this time whatever it says.
+    pub elapsed: Duration,
+}
+
+impl Default for Significance {
+    fn default() -> Self {
+        Self { distance_m: 5.0, heading_deg: 15.0, elapsed: Duration::from_secs(10) }
+    }
+}
+
+impl Significance {
+    /// Whether `now` is worth sending to those who have `shown`.
+    pub fn differs(&self, shown: &Marker, now: &Marker) -> bool {
+        let says_other = shown.handle != now.handle
+            || shown.status != now.status
+            || shown.motion != now.motion
+            || shown.link != now.link
+            || shown.aboard_count != now.aboard_count
+            || !Arc::ptr_eq(&shown.aboard, &now.aboard);
+        says_other || self.moved(shown, now) || self.turned(shown, now)
+    }
+
+    fn moved(&self, shown: &Marker, now: &Marker) -> bool {
+        // An earlier fix than the one shown means that the shown one does not hold any more: it has to go.
+        if now.fix_time < shown.fix_time || now.fix_time.since(shown.fix_time) >= self.elapsed {
+            return now.fix_time != shown.fix_time || now.position != shown.position;
+        }
+        if now.position == shown.position {
+            return false;
+        }
+        shown.position.distance_m(now.position) >= f64::from(self.least_move_m(now))
+    }
+
+    /// Inside its accuracy a standing marker only seems to move; of a moving one the smoothed speed says that it is real.
+    fn least_move_m(&self, now: &Marker) -> f32 {
+        match now.motion {
+            Motion::Moving => self.distance_m,
+            Motion::Stopped => self.distance_m.max(now.accuracy_m.unwrap_or(0.0)),
+        }
+    }
+
+    fn turned(&self, shown: &Marker, now: &Marker) -> bool {
+        match (shown.heading_deg, now.heading_deg) {
+            (Some(before), Some(after)) => angle_between_deg(before, after) >= self.heading_deg,
+            (before, after) => before.is_some() != after.is_some(),
+        }
+    }
+}
+
+/// 0..=180, whichever way round is shorter.
+fn angle_between_deg(a: f32, b: f32) -> f32 {
+    let turn = (a - b).rem_euclid(360.0);
+    turn.min(360.0 - turn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::change::{Aboard, Carrier};
+    use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
+    use crate::model::position::Position;
+    use crate::model::status::{Link, Status};
+    use crate::model::time::UnixMs;
+
+    fn marker() -> Marker {
+        Marker {
+            handle: Handle(1),
+            tenant: TenantId::parse("acme").unwrap(),
+            carrier: Carrier::Driver(DriverId::parse("ann").unwrap()),
+            position: Position::from_degrees(57.0, 12.0).unwrap(),
+            heading_deg: Some(350.0),
+            speed_mps: 3.0,
+            status: None,
+            motion: Motion::Moving,
+            link: Link::Live,
+            accuracy_m: Some(20.0),
+            aboard: Arc::from([]),
+            aboard_count: 0,
+            fix_time: UnixMs(100_000),
+            heard: UnixMs(100_000),
+            changed: UnixMs(100_000),
+        }
+    }
+
+    fn north(marker: &Marker, metres: f64) -> Marker {
+        let position = Position::from_degrees(57.0 + metres / 111_195.1, 12.0).unwrap();
+        Marker { position, fix_time: UnixMs(101_000), ..marker.clone() }
+    }
+
+    #[test]
+    fn five_metres_count_and_four_do_not() {
+        let (rule, shown) = (Significance::default(), marker());
+        assert!(!rule.differs(&shown, &shown));
+        assert!(!rule.differs(&shown, &north(&shown, 4.0)));
+        assert!(rule.differs(&shown, &north(&shown, 5.1)));
+    }
+
+    #[test]
+    fn a_standing_marker_does_not_jitter_inside_its_accuracy_until_ten_seconds_have_passed() {
+        let rule = Significance::default();
+        let shown = Marker { motion: Motion::Stopped, ..marker() };
+        assert!(!rule.differs(&shown, &north(&shown, 15.0)));
+        assert!(rule.differs(&shown, &north(&shown, 20.1)));
+        assert!(rule.differs(&shown, &Marker { fix_time: UnixMs(110_000), ..north(&shown, 1.0) }));
+        assert!(!rule.differs(&shown, &Marker { fix_time: UnixMs(109_999), ..north(&shown, 1.0) }));
+    }
+
+    #[test]
+    fn a_turn_counts_across_north() {
+        let (rule, shown) = (Significance::default(), marker());
+        assert!(!rule.differs(&shown, &Marker { heading_deg: Some(4.0), ..shown.clone() }));
+        assert!(rule.differs(&shown, &Marker { heading_deg: Some(5.0), ..shown.clone() }));
+        assert!(rule.differs(&shown, &Marker { heading_deg: None, ..shown.clone() }));
+    }
+
+    #[test]
+    fn words_count_at_once_and_so_does_a_fix_that_does_not_hold_any_more() {
+        let (rule, shown) = (Significance::default(), marker());
+        assert!(rule.differs(&shown, &Marker { status: Some(Status::Arrived), ..shown.clone() }));
+        assert!(rule.differs(&shown, &Marker { motion: Motion::Stopped, ..shown.clone() }));
+        assert!(rule.differs(&shown, &Marker { link: Link::Lost, ..shown.clone() }));
+        let listed = Aboard { delivery: DeliveryId::parse("d").unwrap(), status: Status::Assigned, eta: None, promised_by: None };
+        assert!(rule.differs(&shown, &Marker { aboard: Arc::from([listed]), ..shown.clone() }));
+        assert!(rule.differs(&shown, &Marker { fix_time: UnixMs(99_000), ..shown.clone() }));
+        assert!(!rule.differs(&shown, &Marker { heard: UnixMs(101_000), changed: UnixMs(101_000), ..shown.clone() }));
+    }
+}
