@@ -57,4 +57,5 @@ export default defineConfig({
   build: { outDir: "dist", emptyOutDir: true, target: "es2022", chunkSizeWarningLimit: 1500, assetsInlineLimit: 0 },
   worker: { format: "es" },
   server: { proxy: { "/v1": { target: backend, ws: true } } },
+  preview: { proxy: { "/v1": { target: backend, ws: true } } },
 });

@@ -32,7 +32,7 @@ export function offlineStyle(theme: Theme): StyleSpecification {
   return {
     version: 8,
     sources: {
-      land: { type: "geojson", data: empty, maxzoom: 6, tolerance: 0.3, buffer: 64 },
+      land: { type: "geojson", data: empty, maxzoom: 7, tolerance: 0.2 },
       borders: { type: "geojson", data: empty, maxzoom: 7 },
       roads: { type: "geojson", data: empty, maxzoom: 15, tolerance: 0.2, buffer: 32, attribution: ATTRIBUTION },
     },
@@ -54,9 +54,24 @@ export async function fill(map: MapLibre): Promise<void> {
 
 async function fillWorld(map: MapLibre): Promise<void> {
   const world = (await gunzipJson(worldUrl)) as Topology<{ land: GeometryCollection; countries: GeometryCollection }>;
-  setData(map, "land", feature(world, world.objects.land));
-  const lines = mesh(world, world.objects.countries, (a, b) => a !== b);
-  setData(map, "borders", { type: "FeatureCollection", features: [{ type: "Feature", properties: {}, geometry: lines }] });
+  const polygons = feature(world, world.objects.land).features.flatMap(({ geometry }) =>
+    geometry.type === "MultiPolygon" ? geometry.coordinates : geometry.type === "Polygon" ? [geometry.coordinates] : [],
+  );
+  const coordinates = polygons.map((rings) => rings.map(unwrap));
+  setData(map, "land", { type: "Feature", properties: {}, geometry: { type: "MultiPolygon", coordinates } });
+  const lines = mesh(world, world.objects.countries, (a, b) => a !== b).coordinates.map(unwrap);
+  setData(map, "borders", { type: "Feature", properties: {}, geometry: { type: "MultiLineString", coordinates: lines } });
+}
+
+/** Coastlines are made for a globe and jump at the antimeridian; on a flat map they go on beyond it, and the map wraps them. The pole's own edge may jump. */
+export function unwrap(line: readonly Position[]): Position[] {
+  let turns = 0;
+  let before: number | undefined;
+  return line.map(([lng = 0, lat = 0]) => {
+    if (before !== undefined && Math.abs(lng - before) > 180 && lat > -89) turns += lng < before ? 360 : -360;
+    before = lng;
+    return [lng + turns, lat];
+  });
 }
 
 async function fillRoads(map: MapLibre): Promise<void> {
@@ -121,9 +136,9 @@ function layers(theme: Theme): LayerSpecification[] {
   const ink = INK[theme];
   // Coastlines are too coarse for a city, so land and water fade into one ground before they would show it.
   const ground: LayerSpecification = {
-    id: "ground", type: "background", paint: { "background-color": ["interpolate", ["linear"], ["zoom"], 6.6, ink.water, 8, ink.land] },
+    id: "ground", type: "background", paint: { "background-color": ["interpolate", ["linear"], ["zoom"], 6.8, ink.water, 8.4, ink.land] },
   };
-  const fade = (opacity: number): ["interpolate", ["linear"], ["zoom"], ...number[]] => ["interpolate", ["linear"], ["zoom"], 6.6, opacity, 8, 0];
+  const fade = (opacity: number): ["interpolate", ["linear"], ["zoom"], ...number[]] => ["interpolate", ["linear"], ["zoom"], 6.8, opacity, 8.4, 0];
   const casings = ROADS.filter((road) => road.rank !== "service").map((road): LayerSpecification => ({
     id: `${road.rank}-casing`, type: "line", source: "roads", minzoom: Math.max(12, road.from), filter: ["==", ["get", "rank"], road.rank],
     layout: { "line-cap": "butt", "line-join": "round" },
@@ -139,9 +154,9 @@ function layers(theme: Theme): LayerSpecification[] {
   }));
   return [
     ground,
-    { id: "land", type: "fill", source: "land", maxzoom: 8, paint: { "fill-color": ink.land } },
-    { id: "coast", type: "line", source: "land", maxzoom: 8, paint: { "line-color": ink.coast, "line-width": 0.7, "line-opacity": fade(1) } },
-    { id: "borders", type: "line", source: "borders", maxzoom: 8, paint: { "line-color": ink.border, "line-width": 0.8, "line-opacity": fade(0.9) } },
+    { id: "land", type: "fill", source: "land", maxzoom: 9, paint: { "fill-color": ink.land } },
+    { id: "coast", type: "line", source: "land", maxzoom: 9, paint: { "line-color": ink.coast, "line-width": 0.7, "line-opacity": fade(1) } },
+    { id: "borders", type: "line", source: "borders", maxzoom: 9, paint: { "line-color": ink.border, "line-width": 0.8, "line-opacity": fade(0.9) } },
     ...casings,
     ...fills,
   ];

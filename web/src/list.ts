@@ -145,6 +145,9 @@ export class List {
       const wanted = this.search.value.trim();
       if (this.active < 0) this.step(1);
       if (!this.openActive() && wanted !== "") this.host.find(wanted);
+      // So that the next keys are commands again.
+      this.list.focus({ preventScroll: true });
+      event.preventDefault();
     } else if (event.key === "Escape") {
       this.search.value = "";
       this.search.blur();

@@ -33,7 +33,7 @@ export class Panel {
   private answer: Answer<Detail> | null = null;
   private asking = 0;
   private askedMs = 0;
-  private drawn = "";
+  private drawn: string[] = [];
 
   constructor(private readonly host: PanelHost) {
     this.root.onclick = (event) => {
@@ -58,7 +58,8 @@ export class Panel {
   hide(): void {
     this.subject = null;
     this.root.hidden = true;
-    this.drawn = "";
+    this.drawn = [];
+    this.root.replaceChildren();
     document.body.classList.remove("with-panel");
   }
 
@@ -87,36 +88,44 @@ export class Panel {
   private draw(): void {
     const { subject } = this;
     if (!subject) return;
-    const html = this.head(subject) + this.body(subject);
-    if (html === this.drawn) return;
-    this.drawn = html;
-    const focused = document.activeElement instanceof HTMLElement && this.root.contains(document.activeElement) ? document.activeElement.dataset["key"] : undefined;
-    this.root.innerHTML = html;
-    if (focused !== undefined) this.root.querySelector<HTMLElement>(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+    const parts = [this.head(subject), ...this.body(subject)];
+    if (this.root.childElementCount !== parts.length) this.root.replaceChildren(...parts.map((_, index) => document.createElement(index === 0 ? "header" : "div")));
+    // Ages change all the time; what is being clicked must not be replaced for that.
+    parts.forEach((html, index) => this.fill(index, html));
+  }
+
+  private fill(index: number, html: string): void {
+    const part = this.root.children[index];
+    if (!part || this.drawn[index] === html) return;
+    this.drawn[index] = html;
+    const focused = document.activeElement instanceof HTMLElement && part.contains(document.activeElement) ? document.activeElement.dataset["key"] : undefined;
+    part.innerHTML = html;
+    if (focused !== undefined) part.querySelector<HTMLElement>(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
   private head(subject: Subject): string {
     const on = this.host.following();
-    return `<header><div><p class="kind">${subject.kind === "driver" ? "Courier" : "Delivery"}</p><h2>${escape(subject.id)}</h2></div>
+    return `<div><p class="kind">${subject.kind === "driver" ? "Courier" : "Delivery"}</p><h2>${escape(subject.id)}</h2></div>
       <button class="follow" data-do="follow" data-key="follow" type="button" aria-pressed="${on}" title="Follow (f)">${on ? "Following" : "Follow"}</button>
-      <button class="icon" data-do="close" data-key="close" type="button" aria-label="Close details" title="Close (Esc)"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M4 4l8 8M12 4l-8 8" stroke="currentColor" stroke-width="1.6" stroke-linecap="round"/></svg></button></header>`;
+      <button class="icon" data-do="close" data-key="close" type="button" aria-label="Close details" title="Close (Esc)"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M4 4l8 8M12 4l-8 8" stroke="currentColor" stroke-width="1.6" stroke-linecap="round"/></svg></button>`;
   }
 
-  private body(subject: Subject): string {
+  /** What changes by the second, and the rest. */
+  private body(subject: Subject): [string, string] {
     const { answer } = this;
     const marker = this.host.marker(subject);
     const detail = answer?.kind === "ok" ? answer.value : null;
     const facts = this.facts(subject, marker, detail);
-    if (!answer) return `${facts}<div class="skeleton-block"></div><div class="skeleton-block short"></div>`;
+    if (!answer) return [facts, `<div class="skeleton-block"></div><div class="skeleton-block short"></div>`];
     switch (answer.kind) {
       case "missing":
-        return `${facts}<p class="state">The server knows no ${subject.kind === "driver" ? "courier" : "delivery"} of this id any more.</p>`;
+        return [facts, `<p class="state">The server knows no ${subject.kind === "driver" ? "courier" : "delivery"} of this id any more.</p>`];
       case "forbidden":
-        return `${facts}<p class="state">This key may not read details.</p>`;
+        return [facts, `<p class="state">This key may not read details.</p>`];
       case "failed":
-        return `${facts}<p class="state">${escape(answer.problem)}</p>`;
+        return [facts, `<p class="state">${escape(answer.problem)}</p>`];
       case "ok":
-        return facts + (answer.value.kind === "driver" ? this.driver(answer.value) : this.delivery(answer.value));
+        return [facts, answer.value.kind === "driver" ? this.driver(answer.value) : this.delivery(answer.value)];
     }
   }
 
