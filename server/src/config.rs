@@ -94,7 +94,7 @@ impl Config {
         };
         let config: Self = Figment::from(Serialized::defaults(Self::default()))
             .merge(file)
-            .merge(Env::prefixed("WAYPOST_"))
+            .merge(Env::prefixed("WAYPOST_").filter(|name| is_setting(name.as_str())))
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(|error| ConfigError::Read(Box::new(error)))?;
@@ -116,6 +116,12 @@ impl Config {
     }
 }
 
+/// Other variables of the same prefix are not ours to judge: `WAYPOST_LOG` sets what is logged, and a script may have its own.
+fn is_setting(name: &str) -> bool {
+    let names = serde_json::to_value(Config::default()).ok();
+    names.and_then(|names| names.as_object().map(|names| names.keys().any(|known| known.eq_ignore_ascii_case(name)))).unwrap_or(false)
+}
+
 fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::Range { name, min, max, value }) }
 }
@@ -132,6 +138,12 @@ mod tests {
         let flags = Flags { partitions: Some(16), ..Flags::default() };
         let config = Config::load(&flags, Some(file)).expect("loads");
         assert_eq!((config.partitions, config.tick_ms, config.marker_shards), (16, 50, 2));
+    }
+
+    #[test]
+    fn a_variable_of_our_prefix_that_is_no_setting_is_left_alone() {
+        assert!(is_setting("tick_ms") && is_setting("DATA"));
+        assert!(!is_setting("log") && !is_setting("url"));
     }
 
     #[test]

@@ -26,8 +26,10 @@ async function main(): Promise<void> {
   writeColours();
   const [signedIn, styleUrl] = await Promise.all([signInFromAddress(), configuredStyle()]);
   const map = createMap(styleUrl);
+  // Listened for from the start: while someone types a key the style loads, and says so only once.
+  const ready = styleReady(map);
   if (signedIn.kind === "ask") await askForKey(element("sign-in") as HTMLDialogElement, signedIn.problem);
-  await styleReady(map);
+  await ready;
   if (styleUrl === null) fill(map).catch((error: unknown) => console.error("waypost: the base map did not load", error));
   const live = `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/v1/live`;
   const dashboard = new Dashboard(map, live, styleUrl !== null);

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs the browser test against the real server and a real fleet. Called with `kill` or `start` it does that to the server: the test calls it so.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+bin=${WAYPOST_BIN:-$here/../../target/debug}
+
+start() {
+  "$bin/waypost" serve --data "$STATE/data" --listen "${LISTEN:-127.0.0.1:0}" > "$STATE/out" 2>> "$STATE/log" &
+  echo $! > "$STATE/pid"
+  for _ in $(seq 200); do
+    grep -q '^listening on ' "$STATE/out" && return 0
+    sleep 0.05
+  done
+  echo "the server did not start:" >&2
+  cat "$STATE/log" >&2
+  return 1
+}
+
+stop() { kill -9 "$(cat "$STATE/pid")" 2> /dev/null || true; }
+
+case "${1:-all}" in
+  kill) stop ;;
+  start) start ;;
+  all)
+    STATE=$(mktemp -d)
+    export STATE
+    trap 'stop; kill "${fleet:-}" 2> /dev/null || true; rm -rf "$STATE"' EXIT
+    key=$("$bin/waypost" keys create --data "$STATE/data" --tenant browser --role admin)
+    start
+    url=$(sed -n 's/^listening on //p' "$STATE/out")
+    export LISTEN=${url#http://}
+    "$bin/waypost-sim" fleet --url "$url" --key "$key" --drivers 300 --seconds 600 > "$STATE/fleet" 2>&1 &
+    fleet=$!
+    WAYPOST_URL=$url WAYPOST_KEY=$key WAYPOST_CTL=$here/real-server.sh node "$here/browser.test.mjs"
+    ;;
+  *) echo "usage: real-server.sh [kill|start]" >&2; exit 2 ;;
+esac
