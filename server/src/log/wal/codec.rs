@@ -116,6 +116,11 @@ pub(crate) fn check(bytes: &[u8], salt: u64) -> Option<Header> {
     })
 }
 
+/// Whether bytes begin as block `number` does, whatever became of the rest.
+pub(crate) fn starts_block(bytes: &[u8], number: u64) -> bool {
+    bytes.get(..HEADER_BYTES).is_some_and(|header| header[0..4] == MAGIC && u64_at(header, 8) == number)
+}
+
 /// Decodes the body of a checked block. An error means that a block was written wrong: its checksum holds.
 pub(crate) fn decode(header: &Header, body: &[u8]) -> Result<Block, String> {
     let mut rest = body;
