@@ -137,6 +137,7 @@ impl<S: Storage> Appender<S> {
         if released && written.is_ok() {
             self.upkeep.snapshot(self.tail.last, self.tail.ingest_time, &self.tail.next_offsets, &self.tail.dedup);
             self.upkeep.retire_old(self.tail.ingest_time);
+            self.report();
         }
     }
 

@@ -8,6 +8,7 @@ use super::segment::{self, SegmentHeader};
 use super::storage::{File as _, Storage};
 use crate::log::ReadError;
 use crate::log::block::{Block, BlockNumber};
+use crate::model::time::UnixMs;
 
 /// Bytes read at once: some hundred small blocks a system call.
 const READ_AHEAD: usize = 1 << 20;
@@ -24,6 +25,8 @@ pub(crate) struct Cursor<S: Storage> {
     buffer_at: u64,
     /// The number and checksum of the block before; absent at the start of a scan.
     last: Option<(u64, u32)>,
+    /// The greatest ingest time so far.
+    ingest_time: UnixMs,
 }
 
 /// What stands at the cursor.
@@ -51,11 +54,22 @@ impl<S: Storage> Cursor<S> {
         let (file, segment) = segment::open(storage.as_ref(), first)?;
         let file_bytes = file.len()?;
         let storage = Arc::clone(storage);
-        Ok(Some(Self { storage, segment, file, file_bytes, at: segment::HEADER_BYTES, buffer: Vec::new(), buffer_at: 0, last: None }))
+        Ok(Some(Self {
+            storage,
+            segment,
+            file,
+            file_bytes,
+            at: segment::HEADER_BYTES,
+            buffer: Vec::new(),
+            buffer_at: 0,
+            last: None,
+            ingest_time: UnixMs(0),
+        }))
     }
 
     /// Goes past the block that the last `step` found.
     pub(crate) fn pass(&mut self, header: &Header) {
+        self.ingest_time = self.ingest_time.max(header.ingest_time);
         self.at += (HEADER_BYTES + header.body_bytes) as u64;
         // After a quarantined range nothing is known of the block before.
         self.last = Some((header.number, if header.skip { SKIP_CRC } else { header.crc }));
@@ -80,6 +94,10 @@ impl<S: Storage> Cursor<S> {
 
     /// The decoded block that the last `step` found.
     pub(crate) fn decode(&self, header: &Header) -> Result<Block, ReadError> {
+        if header.skip {
+            // A reader must come past a quarantined range, up to the last block that it replaces: it sees that one, empty.
+            return Ok(Block { number: BlockNumber(header.number), ingest_time: self.ingest_time, entries: Vec::new() });
+        }
         let start = usize::try_from(self.at - self.buffer_at).expect("inside the buffer") + HEADER_BYTES;
         codec::decode(header, &self.buffer[start..start + header.body_bytes]).map_err(|what| self.corrupt(what))
     }

@@ -86,6 +86,15 @@ impl FaultyDisk {
         Self(Arc::new(Mutex::new(State { files, names: state.names.clone(), durable_names: state.names.clone(), ..State::default() })))
     }
 
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.lock().names.keys().cloned().collect()
+    }
+
+    /// Every call waits until the guard is dropped.
+    pub(crate) fn stall(&self) -> impl Drop + '_ {
+        self.0.lock()
+    }
+
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         let state = self.0.lock();
         state.files[state.names[name]].cached.clone()

@@ -52,10 +52,6 @@ impl<S: Storage> WalReader<S> {
         };
         let (cursor, blocks) = tokio::task::spawn_blocking(read).await.map_err(|error| ReadError::Io(io::Error::other(error)))??;
         self.cursor = Some(cursor);
-        if blocks.is_empty() {
-            // The rest of what is durable was quarantined by a repair.
-            self.after = durable;
-        }
         self.ready = blocks;
         Ok(())
     }
@@ -82,7 +78,7 @@ impl<S: Storage> LogReader for WalReader<S> {
 
 type DiskRead<S> = (Cursor<S>, VecDeque<Arc<Block>>);
 
-/// Reads some of the blocks in `after + 1 ..= durable`; none only when all of these were quarantined.
+/// Reads some of the blocks in `after + 1 ..= durable`.
 fn read_blocks<S: Storage>(cursor: Option<Cursor<S>>, storage: &Arc<S>, after: u64, durable: u64) -> Result<DiskRead<S>, ReadError> {
     let mut cursor = match cursor {
         Some(cursor) => cursor,
@@ -95,7 +91,7 @@ fn read_blocks<S: Storage>(cursor: Option<Cursor<S>>, storage: &Arc<S>, after: u
         match cursor.step()? {
             Step::Block(header) if header.number > durable => break,
             Step::Block(header) => {
-                if header.number > after && !header.skip {
+                if header.number > after {
                     blocks.push_back(Arc::new(cursor.decode(&header)?));
                     bytes += header.body_bytes;
                 }

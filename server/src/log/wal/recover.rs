@@ -32,28 +32,42 @@ pub(crate) struct Tail<S: Storage> {
 }
 
 pub(crate) fn recover<S: Storage>(storage: &Arc<S>, options: &WalOptions) -> Result<Tail<S>, OpenError> {
-    let firsts = check_headers(storage.as_ref(), options)?;
+    let (oldest, mut damage) = check_headers(storage.as_ref(), options)?;
     let mut dedup = Dedup::new(options.partitions, options.dedup);
     let restored = snapshot::read(storage.as_ref(), options.partitions, &mut dedup).map_err(ReadError::Io)?;
-    let Some(restored) = restored else {
-        if firsts.first().is_none_or(|oldest| oldest.0 == 1) {
-            return Scan::new(options).run(storage, options);
+    let mut tail = match restored {
+        Some(restored) => {
+            let Restored { block, ingest_time, next_offsets } = restored;
+            let scan = Scan { next_offsets: next_offsets.clone(), ingest_time, dedup, snapshot: block, partitions: options.partitions };
+            let tail = scan.run(storage, options, &mut damage)?;
+            if tail.last >= block {
+                tail
+            } else {
+                let what = format!("it has seen block {}, and the log ends at block {}", block.0, tail.last.0);
+                refuse(storage.as_ref(), tail.last, what, options)?;
+                damage = Some(Repaired);
+                snapshot::set_aside(storage.as_ref()).map_err(ReadError::Io)?;
+                let tail = Scan::new(options).run(storage, options, &mut damage)?;
+                repair::after_lost_blocks(storage, options, tail, block, ingest_time, &next_offsets)?
+            }
         }
-        let what = "it is missing or damaged, and the log's beginning is gone: neither ids nor offsets can be rebuilt";
-        refuse(storage.as_ref(), BlockNumber(0), what.to_owned(), options)?;
-        return repair::without_snapshot(Scan::new(options).run(storage, options)?);
+        None => {
+            if oldest.is_some_and(|oldest| oldest.0 > 1) {
+                let what = "it is missing or damaged, and the log's beginning is gone: neither ids nor offsets can be rebuilt";
+                refuse(storage.as_ref(), BlockNumber(0), what.to_owned(), options)?;
+                damage = Some(Repaired);
+            }
+            Scan::new(options).run(storage, options, &mut damage)?
+        }
     };
-    let Restored { block, ingest_time, next_offsets } = restored;
-    let scan = Scan { next_offsets: next_offsets.clone(), ingest_time, dedup, snapshot: block, partitions: options.partitions };
-    let tail = scan.run(storage, options)?;
-    if tail.last >= block {
-        return Ok(tail);
+    if damage.is_some() {
+        repair::settle(storage.as_ref(), &mut tail).map_err(ReadError::Io)?;
     }
-    refuse(storage.as_ref(), tail.last, format!("it has seen block {}, and the log ends at block {}", block.0, tail.last.0), options)?;
-    snapshot::set_aside(storage.as_ref()).map_err(ReadError::Io)?;
-    let tail = Scan::new(options).run(storage, options)?;
-    repair::after_lost_blocks(storage, options, tail, block, ingest_time, &next_offsets)
+    Ok(tail)
 }
+
+/// Something was put aside: what the log still holds is not all that was ever given out.
+pub(crate) struct Repaired;
 
 /// Corruption that the snapshot shows; an error unless `repair` allows to go on without what is lost.
 fn refuse(storage: &impl Storage, after: BlockNumber, what: String, options: &WalOptions) -> Result<(), OpenError> {
@@ -62,9 +76,10 @@ fn refuse(storage: &impl Storage, after: BlockNumber, what: String, options: &Wa
     if options.repair { Ok(()) } else { Err(ReadError::Corrupt { after: Some(after), file, what }.into()) }
 }
 
-/// Reads every segment's header, however old: they say what log this is.
-fn check_headers<S: Storage>(storage: &S, options: &WalOptions) -> Result<Vec<BlockNumber>, OpenError> {
+/// Reads every segment's header, however old: they say what log this is. Returns the oldest block kept.
+fn check_headers<S: Storage>(storage: &S, options: &WalOptions) -> Result<(Option<BlockNumber>, Option<Repaired>), OpenError> {
     let firsts = segment::list(storage).map_err(ReadError::Io)?;
+    let mut damage = None;
     for (index, first) in firsts.iter().enumerate() {
         match segment::open(storage, *first) {
             Ok((_, header)) if header.partitions != options.partitions => {
@@ -73,11 +88,12 @@ fn check_headers<S: Storage>(storage: &S, options: &WalOptions) -> Result<Vec<Bl
             Ok(_) => {}
             Err(ReadError::Corrupt { .. }) if options.repair => {
                 repair::replace_segment(storage, options, *first, firsts.get(index + 1).copied()).map_err(ReadError::Io)?;
+                damage = Some(Repaired);
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(firsts)
+    Ok((firsts.first().copied(), damage))
 }
 
 fn start_empty<S: Storage>(storage: &Arc<S>, options: &WalOptions, scan: Scan) -> Result<Tail<S>, OpenError> {
@@ -117,13 +133,13 @@ impl Scan {
         Self { next_offsets, ingest_time: UnixMs(i64::MIN), dedup, snapshot: BlockNumber(0), partitions }
     }
 
-    fn run<S: Storage>(mut self, storage: &Arc<S>, options: &WalOptions) -> Result<Tail<S>, OpenError> {
+    fn run<S: Storage>(mut self, storage: &Arc<S>, options: &WalOptions, damage: &mut Option<Repaired>) -> Result<Tail<S>, OpenError> {
         let oldest = segment::list(storage.as_ref()).map_err(ReadError::Io)?.first().copied().unwrap_or(BlockNumber(1));
         // The snapshot's own block is read again, so that the next one's reference to its checksum can be checked.
         let Some(cursor) = Cursor::open(storage, self.snapshot.max(oldest))? else {
             return start_empty(storage, options, self);
         };
-        let cursor = self.to_the_end(storage, cursor, options.repair)?;
+        let cursor = self.to_the_end(storage, cursor, options.repair, damage)?;
         let (last, last_crc) = cursor.last().unwrap_or((cursor.segment().first.0 - 1, SKIP_CRC));
         Ok(Tail {
             segment: cursor.segment(),
@@ -139,7 +155,13 @@ impl Scan {
         })
     }
 
-    fn to_the_end<S: Storage>(&mut self, storage: &Arc<S>, mut cursor: Cursor<S>, repair: bool) -> Result<Cursor<S>, OpenError> {
+    fn to_the_end<S: Storage>(
+        &mut self,
+        storage: &Arc<S>,
+        mut cursor: Cursor<S>,
+        repair: bool,
+        damage: &mut Option<Repaired>,
+    ) -> Result<Cursor<S>, OpenError> {
         loop {
             match cursor.step()? {
                 Step::Block(header) => {
@@ -152,6 +174,7 @@ impl Scan {
                     let rest = cursor.rest()?;
                     let (at, next) = next_valid(&rest, &cursor).unwrap_or((rest.len(), next));
                     quarantine(storage, &cursor, at, next, repair)?;
+                    *damage = Some(Repaired);
                 }
                 Step::End => {
                     let rest = cursor.rest()?;
@@ -162,6 +185,7 @@ impl Scan {
                         return Ok(cursor);
                     };
                     quarantine(storage, &cursor, at, next, repair)?;
+                    *damage = Some(Repaired);
                 }
             }
         }

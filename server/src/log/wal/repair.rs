@@ -9,7 +9,7 @@ use super::cursor::SKIP_CRC;
 use super::recover::Tail;
 use super::segment::{self, SegmentHeader};
 use super::storage::{File as _, Storage};
-use super::{OpenError, WalOptions, random_salt};
+use super::{OpenError, WalOptions, random_salt, snapshot};
 use crate::log::ReadError;
 use crate::log::block::BlockNumber;
 use crate::model::id::Offset;
@@ -17,6 +17,8 @@ use crate::model::time::UnixMs;
 
 /// Far more events than a partition ever held: added to offsets that nobody knows any more. Leaves room for some thousand repairs below 2^53.
 const OFFSET_LEAP: u64 = 1 << 40;
+/// Far more blocks than one segment holds.
+const BLOCK_LEAP: u64 = 1 << 32;
 
 /// Copies `bytes` bad bytes from `at` on into a file of their own and covers them by a skip block that ends before block `next`.
 pub(crate) fn quarantine(storage: &impl Storage, segment: SegmentHeader, at: u64, bytes: usize, next: u64) -> io::Result<()> {
@@ -42,10 +44,9 @@ pub(crate) fn replace_segment(storage: &impl Storage, options: &WalOptions, firs
     storage.rename(&name, &kept)?;
     let header = SegmentHeader { partitions: options.partitions, first, salt: random_salt(), recycled: false };
     let file = segment::create(storage, header, options.segment_bytes)?;
-    if let Some(next) = next {
-        file.write_at(segment::HEADER_BYTES, &codec::skip(codec::HEADER_BYTES, next.0, header.salt))?;
-        file.sync()?;
-    }
+    let next = next.map_or(first.0 + BLOCK_LEAP, |next| next.0);
+    file.write_at(segment::HEADER_BYTES, &codec::skip(codec::HEADER_BYTES, next, header.salt))?;
+    file.sync()?;
     tracing::error!(file = %storage.describe(&kept), "put a segment with a damaged header aside");
     Ok(())
 }
@@ -84,9 +85,10 @@ fn skip_to<S: Storage>(storage: &Arc<S>, options: &WalOptions, tail: &mut Tail<S
     Ok(())
 }
 
-/// Neither a snapshot nor the log's beginning is left: which offsets were given is unknown, so all go on far beyond.
-pub(crate) fn without_snapshot<S: Storage>(mut tail: Tail<S>) -> Result<Tail<S>, OpenError> {
+/// The last step of every repair. Offsets that only the damage knew must not be given again, so all go on far beyond, and a snapshot keeps that.
+pub(crate) fn settle<S: Storage>(storage: &S, tail: &mut Tail<S>) -> io::Result<()> {
     let greatest = tail.next_offsets.iter().map(|next| next.0).max().unwrap_or(1);
     tail.next_offsets.fill(Offset(greatest + OFFSET_LEAP));
-    Ok(tail)
+    tail.snapshot = tail.last;
+    snapshot::write(storage, &snapshot::encode(tail.last, tail.ingest_time, &tail.next_offsets, &tail.dedup))
 }

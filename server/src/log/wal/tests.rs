@@ -1,5 +1,8 @@
 //! The log against failing disks: whatever breaks, what was acknowledged is there, once, and nothing else passes for a block.
 
+mod damage;
+mod retention;
+
 use std::collections::BTreeMap;
 
 use super::faulty::{Fault, FaultyDisk};
