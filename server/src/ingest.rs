@@ -10,7 +10,8 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::formats::refusal::{Code, Refusal};
+use crate::formats::json::items::{split, split_lines};
+use crate::formats::refusal::Refusal;
 use crate::formats::results::{ItemResult, Outcome};
 use crate::formats::{json, protobuf};
 use crate::log::prepare::Batch;
@@ -87,7 +88,7 @@ impl<L: EventLog> Ingest<L> {
     /// Decodes, validates, stamps and appends; returns when every accepted event is durable.
     pub async fn submit(&self, request: Request) -> Result<Answer, Refused> {
         let body = body::expand(request.body, request.encoding, self.limits.max_bytes)?;
-        let (read, single) = self.read(&request.tenant, request.media, body)?;
+        let (read, single) = self.read(&request.tenant, request.media, &body)?;
         let mut batch = Batch::with_capacity(read.len());
         let mut results = Vec::with_capacity(read.len());
         for item in read {
@@ -107,20 +108,18 @@ impl<L: EventLog> Ingest<L> {
         Ok(Answer { results, single, position })
     }
 
-    fn read(&self, tenant: &TenantId, media: MediaType, body: Bytes) -> Result<(Vec<Read>, bool), Refused> {
-        let now = self.clock.now();
+    fn read(&self, tenant: &TenantId, media: MediaType, body: &[u8]) -> Result<(Vec<Read>, bool), Refused> {
+        let (now, max) = (self.clock.now(), self.limits.max_events);
         if media == MediaType::Protobuf {
-            let items = protobuf::split(body).map_err(Refused::Malformed)?;
-            self.check_count(items.events.len())?;
-            let sent_at = Some(UnixMs(items.sent_at_ms)).filter(|sent_at| sent_at.0 != 0);
-            let one = |item| stamped(protobuf::decode(item, tenant), sent_at, now).map_err(|refusal| (protobuf::claimed_id(item), refusal));
+            let items = protobuf::split(body, max).map_err(Refused::Malformed)?;
+            self.check_count(items.count)?;
+            let one =
+                |item: &&[u8]| stamped(protobuf::decode(item, tenant), items.sent_at, now).map_err(|refusal| (protobuf::claimed_id(item), refusal));
             return Ok((items.events.iter().map(one).collect(), false));
         }
-        let text =
-            std::str::from_utf8(&body).map_err(|error| Refused::Malformed(Refusal::new(Code::MalformedJson, "", format!("not UTF-8: {error}"))))?;
-        let items = if media == MediaType::NdJson { json::split_lines(text) } else { json::split(text).map_err(Refused::Malformed)? };
-        self.check_count(items.items.len())?;
-        let one = |item: &&str| stamped(json::decode(item, tenant), items.sent_at, now).map_err(|refusal| (json::claimed_id(item), refusal));
+        let items = if media == MediaType::NdJson { split_lines(body, max) } else { split(body, max).map_err(Refused::Malformed)? };
+        self.check_count(items.count)?;
+        let one = |item: &&[u8]| stamped(json::decode(item, tenant), items.sent_at, now).map_err(|refusal| (json::claimed_id(item), refusal));
         Ok((items.items.iter().map(one).collect(), items.single))
     }
 
@@ -157,3 +156,6 @@ fn count(results: &[ItemResult]) {
         metrics::counter!("waypost_ingest_events_total", "outcome" => status).increment(number as u64);
     }
 }
+
+#[cfg(test)]
+mod tests;

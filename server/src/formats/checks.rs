@@ -132,12 +132,12 @@ fn proof_of(sha256: &str, url: &str, at: &str) -> Result<Proof, Refusal> {
 pub fn created(mut created: Created, at: &str) -> Result<Created, Refusal> {
     created.recipient_ref = text(created.recipient_ref.as_deref().unwrap_or(""), MAX_TEXT_BYTES, || format!("{at}/recipient_ref"))?;
     if created.attributes.len() > MAX_ATTRIBUTES {
-        return Err(Refusal::new(Code::TooLarge, format!("{at}/attributes"), format!("at most {MAX_ATTRIBUTES} attributes")));
+        return Err(Refusal::new(Code::TooManyAttributes, format!("{at}/attributes"), format!("at most {MAX_ATTRIBUTES} attributes")));
     }
     for (name, value) in &created.attributes {
         if name.is_empty() || name.len() > MAX_NAME_BYTES || value.len() > MAX_TEXT_BYTES {
             let detail = format!("a name has 1 to {MAX_NAME_BYTES} bytes, a value at most {MAX_TEXT_BYTES}");
-            return Err(Refusal::new(Code::TooLarge, format!("{at}/attributes/{}", escape(name)), detail));
+            return Err(attribute_refusal(Code::TooLarge, &format!("{at}/attributes"), name, detail));
         }
     }
     created.attributes.reverse();
@@ -165,7 +165,8 @@ fn invalid_id(error: InvalidId, pointer: &str) -> Refusal {
     Refusal::new(Code::InvalidId, pointer, error.to_string())
 }
 
-/// A member's name inside a JSON pointer (RFC 6901, section 3).
-pub fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+/// A refusal of one attribute, named by its pointer (RFC 6901, section 3) unless the name itself is what is too long.
+pub fn attribute_refusal(code: Code, at: &str, name: &str, detail: String) -> Refusal {
+    let pointer = if name.len() > MAX_NAME_BYTES { at.to_owned() } else { format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")) };
+    Refusal::new(code, pointer, detail)
 }

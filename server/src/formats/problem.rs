@@ -23,6 +23,7 @@ impl Problem {
         Self { kind: "about:blank", title, status, code, detail: detail.into(), pointer: String::new() }
     }
 
+    #[must_use]
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
         self.pointer = pointer.into();
         self

@@ -1,139 +1,121 @@
 //! Events as Protobuf: an `EventBatch` of the schema of record. Each event is read alone, so that a bad one harms no neighbour.
+//!
+//! Units, ranges and codes as in `json`; pointers use the field names of the schema, without the batch around them (`/location/lat`).
+//! An `event_time_ms` or `eta_ms` of 0 is absent. What this version does not know is kept at any level, as a fragment of the same message.
 
-use bytes::{Buf as _, Bytes};
-use prost::Message as _;
-use prost::encoding::{DecodeContext, decode_key, skip_field};
+pub mod fields;
+mod payload;
 
-use super::checks::{self, Envelope, LooseLocation};
+use std::borrow::Cow;
+
+use super::checks::{self, Envelope};
 use super::json::MAX_EVENT_BYTES;
 use super::refusal::{Code, Refusal};
-use crate::model::event::{Body, Created, Event, Unknown};
-use crate::model::id::TenantId;
-use crate::model::position::Position;
+use super::time;
+use crate::model::event::{Event, Unknown};
+use crate::model::id::{MAX_ID_BYTES, TenantId};
 use crate::model::time::UnixMs;
-use crate::wire;
-use crate::wire::event::Payload;
+use fields::Fields;
 
 /// An `EventBatch` whose events are still bytes.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Items {
-    #[prost(bytes = "bytes", repeated, tag = "1")]
-    pub events: Vec<Bytes>,
-    #[prost(int64, tag = "2")]
-    pub sent_at_ms: i64,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Items<'a> {
+    /// At most as many as were asked for.
+    pub events: Vec<&'a [u8]>,
+    /// How many there are.
+    pub count: usize,
+    pub sent_at: Option<UnixMs>,
 }
 
-pub fn split(body: Bytes) -> Result<Items, Refusal> {
-    Items::decode(body).map_err(|error| Refusal::new(Code::MalformedProtobuf, "", error.to_string()))
+/// Splits an `EventBatch` and keeps its first `max` events.
+pub fn split(body: &[u8], max: usize) -> Result<Items<'_>, Refusal> {
+    let mut items = Items::default();
+    for field in Fields::new(body) {
+        let field = field?;
+        match field.tag {
+            1 => {
+                let event = field.bytes("/events")?;
+                items.count += 1;
+                if items.count <= max {
+                    items.events.push(event);
+                }
+            }
+            2 => items.sent_at = optional_time(field.int64("/sent_at_ms")?, "/sent_at_ms")?,
+            _ => {}
+        }
+    }
+    Ok(items)
 }
 
-/// The id an event claims, also when it is refused.
-pub fn claimed_id(item: &Bytes) -> String {
-    let id = wire::Event::decode(item.clone()).map(|event| event.event_id).unwrap_or_default();
-    if id.len() <= crate::model::id::MAX_ID_BYTES { id } else { String::new() }
+/// The id an event claims, also when it is refused; empty when there is none to be read.
+pub fn claimed_id(item: &[u8]) -> String {
+    let ids = Fields::new(item).map_while(Result::ok).filter(|field| field.tag == 1);
+    ids.last().and_then(|id| id.text("").ok()).filter(|id| id.len() <= MAX_ID_BYTES).unwrap_or_default().to_owned()
 }
 
 /// Reads one event.
-pub fn decode(item: &Bytes, tenant: &TenantId) -> Result<Event, Refusal> {
+pub fn decode(item: &[u8], tenant: &TenantId) -> Result<Event, Refusal> {
     if item.len() > MAX_EVENT_BYTES {
         return Err(Refusal::new(Code::TooLarge, "", format!("an event has at most {MAX_EVENT_BYTES} bytes")));
     }
-    let event = wire::Event::decode(item.clone()).map_err(|error| Refusal::new(Code::MalformedProtobuf, "", error.to_string()))?;
-    checks::event_name(&event.event_name)?;
-    if event.event_time_ms == 0 {
-        return Err(Refusal::missing("/event_time_ms"));
+    let (mut envelope, mut name, mut event_time_ms) = (Envelope::default(), "", 0);
+    let (mut payload, mut others) = (None, Vec::new());
+    for field in Fields::new(item) {
+        let field = field?;
+        match field.tag {
+            1 => envelope.event_id = field.text("/event_id")?,
+            2 => name = field.text("/event_name")?,
+            3 => envelope.schema_version = low_half(field.varint("/schema_version")?),
+            4 => envelope.tenant_id = field.text("/tenant_id")?,
+            5 => envelope.actor_id = field.text("/actor_id")?,
+            6 => envelope.entity_id = field.text("/entity_id")?,
+            7 => event_time_ms = field.int64("/event_time_ms")?,
+            10..=16 => payload = Some(merged(payload.take(), field.tag, field.bytes("/payload")?)),
+            _ => field.keep(&mut others),
+        }
     }
-    let body = body(&event.event_name, event.payload)?;
-    let envelope = Envelope {
-        event_id: &event.event_id,
-        tenant_id: &event.tenant_id,
-        actor_id: &event.actor_id,
-        entity_id: &event.entity_id,
-        event_time: UnixMs(event.event_time_ms),
-        schema_version: event.schema_version,
-    };
-    let mut decoded = checks::event(&envelope, body, tenant)?;
-    decoded.unknown = unknown(item).map(|proto| Box::new(Unknown { proto, ..Unknown::default() }));
-    Ok(decoded)
+    checks::event_name(name)?;
+    envelope.event_time = optional_time(event_time_ms, "/event_time_ms")?.ok_or_else(|| Refusal::missing("/event_time_ms"))?;
+    let body = payload::decode(name, payload.as_ref().map(|(tag, bytes)| (*tag, bytes.as_ref())), &mut others)?;
+    let mut event = checks::event(&envelope, body, tenant)?;
+    event.unknown = (!others.is_empty()).then(|| Box::new(Unknown { proto: others.into(), ..Unknown::default() }));
+    Ok(event)
 }
 
-fn body(name: &str, payload: Option<Payload>) -> Result<Body, Refusal> {
-    let wrong = |field: &str| Refusal::new(Code::WrongType, "/payload", format!("an event named {name} carries the field `{field}`"));
-    Ok(match (name, payload) {
-        ("location", Some(Payload::Location(location))) => Body::Location(checks::location(loose(&location), "/location")?),
-        ("location", other) => return Err(missing_or(other, "location", wrong)),
-        ("delivery.created", Some(Payload::Created(message))) => Body::Created(Box::new(created(message)?)),
-        ("delivery.created", other) => return Err(missing_or(other, "created", wrong)),
-        ("delivery.assigned", Some(Payload::Assigned(assigned))) => {
-            Body::Assigned { driver: checks::driver(&assigned.driver_id, "/assigned/driver_id")? }
-        }
-        ("delivery.assigned", other) => return Err(missing_or(other, "assigned", wrong)),
-        ("delivery.status", Some(Payload::Status(change))) => {
-            let proof = change.proof.as_ref().map(|proof| (proof.sha256.as_str(), proof.url.as_str()));
-            Body::Status(Box::new(checks::status(&change.status, &change.reason, proof, "/status")?))
-        }
-        ("delivery.status", other) => return Err(missing_or(other, "status", wrong)),
-        ("delivery.eta", Some(Payload::Eta(eta))) => Body::Eta { eta: UnixMs(eta.eta_ms) },
-        ("delivery.eta", other) => return Err(missing_or(other, "eta", wrong)),
-        ("driver.duty", Some(Payload::Duty(duty))) => Body::Duty { on: duty.on },
-        ("driver.duty", other) => return Err(missing_or(other, "duty", wrong)),
-        (name, Some(Payload::Other(payload))) => Body::Other { name: name.into(), payload: payload.into() },
-        (name, None) => Body::Other { name: name.into(), payload: Bytes::new() },
-        (_, Some(_)) => return Err(wrong("other")),
-    })
-}
-
-fn missing_or(payload: Option<Payload>, field: &str, wrong: impl Fn(&str) -> Refusal) -> Refusal {
-    if payload.is_none() { Refusal::missing(format!("/{field}")) } else { wrong(field) }
-}
-
-fn loose(location: &wire::Location) -> LooseLocation {
-    LooseLocation {
-        lat: location.lat,
-        lng: location.lng,
-        accuracy_m: location.accuracy_m,
-        speed_mps: location.speed_mps,
-        heading_deg: location.heading_deg,
-        altitude_m: location.altitude_m,
-        battery: location.battery,
+/// Of a `oneof` the last counts, and a message given twice is merged: its bytes are joined.
+fn merged<'a>(known: Option<(u32, Cow<'a, [u8]>)>, tag: u32, bytes: &'a [u8]) -> (u32, Cow<'a, [u8]>) {
+    match known {
+        Some((before, known)) if before == tag && tag != payload::OTHER => (tag, Cow::Owned([known.as_ref(), bytes].concat())),
+        _ => (tag, Cow::Borrowed(bytes)),
     }
 }
 
-fn created(message: wire::DeliveryCreated) -> Result<Created, Refusal> {
-    let point = |point: Option<wire::Point>, at: &str| -> Result<Option<Position>, Refusal> {
-        point.map(|point| checks::position(point.lat, point.lng, at)).transpose()
-    };
-    let created = Created {
-        pickup: point(message.pickup, "/created/pickup")?,
-        destination: point(message.destination, "/created/destination")?,
-        promised_by: message.promised_by_ms.map(UnixMs),
-        recipient_ref: Some(message.recipient_ref.into()),
-        attributes: message.attributes.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-    };
-    checks::created(created, "/created")
+/// Times as proto3 has them: 0 is absent.
+fn optional_time(ms: i64, pointer: &str) -> Result<Option<UnixMs>, Refusal> {
+    if ms == 0 { Ok(None) } else { required_time(ms, pointer).map(Some) }
 }
 
-/// The top-level fields that this version does not know, as they came.
-fn unknown(item: &Bytes) -> Option<Bytes> {
-    let mut rest = item.clone();
-    let mut kept = Vec::new();
-    while rest.has_remaining() {
-        let field = rest.clone();
-        let (tag, wire_type) = decode_key(&mut rest).ok()?;
-        skip_field(wire_type, tag, &mut rest, DecodeContext::default()).ok()?;
-        if !matches!(tag, 1..=7 | 10..=16) {
-            kept.extend_from_slice(&field[..field.len() - rest.len()]);
-        }
-    }
-    (!kept.is_empty()).then(|| kept.into())
+fn required_time(ms: i64, pointer: &str) -> Result<UnixMs, Refusal> {
+    time::from_ms(ms).ok_or_else(|| Refusal::new(Code::InvalidTime, pointer, "must lie in the years 1 to 9999"))
+}
+
+/// A `uint32` is the low half of its varint.
+fn low_half(varint: u64) -> u32 {
+    u32::try_from(varint & u64::from(u32::MAX)).expect("masked to 32 bits")
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, prop, proptest};
 
+    use prost::Message as _;
+
     use super::*;
     use crate::formats::json;
+    use crate::model::event::Body;
+    use crate::model::position::Position;
+    use crate::wire;
+    use crate::wire::event::Payload;
 
     fn tenant() -> TenantId {
         TenantId::parse("acme").expect("valid")
@@ -155,31 +137,90 @@ mod tests {
     #[test]
     fn protobuf_and_json_of_the_same_event_are_the_same_event() {
         let text = r#"{"event_id":"e1","event_name":"location","actor_id":"d1","event_time":1790000000000,"payload":{"lat":57.7,"lng":11.9,"speed_mps":8.5}}"#;
-        assert_eq!(decode(&ping().encode_to_vec().into(), &tenant()), json::decode(text, &tenant()));
+        assert_eq!(decode(&ping().encode_to_vec(), &tenant()), json::decode(text.as_bytes(), &tenant()));
     }
 
     #[test]
     fn a_field_of_a_later_version_is_kept_as_it_came() {
         let mut bytes = ping().encode_to_vec();
         bytes.extend_from_slice(&[0x98, 0x06, 0x07]);
-        let event = decode(&bytes.into(), &tenant()).expect("valid");
+        let event = decode(&bytes, &tenant()).expect("valid");
         assert_eq!(event.unknown.expect("kept").proto.as_ref(), [0x98, 0x06, 0x07]);
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_is_kept_at_any_level_and_what_is_kept_merges_back() {
+        // Field 99 (a varint of 7) inside the pickup inside the delivery.
+        let mut point = wire::Point { lat: 1.0, lng: 2.0 }.encode_to_vec();
+        point.extend_from_slice(&[0x98, 0x06, 0x07]);
+        let mut created = Vec::new();
+        fields::keep_nested(1, &point, &mut created);
+        let event = wire::Event {
+            event_id: "e".into(),
+            event_name: "delivery.created".into(),
+            entity_id: "o".into(),
+            event_time_ms: 1,
+            ..wire::Event::default()
+        };
+        let mut bytes = event.encode_to_vec();
+        fields::keep_nested(11, &created, &mut bytes);
+        let kept = decode(&bytes, &tenant()).expect("valid").unknown.expect("kept").proto;
+        assert_eq!(kept.as_ref(), [11 << 3 | 2, 5, 1 << 3 | 2, 3, 0x98, 0x06, 0x07]);
+        bytes.extend_from_slice(&kept);
+        let Body::Created(merged) = decode(&bytes, &tenant()).expect("valid").body else { panic!("a delivery") };
+        assert_eq!(merged.pickup, Position::from_degrees(1.0, 2.0).ok());
+    }
+
+    type Change = fn(&mut wire::Event);
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        let cases: [(Change, Code, &str); 8] = [
+            (|event| event.event_id.clear(), Code::MissingField, "/event_id"),
+            (|event| event.actor_id = "x".repeat(65), Code::InvalidId, "/actor_id"),
+            (|event| event.actor_id.clear(), Code::MissingField, "/actor_id"),
+            (|event| event.event_time_ms = 0, Code::MissingField, "/event_time_ms"),
+            (|event| event.event_time_ms = i64::MAX, Code::InvalidTime, "/event_time_ms"),
+            (|event| event.tenant_id = "other".into(), Code::TenantMismatch, "/tenant_id"),
+            (|event| event.payload = Some(Payload::Location(wire::Location::default())), Code::NullIsland, "/location"),
+            (
+                |event| event.payload = Some(Payload::Location(wire::Location { lat: 1.0, battery: Some(f32::NAN), ..wire::Location::default() })),
+                Code::OutOfRange,
+                "/location/battery",
+            ),
+        ];
+        for (change, code, pointer) in cases {
+            let mut event = ping();
+            change(&mut event);
+            let refusal = decode(&event.encode_to_vec(), &tenant()).expect_err(pointer);
+            assert_eq!((refusal.code, refusal.pointer.as_str()), (code, pointer));
+        }
+        assert_eq!(decode(&[0x0a, 0x05, b'x'], &tenant()).expect_err("cut off").code, Code::MalformedProtobuf);
+        assert_eq!(decode(&[0x08, 0x05], &tenant()).expect_err("a number").pointer, "/event_id");
+        assert_eq!(claimed_id(&[0x0a, 0x01, b'x', 0xff]), "x");
+    }
+
+    #[test]
+    fn more_events_than_asked_for_are_counted_and_not_kept() {
+        let body = wire::EventBatch { events: vec![ping(); 20], sent_at_ms: 9 }.encode_to_vec();
+        let items = split(&body, 3).expect("splits");
+        assert_eq!((items.events.len(), items.count, items.sent_at), (3, 20, Some(UnixMs(9))));
     }
 
     #[test]
     fn a_payload_under_another_name_is_refused() {
         let mut event = ping();
         event.event_name = "driver.duty".into();
-        assert_eq!(decode(&event.encode_to_vec().into(), &tenant()).expect_err("refused").code, Code::WrongType);
+        assert_eq!(decode(&event.encode_to_vec(), &tenant()).expect_err("refused").code, Code::WrongType);
         event.payload = None;
-        assert_eq!(decode(&event.encode_to_vec().into(), &tenant()).expect_err("refused").pointer, "/duty");
+        assert_eq!(decode(&event.encode_to_vec(), &tenant()).expect_err("refused").pointer, "/duty");
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            drop(split(bytes.clone().into()));
-            drop(decode(&bytes.into(), &tenant()));
+            drop(split(&bytes, 3));
+            drop(decode(&bytes, &tenant()));
         }
     }
 }

@@ -12,22 +12,39 @@ pub struct Refusal {
     pub detail: String,
 }
 
-/// Stable across versions; new ones may be added.
+/// Stable across versions; new ones may be added. `code` in an answer is `as_str`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
+    /// Not JSON, not UTF-8, or not one object.
     MalformedJson,
+    /// Not the wire form of the schema of record.
     MalformedProtobuf,
+    /// A required field is absent, `null` or empty.
     MissingField,
+    /// The field holds another kind of value.
     WrongType,
+    /// An id is longer than 64 bytes or holds a control character.
     InvalidId,
+    /// Not lower-case words joined by dots, or longer than 64 bytes.
     InvalidEventName,
+    /// A number outside its range (NaN and infinities too), or a hash that is not 64 hex digits.
     OutOfRange,
+    /// The coordinates are 0,0, which is what a device without a fix sends.
     NullIsland,
+    /// Not RFC 3339 with an offset nor an integer, or outside the years 1 to 9999.
     InvalidTime,
+    /// More than 24 h ahead of the server's clock.
     TimeTooFarAhead,
+    /// None of the twelve statuses.
     UnknownStatus,
+    /// The event names another tenant than its credential.
     TenantMismatch,
+    /// The event has more than 32 KiB, or a text more bytes than its field takes.
     TooLarge,
+    /// More than 32 attributes.
+    TooManyAttributes,
+    /// The event nests more than 32 deep.
+    TooDeep,
 }
 
 impl Code {
@@ -46,6 +63,8 @@ impl Code {
             Self::UnknownStatus => "unknown_status",
             Self::TenantMismatch => "tenant_mismatch",
             Self::TooLarge => "too_large",
+            Self::TooManyAttributes => "too_many_attributes",
+            Self::TooDeep => "too_deep",
         }
     }
 }

@@ -1,4 +1,7 @@
 //! The answer to a batch, item by item, as JSON or Protobuf. Decides nothing.
+//!
+//! JSON: `{"results":[{"event_id","status","code","pointer","detail","partition","offset"}]}`, what is empty left out. `status` is `accepted`,
+//! `duplicate` or `rejected`; `code` is a refusal's, or `content_differs` for a duplicate that says something else.
 
 use prost::Message as _;
 use serde::Serialize;
@@ -111,5 +114,51 @@ fn row(result: &ItemResult) -> Row<'_> {
         detail,
         partition: place.map(|(partition, _)| partition.0),
         offset: place.map(|(_, offset)| offset.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::refusal::Code;
+    use super::*;
+
+    fn results() -> Vec<ItemResult> {
+        let outcomes = [
+            Outcome::Accepted { partition: PartitionId(0), offset: Offset(0) },
+            Outcome::Duplicate { partition: PartitionId(7), offset: Offset(u64::MAX), content_differs: false },
+            Outcome::Duplicate { partition: PartitionId(7), offset: Offset(3), content_differs: true },
+            Outcome::Rejected(Refusal::new(Code::OutOfRange, "/payload/\"lat\"", "must be\na \u{1F69A}")),
+        ];
+        outcomes.into_iter().map(|outcome| ItemResult { event_id: "e\"\u{7f}".to_owned(), outcome }).collect()
+    }
+
+    #[test]
+    fn results_are_json_with_what_is_empty_left_out() {
+        let read: Value = serde_json::from_slice(&to_json(&results())).expect("JSON");
+        let id = "e\"\u{7f}";
+        let expected = json!({"results": [
+            {"event_id": id, "status": "accepted", "partition": 0, "offset": 0},
+            {"event_id": id, "status": "duplicate", "partition": 7, "offset": u64::MAX},
+            {"event_id": id, "status": "duplicate", "code": "content_differs", "partition": 7, "offset": 3},
+            {"event_id": id, "status": "rejected", "code": "out_of_range", "pointer": "/payload/\"lat\"", "detail": "must be\na \u{1F69A}"},
+        ]});
+        assert_eq!(read, expected);
+        assert_eq!(to_json(&[]), br#"{"results":[]}"#);
+    }
+
+    #[test]
+    fn results_are_the_same_in_protobuf() {
+        let read = wire::BatchResult::decode(to_protobuf(&results()).as_slice()).expect("Protobuf").results;
+        let told: Vec<_> = read.iter().map(|result| (result.status.as_str(), result.code.as_str(), result.partition, result.offset)).collect();
+        let expected = [
+            ("accepted", "", 0, Some(0)),
+            ("duplicate", "", 7, Some(u64::MAX)),
+            ("duplicate", "content_differs", 7, Some(3)),
+            ("rejected", "out_of_range", 0, None),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(read[3].pointer, "/payload/\"lat\"");
     }
 }

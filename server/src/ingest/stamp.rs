@@ -7,9 +7,9 @@ use crate::model::event::Stamp;
 use crate::model::time::UnixMs;
 
 /// Further ahead than this and the event is refused.
-const FUTURE_LIMIT: Duration = Duration::from_secs(24 * 3600);
+const FUTURE_LIMIT: Duration = Duration::from_hours(24);
 /// Further ahead than this and the time is corrected.
-const TOLERANCE: Duration = Duration::from_secs(60);
+const TOLERANCE: Duration = Duration::from_mins(1);
 
 /// Stamps an event that arrives `now`, from a sender that says it sent at `sent_at` by its own clock. Old events keep their time, at any age.
 pub fn stamp(event_time: UnixMs, sent_at: Option<UnixMs>, now: UnixMs) -> Result<Stamp, Refusal> {

@@ -25,7 +25,7 @@ pub enum InvalidPosition {
 }
 
 impl Position {
-    /// Takes degrees. Refuses what is not finite, out of range, or exactly 0,0.
+    /// Takes degrees. Refuses what is not finite, out of range, or 0,0 to the seventh decimal.
     pub fn from_degrees(lat: f64, lng: f64) -> Result<Self, InvalidPosition> {
         if !(-90.0..=90.0).contains(&lat) {
             return Err(InvalidPosition::Latitude);
@@ -33,10 +33,12 @@ impl Position {
         if !(-180.0..=180.0).contains(&lng) {
             return Err(InvalidPosition::Longitude);
         }
-        if lat == 0.0 && lng == 0.0 {
+        // Judged as it is stored: what rounds to 0,0 could never be read back.
+        let position = Self::from_e7(to_e7(lat), to_e7(lng));
+        if position.lat_e7 == 0 && position.lng_e7 == 0 {
             return Err(InvalidPosition::NullIsland);
         }
-        Ok(Self::from_e7(to_e7(lat), to_e7(lng)))
+        Ok(position)
     }
 
     /// Takes fixed-point values that are in range already: from our own log, or computed. Clamps latitude, wraps longitude.
@@ -97,6 +99,7 @@ mod tests {
         assert_eq!(Position::from_degrees(90.1, 1.0), Err(InvalidPosition::Latitude));
         assert_eq!(Position::from_degrees(1.0, f64::INFINITY), Err(InvalidPosition::Longitude));
         assert_eq!(Position::from_degrees(0.0, -0.0), Err(InvalidPosition::NullIsland));
+        assert_eq!(Position::from_degrees(1e-9, -1e-9), Err(InvalidPosition::NullIsland), "it would be stored as 0,0");
         assert!(Position::from_degrees(0.0, 0.1).is_ok());
     }
 

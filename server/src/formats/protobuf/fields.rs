@@ -1,0 +1,130 @@
+//! Protobuf's wire form, field by field, borrowing everything. Knows no field's meaning.
+
+use prost::encoding::{DecodeContext, WireType, decode_varint, encode_key, encode_varint, skip_field};
+
+use crate::formats::refusal::{Code, Refusal};
+
+/// Reads the fields of one message in their order; ends after the first that is malformed.
+#[derive(Debug)]
+pub struct Fields<'a>(&'a [u8]);
+
+/// One field: what it holds, and its bytes with the key.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    pub tag: u32,
+    value: Value<'a>,
+    raw: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value<'a> {
+    Varint(u64),
+    Fixed64([u8; 8]),
+    Fixed32([u8; 4]),
+    Bytes(&'a [u8]),
+    Group,
+}
+
+impl<'a> Fields<'a> {
+    pub fn new(message: &'a [u8]) -> Self {
+        Self(message)
+    }
+
+    fn read(&mut self) -> Option<Field<'a>> {
+        let start = self.0;
+        let key = self.varint()?;
+        let (tag, wire_type) = (u32::try_from(key >> 3).ok().filter(|tag| (1..1 << 29).contains(tag))?, key & 7);
+        let value = match wire_type {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(self.fixed()?),
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                let (bytes, rest) = self.0.split_at_checked(length)?;
+                self.0 = rest;
+                Value::Bytes(bytes)
+            }
+            3 => {
+                skip_field(WireType::StartGroup, tag, &mut self.0, DecodeContext::default()).ok()?;
+                Value::Group
+            }
+            5 => Value::Fixed32(self.fixed()?),
+            _ => return None,
+        };
+        Some(Field { tag, value, raw: &start[..start.len() - self.0.len()] })
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        match *self.0 {
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.0 = rest;
+                Some(u64::from(byte))
+            }
+            _ => decode_varint(&mut self.0).ok(),
+        }
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*bytes)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, Refusal>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.read();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field.ok_or_else(|| Refusal::new(Code::MalformedProtobuf, "", "a field is cut off or has no valid key")))
+    }
+}
+
+impl<'a> Field<'a> {
+    pub fn bytes(&self, pointer: &str) -> Result<&'a [u8], Refusal> {
+        if let Value::Bytes(bytes) = self.value { Ok(bytes) } else { Err(wrong(pointer, "must be length-delimited")) }
+    }
+
+    pub fn text(&self, pointer: &str) -> Result<&'a str, Refusal> {
+        std::str::from_utf8(self.bytes(pointer)?).map_err(|_bytes| wrong(pointer, "must be UTF-8"))
+    }
+
+    pub fn varint(&self, pointer: &str) -> Result<u64, Refusal> {
+        if let Value::Varint(varint) = self.value { Ok(varint) } else { Err(wrong(pointer, "must be a varint")) }
+    }
+
+    pub fn int64(&self, pointer: &str) -> Result<i64, Refusal> {
+        self.varint(pointer).map(u64::cast_signed)
+    }
+
+    pub fn double(&self, pointer: &str) -> Result<f64, Refusal> {
+        if let Value::Fixed64(bytes) = self.value { Ok(f64::from_le_bytes(bytes)) } else { Err(wrong(pointer, "must be a double")) }
+    }
+
+    pub fn float(&self, pointer: &str) -> Result<f32, Refusal> {
+        if let Value::Fixed32(bytes) = self.value { Ok(f32::from_le_bytes(bytes)) } else { Err(wrong(pointer, "must be a float")) }
+    }
+
+    /// Appends the field as it came.
+    pub fn keep(&self, others: &mut Vec<u8>) {
+        others.extend_from_slice(self.raw);
+    }
+}
+
+/// Appends what was unknown inside the known message `tag`: read together with the known fields, Protobuf merges the two.
+pub fn keep_nested(tag: u32, inner: &[u8], others: &mut Vec<u8>) {
+    if !inner.is_empty() {
+        encode_key(tag, WireType::LengthDelimited, others);
+        encode_varint(inner.len() as u64, others);
+        others.extend_from_slice(inner);
+    }
+}
+
+fn wrong(pointer: &str, detail: &str) -> Refusal {
+    Refusal::new(Code::MalformedProtobuf, pointer, detail)
+}

@@ -1,0 +1,82 @@
+/** The line that says whether what is shown is live and how old it is. Never green on old data. */
+
+import type { Connection } from "./socket";
+import { age } from "./status";
+
+/** Connected and yet nothing new for this long, with markers in view: said as it is. */
+const STALE_MS = 30_000;
+
+export interface Freshness {
+  state: Connection;
+  /** When the newest frame came, and how old its oldest change was then. */
+  receivedMs: number | null;
+  ageMs: number;
+  behind: boolean;
+  coarsened: boolean;
+}
+
+export type Shown = "live" | "connecting" | "reconnecting" | "stale" | "off";
+
+export function shownState(freshness: Freshness, now: number): Shown {
+  switch (freshness.state.kind) {
+    case "connecting":
+      return "connecting";
+    case "reconnecting":
+      return "reconnecting";
+    case "refused":
+    case "stopped":
+      return "off";
+    case "live":
+      if (freshness.receivedMs === null) return "connecting";
+      return now - freshness.receivedMs > STALE_MS ? "stale" : "live";
+  }
+}
+
+export class ConnectionLine {
+  private readonly root = element("connection");
+  private readonly words = element("connection-text");
+  private readonly age = element("data-age");
+  private readonly retry = element("retry");
+  private readonly announce = element("live-region");
+  private last: Shown = "connecting";
+
+  constructor(onRetry: () => void) {
+    this.retry.onclick = onRetry;
+  }
+
+  show(freshness: Freshness, now: number): void {
+    const shown = shownState(freshness, now);
+    this.root.dataset["state"] = freshness.behind && shown === "live" ? "behind" : shown;
+    document.body.dataset["connection"] = shown;
+    this.retry.hidden = shown !== "reconnecting";
+    const words = this.text(freshness, shown, now);
+    if (this.words.textContent !== words) this.words.textContent = words;
+    const old = freshness.receivedMs === null ? "" : age(freshness.ageMs + now - freshness.receivedMs);
+    if (this.age.textContent !== old) this.age.textContent = old;
+    if (shown !== this.last) this.announce.textContent = shown === "live" ? "Live" : words;
+    this.last = shown;
+  }
+
+  private text({ state, behind, coarsened }: Freshness, shown: Shown, now: number): string {
+    switch (state.kind) {
+      case "connecting":
+        return "Connecting";
+      case "reconnecting":
+        return state.retryAtMs > now ? `Reconnecting in ${Math.ceil((state.retryAtMs - now) / 1000)} s` : "Reconnecting";
+      case "refused":
+        return "Signed out";
+      case "stopped":
+        return state.reason;
+      case "live":
+        if (shown === "stale") return "No news";
+        if (shown === "connecting") return "Loading";
+        return behind ? "Live, slow link" : coarsened ? "Live, simplified" : "Live";
+    }
+  }
+}
+
+export function element(id: string): HTMLElement {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`the page lacks #${id}`);
+  return found;
+}

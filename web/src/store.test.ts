@@ -1,0 +1,132 @@
+/** The rules of the schema's comments, one test a rule. */
+import { describe, expect, test } from "vitest";
+import { apply, checksumOf, emptyState, type State, wrapE7 } from "./store";
+import type { Cell, Enter, Frame } from "./wire";
+
+const frame = (over: Partial<Frame>): Frame => ({
+  cells: [], tick: 1, ageMs: 0, dropped: [], reset: false, viewId: 1, level: { h3Resolution: 8, counts: false, coarsened: false }, hello: null, lag: null, bye: null,
+  followed: null, ...over,
+});
+const cell = (id: bigint, over: Partial<Cell> = {}): Cell => ({
+  cell: id, whole: false, originLatE7: 577_000_000, originLngE7: 119_000_000, enters: [], moves: null, leaves: [], counts: [], entries: null, checksum: null, ...over,
+});
+const enter = (handle: number, over: Partial<Enter> = {}): Enter => ({
+  handle, dlatE7: handle, dlngE7: -handle, meta: 0, driver: true, id: `m${handle}`, aboard: 0, latE7: 0, lngE7: 0, heardS: 0, ...over,
+});
+const held = (state: State): Record<number, string> =>
+  Object.fromEntries([...state.markers.values()].map((m) => [m.handle, `${m.cell}:${m.latE7},${m.lngE7}`]));
+const handles = (list: readonly { handle: number }[]): number[] => list.map((marker) => marker.handle);
+
+function with12(): State {
+  const state = emptyState();
+  apply(state, frame({ cells: [cell(1n, { whole: true, enters: [enter(1), enter(2)] })] }), 0);
+  return state;
+}
+
+describe("apply", () => {
+  test("a whole cell replaces what is held of it and of no other", () => {
+    const state = with12();
+    apply(state, frame({ cells: [cell(2n, { whole: true, enters: [enter(3)] })] }), 0);
+    const changes = apply(state, frame({ cells: [cell(1n, { whole: true, enters: [enter(2)] })] }), 0);
+    expect(Object.keys(held(state))).toEqual(["2", "3"]);
+    expect([handles(changes.left), handles(changes.moved), handles(changes.entered)]).toEqual([[1], [2], []]);
+  });
+
+  test("a whole and empty cell is forgotten", () => {
+    const state = with12();
+    apply(state, frame({ cells: [cell(1n, { whole: true })] }), 0);
+    expect([state.markers.size, state.handles.size]).toEqual([0, 0]);
+  });
+
+  test("an enter overwrites the handle in whatever cell it was, and the leave of the old cell then does not count", () => {
+    for (const order of [[0, 1], [1, 0]]) {
+      const state = with12();
+      const cells = [cell(1n, { leaves: [{ handle: 1, ended: 0, gone: false }] }), cell(2n, { enters: [enter(1)] })];
+      const changes = apply(state, frame({ cells: order.map((i) => cells[i] as Cell) }), 0);
+      expect(state.markers.get(1)?.cell).toBe(2n);
+      expect([handles(changes.moved), handles(changes.left), handles(changes.entered)]).toEqual([[1], [], []]);
+      expect([...(state.handles.get(1n) ?? [])]).toEqual([2]);
+    }
+  });
+
+  test("moves are absolute against the chunk's origin and keep the id", () => {
+    const state = with12();
+    const moves = { handle: [2], dlatE7: [10], dlngE7: [20], meta: [(3 << 24) | 6] };
+    const changes = apply(state, frame({ cells: [cell(1n, { originLatE7: 1, originLngE7: 2, moves })] }), 500);
+    expect(state.markers.get(2)).toMatchObject({ latE7: 11, lngE7: 22, id: "m2", aboard: 3, heardMs: 500 });
+    expect(handles(changes.moved)).toEqual([2]);
+  });
+
+  test("becoming stale is no word from the courier", () => {
+    const state = with12();
+    const moves = { handle: [2], dlatE7: [10], dlngE7: [20], meta: [2 << 4] };
+    apply(state, frame({ cells: [cell(1n, { moves })] }), 90_000);
+    expect(state.markers.get(2)?.heardMs).toBe(0);
+  });
+
+  test("longitudes wrap at the antimeridian", () => {
+    const state = emptyState();
+    apply(state, frame({ cells: [cell(1n, { originLngE7: 1_799_999_990, enters: [enter(1, { dlngE7: 20 })] })] }), 0);
+    expect(state.markers.get(1)?.lngE7).toBe(-1_799_999_990);
+    expect([wrapE7(1_800_000_000), wrapE7(-1_800_000_001)]).toEqual([-1_800_000_000, 1_799_999_999]);
+  });
+
+  test("a leave takes the marker away, and an empty cell with it", () => {
+    const state = with12();
+    const leaves = [1, 2].map((handle) => ({ handle, ended: 9, gone: true }));
+    expect(handles(apply(state, frame({ cells: [cell(1n, { leaves })] }), 0).left)).toEqual([1, 2]);
+    expect(state.handles.size).toBe(0);
+  });
+
+  test("reset comes before dropped before cells", () => {
+    const state = with12();
+    const changes = apply(state, frame({ reset: true, dropped: [3n], cells: [cell(3n, { whole: true, enters: [enter(2), enter(7)] })] }), 0);
+    expect(held(state)).toEqual({ 2: "3:577000002,118999998", 7: "3:577000007,118999993" });
+    expect([handles(changes.left), handles(changes.moved), handles(changes.entered)]).toEqual([[1], [2], [7]]);
+  });
+
+  test("a dropped cell's markers leave", () => {
+    const state = with12();
+    expect(handles(apply(state, frame({ dropped: [1n] }), 0).left)).toEqual([1, 2]);
+  });
+
+  test("counts are always complete, and go with their cell", () => {
+    const state = emptyState();
+    apply(state, frame({ cells: [cell(5n, { whole: true, counts: [{ status: 1, markers: 4 }] })] }), 0);
+    apply(state, frame({ cells: [cell(5n, { whole: true, counts: [{ status: 6, markers: 9 }] })] }), 0);
+    expect(state.counts.get(5n)?.counts).toEqual([{ status: 6, markers: 9 }]);
+    expect(apply(state, frame({ cells: [cell(5n, { whole: true })] }), 0).counts).toBe(true);
+    expect(state.counts.size).toBe(0);
+  });
+
+  test("a frame of tick 0 changes nothing held", () => {
+    const state = with12();
+    apply(state, frame({ tick: 0, reset: true, hello: { epoch: 9n, tickMs: 100, pingS: 25, serverVersion: "", serverTimeMs: 0 }, level: null }), 0);
+    expect([state.markers.size, state.tick, state.epoch]).toEqual([2, 1, 9n]);
+  });
+
+  test("the checksum is the one that ARCHITECTURE.md defines", () => {
+    // By an implementation in another language.
+    expect(checksumOf(63 * 2 ** 37 + 12345, 577_088_701, -119_745_609, 0xff8100c6)).toBe(2489377780);
+    expect(checksumOf(6, 0, 0, 70_000)).toBe(4099158299);
+    expect(checksumOf(1, -337_000_000, 1_799_999_999, 0)).toBe(1690291474);
+  });
+
+  test("a checksum that differs is noticed, one that agrees is not, and both are of the whole frame's outcome", () => {
+    const state = with12();
+    const one = checksumOf(1, 577_000_001, 118_999_999, 0);
+    const two = checksumOf(2, 577_000_002, 118_999_998, 0);
+    apply(state, frame({ cells: [cell(1n, { entries: 2, checksum: (one + two) >>> 0 })] }), 0);
+    expect(state.mismatches).toBe(0);
+    apply(state, frame({ cells: [cell(1n, { entries: 1, checksum: one }), cell(2n, { enters: [enter(2)] })] }), 0);
+    expect(state.mismatches).toBe(0);
+    apply(state, frame({ cells: [cell(1n, { entries: 1, checksum: two })] }), 0);
+    expect(state.mismatches).toBe(1);
+  });
+
+  test("a move of what is not held is noticed", () => {
+    const state = with12();
+    apply(state, frame({ cells: [cell(2n, { moves: { handle: [1], dlatE7: [0], dlngE7: [0], meta: [0] } })] }), 0);
+    expect(state.mismatches).toBe(1);
+  });
+});

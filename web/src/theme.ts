@@ -1,0 +1,47 @@
+/** Light or dark, and still or moving, as the system says. Never draws. */
+
+import type { Palette } from "./layer";
+import type { Theme } from "./basemap";
+import { GROUPS } from "./status";
+
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+
+export function theme(): Theme {
+  return DARK.matches ? "dark" : "light";
+}
+
+export function mayGlide(): boolean {
+  return !STILL.matches;
+}
+
+export function onPreference(changed: () => void): void {
+  DARK.addEventListener("change", changed);
+  STILL.addEventListener("change", changed);
+}
+
+/** The status colours as custom properties, so that lists, rings and markers cannot differ. */
+export function writeColours(): void {
+  const rules = GROUPS.map((group) => `.g-${group.key}{color:${group[theme()]}}`).join("");
+  let style = document.getElementById("status-colours");
+  if (!style) {
+    style = document.createElement("style");
+    style.id = "status-colours";
+    document.head.append(style);
+  }
+  style.textContent = rules;
+}
+
+export function palette(): Palette {
+  const dark = theme() === "dark";
+  return {
+    colours: Array.from({ length: 8 }, (_, index) => rgb(GROUPS[index]?.[theme()] ?? "#000000")),
+    surface: rgb(dark ? "#0d1015" : "#ffffff"),
+    accent: rgb(dark ? "#e8ecf2" : "#10151c"),
+  };
+}
+
+function rgb(hex: string): [number, number, number] {
+  const value = Number.parseInt(hex.slice(1), 16);
+  return [((value >> 16) & 255) / 255, ((value >> 8) & 255) / 255, (value & 255) / 255];
+}

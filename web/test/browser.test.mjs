@@ -1,0 +1,213 @@
+/**
+ * The page in a real browser, against a server in motion: `WAYPOST_TICKET_URL` (or `WAYPOST_URL` with `WAYPOST_KEY`), else the mock.
+ * With `WAYPOST_CTL` = an executable that takes `kill` and `start`, or against the mock, the server is also killed and brought back.
+ * Prints one line a claim and ends with 1 when one does not hold. Never downloads a browser.
+ */
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { promisify } from "node:util";
+import { chromium } from "playwright-core";
+
+const FLAGS = [
+  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+  "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+];
+const BROWSERS = [process.env.WAYPOST_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const DEADLINE_MS = Number(process.env.WAYPOST_DEADLINE_MS ?? 30_000);
+const executablePath = BROWSERS.find((path) => path && existsSync(path));
+if (!executablePath) {
+  console.log("SKIPPED the browser test: no Chromium here");
+  process.exit(0);
+}
+
+const server = await theServer();
+const browser = await chromium.launch({ executablePath, args: FLAGS });
+const failures = [];
+const complaints = [];
+try {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce" });
+  page.on("pageerror", (error) => complaints.push(error.message));
+  const opened = Date.now();
+  await open(page);
+  await claim("markers appear", () => eventually(page, (w) => w.connection === "live" && w.markers > 0 && w.drawn === w.markers, "a marker"));
+  console.log(`     first data ${Date.now() - opened} ms after the page was asked for`);
+  await claim("the credential is not in the address", async () => check(!(await page.evaluate(() => location.href)).includes("ticket"), page.url()));
+  await claim("the map shows pixels of them", () => painted(page));
+  await claim("markers move", () => moves(page));
+  await claim("a pan changes the set, and back brings it back", () => pans(page));
+  await claim("far away they leave, and zoomed out they are counted", () => leaves(page));
+  await claim("the keyboard finds and opens one", () => opensOne(page));
+  if (server.kill) await claim("the server is killed and comes back, and the page recovers by itself", () => recovers(page));
+  else console.log("SKIP the server is killed and comes back: no WAYPOST_CTL");
+  await claim("what is held agrees with every checksum", async () => check((await look(page)).mismatches === 0, "a checksum differs"));
+  await claim("nothing was thrown in the page", async () => check(complaints.length === 0, complaints.join("; ")));
+} finally {
+  await browser.close();
+  await server.end?.();
+}
+console.log(failures.length === 0 ? "PASS browser" : `FAIL browser: ${failures.join(", ")}`);
+process.exit(failures.length === 0 ? 0 : 1);
+
+async function theServer() {
+  const { WAYPOST_TICKET_URL: ticketUrl, WAYPOST_URL: url, WAYPOST_KEY: key, WAYPOST_CTL: control } = process.env;
+  if (!ticketUrl && !url) {
+    const { startMock, KEY } = await import("./mock-server.mjs");
+    let mock = await startMock();
+    const { url: at } = mock;
+    return { url: at, key: KEY, kill: () => mock.close(), start: async () => (mock = await startMock({ port: Number(new URL(at).port), seed: 8 })), end: () => mock.close() };
+  }
+  const run = (word) => promisify(execFile)(control, [word], { timeout: 120_000 });
+  return { ticketUrl, url: url ?? new URL(ticketUrl).origin, key, ...(control ? { kill: () => run("kill"), start: () => run("start") } : {}) };
+}
+
+async function open(page) {
+  if (server.ticketUrl) return page.goto(server.ticketUrl);
+  await page.goto(`${server.url}/`);
+  await page.fill("#key", server.key ?? "");
+  return page.press("#key", "Enter");
+}
+
+async function claim(words, proof) {
+  try {
+    await proof();
+    console.log(`ok   ${words}`);
+  } catch (error) {
+    failures.push(words);
+    console.log(`FAIL ${words}: ${error.message}`);
+  }
+}
+
+function check(holds, words) {
+  if (!holds) throw new Error(words);
+}
+
+function look(page) {
+  return page.evaluate(() => window.__waypost?.inspect() ?? {});
+}
+
+function positions(page) {
+  return page.evaluate(() => window.__waypost.positions());
+}
+
+async function eventually(page, holds, words) {
+  const deadline = Date.now() + DEADLINE_MS;
+  for (;;) {
+    const seen = await look(page);
+    if (holds(seen)) return seen;
+    if (Date.now() > deadline) throw new Error(`${words} did not come: ${JSON.stringify(seen)}`);
+    await page.waitForTimeout(100);
+  }
+}
+
+/** Counts saturated pixels: the base map is grey and pale, markers are not. */
+async function painted(page) {
+  const deadline = Date.now() + DEADLINE_MS;
+  for (;;) {
+    const shot = (await page.locator(".maplibregl-canvas").screenshot()).toString("base64");
+    const vivid = await page.evaluate(async (png) => {
+      const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${png}`)).blob());
+      const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+      context.drawImage(image, 0, 0);
+      // Clear of the panel on the left.
+      const { data } = context.getImageData(340, 0, image.width - 340, image.height);
+      let count = 0;
+      for (let i = 0; i < data.length; i += 4) if (Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 100) count += 1;
+      return count;
+    }, shot);
+    if (vivid > 200) return;
+    check(Date.now() < deadline, `only ${vivid} vivid pixels`);
+    await page.waitForTimeout(250);
+  }
+}
+
+async function moves(page) {
+  const before = await positions(page);
+  const deadline = Date.now() + DEADLINE_MS;
+  for (;;) {
+    const after = await positions(page);
+    const moved = Object.keys(after).filter((id) => before[id] && String(before[id]) !== String(after[id]));
+    if (moved.length >= 3) return;
+    check(Date.now() < deadline, `${moved.length} of ${Object.keys(after).length} moved`);
+    await page.waitForTimeout(200);
+  }
+}
+
+async function pans(page) {
+  for (let i = 0; i < 2; i += 1) await page.keyboard.press("Escape");
+  await zoomTo(page, 13.6);
+  const first = await eventually(page, (w) => w.level === 8 && w.inView > 0, "a close view");
+  const before = new Set(Object.keys(await positions(page)));
+  const canvas = page.locator(".maplibregl-canvas");
+  for (let i = 0; i < 2; i += 1) await drag(page, canvas, -520, 0);
+  await eventually(page, (w) => w.viewId > first.viewId && w.tick > first.tick, "the answer to the pan");
+  const changed = await waitFor(page, async () => Object.keys(await positions(page)).some((id) => !before.has(id)));
+  check(changed, "the pan brought nothing new");
+  for (let i = 0; i < 2; i += 1) await drag(page, canvas, 520, 0);
+  const back = await waitFor(page, async () => Object.keys(await positions(page)).filter((id) => before.has(id)).length > before.size / 2);
+  check(back, "what was there did not come back");
+}
+
+async function drag(page, canvas, dx, dy) {
+  const box = await canvas.boundingBox();
+  const [x, y] = [box.x + box.width * 0.62 - dx / 2, box.y + box.height / 2 - dy / 2];
+  await page.mouse.move(x, y);
+  await page.mouse.down();
+  for (let step = 1; step <= 8; step += 1) await page.mouse.move(x + (dx * step) / 8, y + (dy * step) / 8);
+  await page.waitForTimeout(250);
+  await page.mouse.up();
+  await page.waitForTimeout(300);
+}
+
+async function waitFor(page, holds) {
+  const deadline = Date.now() + DEADLINE_MS;
+  while (Date.now() < deadline) {
+    if (await holds()) return true;
+    await page.waitForTimeout(150);
+  }
+  return false;
+}
+
+async function leaves(page) {
+  const before = await look(page);
+  await zoomTo(page, 8.2);
+  const counted = await eventually(page, (w) => w.level === 4 && w.markers === 0 && w.drawn === 0 && w.counted > 0, "the counts");
+  check(counted.counted >= before.inView, `${counted.counted} counted, ${before.inView} were in view`);
+  await page.locator(".cluster").first().waitFor({ timeout: DEADLINE_MS });
+  await zoomTo(page, 13);
+  await eventually(page, (w) => w.level === 8 && w.counted === 0, "the markers again");
+}
+
+/** By the address, as a colleague's link would; the credential is in session storage and stays. */
+async function zoomTo(page, zoom) {
+  const [, lat, lng] = (new URL(page.url()).searchParams.get("at") ?? `0/${(await centre(page)).join("/")}`).split("/");
+  await page.goto(`${server.url}/?at=${zoom}/${lat}/${lng}`);
+  await eventually(page, (w) => w.connection === "live" && w.tick > 0, "the page again");
+}
+
+async function centre(page) {
+  const all = Object.values(await positions(page));
+  const [lng, lat] = all[Math.floor(all.length / 2)];
+  return [lat, lng];
+}
+
+async function opensOne(page) {
+  await eventually(page, (w) => w.inView > 0, "something in view");
+  await page.waitForTimeout(700);
+  await page.locator("#map").press("j");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.locator("#panel h2").waitFor({ timeout: DEADLINE_MS });
+  await page.locator("#panel .facts").waitFor({ timeout: DEADLINE_MS });
+  await page.waitForFunction(() => !document.querySelector("#panel .skeleton-block"), null, { timeout: DEADLINE_MS });
+  await page.keyboard.press("Escape");
+  await page.locator("#panel").waitFor({ state: "hidden", timeout: DEADLINE_MS });
+}
+
+async function recovers(page) {
+  const before = await look(page);
+  await server.kill();
+  await eventually(page, (w) => w.shown === "reconnecting", "word of the lost connection");
+  await server.start();
+  await eventually(page, (w) => w.connection === "live" && w.markers > 0 && w.epoch !== before.epoch && w.drawn === w.markers, "the recovery");
+  await moves(page);
+}
