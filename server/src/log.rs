@@ -78,8 +78,13 @@ pub enum AppendError {
 pub enum ReadError {
     #[error("block {wanted:?} is not kept any more; the oldest is {oldest:?}")]
     Gone { wanted: BlockNumber, oldest: BlockNumber },
+    /// The caller's checkpoint has seen blocks that the log lost.
+    #[error("the log ends at block {last:?}, before block {after:?}")]
+    Ahead { after: BlockNumber, last: BlockNumber },
     #[error("corrupt block after {after:?} in {file}: {what}")]
     Corrupt { after: Option<BlockNumber>, file: String, what: String },
+    #[error("{file} has format {found}; this version reads up to {supported}")]
+    NewerFormat { file: String, found: u8, supported: u8 },
     #[error("reading the log failed")]
     Io(#[from] std::io::Error),
 }

@@ -208,7 +208,7 @@ fn seconds(ms: i64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
+    use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
     use super::*;
 
@@ -244,7 +244,44 @@ mod tests {
         assert!(dedup.evicted_early() > 0);
     }
 
+    fn options() -> DedupOptions {
+        DedupOptions { lazy_ids: 16, max_ids: 4096, ..DedupOptions::default() }
+    }
+
     proptest! {
+        /// Against a model that keeps every id for ever: what the window still covers is answered as the model does, what it does not may be
+        /// forgotten, and `late` is said of exactly those that the window does not cover.
+        #[test]
+        fn it_forgets_only_what_is_past_the_window(events in prop::collection::vec((0_u16..3, 0_u128..60, 0_u64..3, 0_i64..4_000_000), 1..400)) {
+            let mut dedup = Dedup::new(3, options());
+            let mut model = std::collections::HashMap::new();
+            let mut greatest = [i64::MIN / 2; 3];
+            for (index, (partition, id, content, time)) in events.into_iter().enumerate() {
+                let offset = Offset(index as u64);
+                let candidate = Candidate { partition: PartitionId(partition), ..candidate(id, content, time) };
+                let watermark = greatest[usize::from(partition)] - options().disorder_bound_ms;
+                match dedup.judge(candidate, offset) {
+                    Verdict::New { late } => {
+                        prop_assert_eq!(late, time + options().allowed_lateness_ms < watermark);
+                        if let Some((_, _, first_time)) = model.insert((partition, id), (content, offset, time)) {
+                            prop_assert!(first_time + options().allowed_lateness_ms < watermark, "forgotten too early");
+                        }
+                        let greatest = &mut greatest[usize::from(partition)];
+                        *greatest = time.max(*greatest);
+                    }
+                    Verdict::Duplicate { offset } => {
+                        let (first, at, _) = model[&(partition, id)];
+                        prop_assert_eq!((first, at), (content, offset));
+                    }
+                    Verdict::ContentDiffers { offset } => {
+                        let (first, at, _) = model[&(partition, id)];
+                        prop_assert!(first != content && at == offset);
+                    }
+                }
+            }
+            prop_assert_eq!(dedup.evicted_early(), 0);
+        }
+
         /// Inside the window the answer is exactly a map's, whatever was swept meanwhile.
         #[test]
         fn inside_the_window_it_answers_as_a_map_does(events in prop::collection::vec((0_u128..200, 0_u64..3, 0_i64..500_000, any::<bool>()), 1..400)) {

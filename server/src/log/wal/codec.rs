@@ -8,7 +8,8 @@
 
 use crate::log::block::{Block, BlockNumber, Entry, EntryKind};
 use crate::log::record;
-use crate::model::id::{Offset, PartitionId};
+use crate::model::event::Event;
+use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
 
 pub(crate) const MAGIC: [u8; 4] = *b"WPB1";
@@ -115,15 +116,21 @@ pub(crate) fn check(bytes: &[u8], salt: u64) -> Option<Header> {
     })
 }
 
+/// Whether bytes begin as block `number` does, whatever became of the rest.
+pub(crate) fn starts_block(bytes: &[u8], number: u64) -> bool {
+    bytes.get(..HEADER_BYTES).is_some_and(|header| header[0..4] == MAGIC && u64_at(header, 8) == number)
+}
+
 /// Decodes the body of a checked block. An error means that a block was written wrong: its checksum holds.
 pub(crate) fn decode(header: &Header, body: &[u8]) -> Result<Block, String> {
     let mut rest = body;
     let mut entries = Vec::with_capacity(header.entries as usize);
+    let mut tenant = None;
     for _ in 0..header.entries {
         let head = take(&mut rest, 16)?;
         let partition = PartitionId(u16::from_le_bytes([head[0], head[1]]));
         let kind = match head[2] {
-            KIND_EVENTS => EntryKind::Events(decode_events(&mut rest, u32_at(head, 4))?),
+            KIND_EVENTS => EntryKind::Events(decode_events(&mut rest, u32_at(head, 4), &mut tenant)?),
             KIND_CLOCK => EntryKind::Clock,
             other => return Err(format!("entry of unknown kind {other}")),
         };
@@ -132,11 +139,16 @@ pub(crate) fn decode(header: &Header, body: &[u8]) -> Result<Block, String> {
     Ok(Block { number: BlockNumber(header.number), ingest_time: header.ingest_time, entries })
 }
 
-fn decode_events(rest: &mut &[u8], count: u32) -> Result<Vec<crate::model::event::Event>, String> {
+/// Events one after the other mostly share their tenant: `tenant` is the last one met, so that its text is allocated once.
+fn decode_events(rest: &mut &[u8], count: u32, tenant: &mut Option<TenantId>) -> Result<Vec<Event>, String> {
     let mut events = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let length = u32_at(take(rest, 4)?, 0) as usize;
-        events.push(record::decode(take(rest, length)?).map_err(|error| error.to_string())?);
+        let event = record::decode_after(take(rest, length)?, tenant.as_ref()).map_err(|error| error.to_string())?;
+        if tenant.as_ref() != Some(&event.tenant) {
+            *tenant = Some(event.tenant.clone());
+        }
+        events.push(event);
     }
     Ok(events)
 }

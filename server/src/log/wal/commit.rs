@@ -2,22 +2,24 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::WalOptions;
 use super::codec::Builder;
 use super::recover::Tail;
-use super::segment::{self, SegmentHeader};
+use super::segment;
+use super::shared::{Shared, WalStats};
 use super::storage::{File as _, Storage};
-use super::{Shared, WalOptions, random_salt, snapshot};
+use super::upkeep::Upkeep;
 use crate::clock::Clock;
 use crate::log::block::{Block, BlockNumber, Entry, EntryKind};
 use crate::log::dedup::Verdict;
 use crate::log::prepare::{Batch, Prepared};
-use crate::log::{AppendError, Appended};
+use crate::log::{AppendError, Appended, ReadError};
 use crate::model::event::Event;
 use crate::model::id::{Offset, PartitionId};
 
@@ -26,60 +28,91 @@ pub(crate) enum Command {
     Append {
         batch: Batch,
         reply: Reply<Vec<Appended>>,
+        /// Its place in the queue, given back when it has been answered.
+        room: OwnedSemaphorePermit,
     },
     Clock {
         partitions: Vec<PartitionId>,
         reply: Reply<()>,
     },
-    /// Write down the dedup ids as they are now.
-    Snapshot,
+    /// A fold needs less of the log than before: retire what may go, and write down the dedup ids as they are now.
+    Released,
 }
 
 type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
 
-/// A block gathers at most this much, so that one fdatasync stays short and a block fits the smallest segment.
-const MAX_BLOCK_BYTES: usize = 512 << 10;
+/// A block gathers at most this much and one request more, so that one fdatasync stays short.
+const MAX_BLOCK_BYTES: usize = 4 << 20;
 
 pub(crate) struct Appender<S: Storage> {
-    pub(crate) storage: Arc<S>,
-    pub(crate) options: WalOptions,
-    pub(crate) clock: Clock,
-    pub(crate) tail: Tail<S>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) builder: Builder,
-    pub(crate) snapshot_running: Arc<AtomicBool>,
+    partitions: u16,
+    clock: Clock,
+    tail: Tail<S>,
+    shared: Arc<Shared>,
+    builder: Builder,
+    upkeep: Upkeep<S>,
 }
 
 /// A request whose outcome is known once the block is durable.
 struct Pending {
     outcomes: Vec<Appended>,
     reply: Reply<Vec<Appended>>,
+    room: OwnedSemaphorePermit,
+}
+
+/// What a block will hold of one partition.
+#[derive(Default)]
+struct Gathered {
+    events: Vec<Event>,
+    /// Where each event's record stands: the request it came with, and its place there.
+    records: Vec<(usize, Range<usize>)>,
+}
+
+/// Lets readers and `close` go on however the thread ends.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison(&io::Error::other("the appender panicked"));
+        }
+        self.0.close();
+    }
 }
 
 impl<S: Storage> Appender<S> {
+    pub(crate) fn new(storage: Arc<S>, options: WalOptions, clock: Clock, tail: Tail<S>, shared: Arc<Shared>) -> Result<Self, ReadError> {
+        let upkeep = Upkeep::new(storage, options, Arc::clone(&shared))?;
+        Ok(Self { partitions: options.partitions, clock, tail, shared, builder: Builder::default(), upkeep })
+    }
+
     /// Runs until every sender is gone.
     pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let closing = Closing(Arc::clone(&self.shared));
+        self.report();
         let mut queue = VecDeque::new();
         while let Some(first) = commands.blocking_recv() {
             queue.push_back(first);
-            while let Ok(next) = commands.try_recv() {
-                queue.push_back(next);
-            }
             while !queue.is_empty() {
+                // Everything that queued while the last block was synced is one block.
+                while let Ok(next) = commands.try_recv() {
+                    queue.push_back(next);
+                }
                 self.commit(&mut queue);
             }
         }
-        self.shared.close();
+        self.upkeep.finish();
+        drop(closing);
     }
 
     /// Takes from the queue what fits one block, makes it durable and answers.
     fn commit(&mut self, queue: &mut VecDeque<Command>) {
-        let (batches, clocks, want_snapshot) = take_fitting(queue);
+        let Taken { batches, clocks, released } = take_fitting(queue);
         if let Some(error) = self.shared.poisoned() {
             return refuse(batches, clocks, &error);
         }
-        let bytes: usize = batches.iter().map(|(batch, _)| batch.bytes.len() + batch.items.len() * 24).sum::<usize>() + clocks.len() * 4096 + 1024;
-        match self.make_room(bytes as u64 + u64::from(self.options.partitions) * 16) {
+        let bytes: usize = batches.iter().map(|(batch, ..)| batch.bytes.len() + batch.items.len() * 24).sum::<usize>() + 1024;
+        match self.make_room(bytes as u64 + u64::from(self.partitions) * 16) {
             Ok(()) => {}
             Err(error) if is_full(&error) => {
                 tracing::error!(%error, "no space left for the log: events are refused until there is");
@@ -90,31 +123,34 @@ impl<S: Storage> Appender<S> {
                 return refuse(batches, clocks, &error);
             }
         }
-        let mut entries: Vec<Vec<(Event, std::ops::Range<usize>, usize)>> = Vec::new();
-        entries.resize_with(usize::from(self.options.partitions), Vec::new);
+        let mut gathered: Vec<Gathered> = Vec::new();
+        gathered.resize_with(usize::from(self.partitions), Gathered::default);
         let mut pending = Vec::with_capacity(batches.len());
         let mut buffers = Vec::with_capacity(batches.len());
-        for (batch, reply) in batches {
-            let outcomes = batch.items.into_iter().map(|item| self.judge(item, buffers.len(), &mut entries)).collect();
+        for (batch, reply, room) in batches {
+            let outcomes = batch.items.into_iter().map(|item| self.judge(item, buffers.len(), &mut gathered)).collect();
             buffers.push(batch.bytes);
-            pending.push(Pending { outcomes, reply });
+            pending.push(Pending { outcomes, reply, room });
         }
-        let written = self.write_block(entries, &buffers, &clocks);
+        let written = self.write_block(gathered, &buffers, &clocks);
         answer(pending, clocks, &written);
-        if want_snapshot && written.is_ok() {
-            self.snapshot();
+        if released && written.is_ok() {
+            self.upkeep.snapshot(self.tail.last, self.tail.ingest_time, &self.tail.next_offsets, &self.tail.dedup);
+            self.upkeep.retire_old(self.tail.ingest_time);
+            self.report();
         }
     }
 
-    fn judge(&mut self, item: Prepared, buffer: usize, entries: &mut [Vec<(Event, std::ops::Range<usize>, usize)>]) -> Appended {
+    fn judge(&mut self, item: Prepared, request: usize, gathered: &mut [Gathered]) -> Appended {
         let partition = item.partition;
-        let entry = &mut entries[partition.index()];
-        let offset = Offset(self.tail.next_offsets[partition.index()].0 + entry.len() as u64);
+        let gathered = &mut gathered[partition.index()];
+        let offset = Offset(self.tail.next_offsets[partition.index()].0 + gathered.events.len() as u64);
         match self.tail.dedup.judge(item.candidate(), offset) {
             Verdict::New { late } => {
                 let mut event = item.event;
                 event.stamp.late = late;
-                entry.push((event, item.range, buffer));
+                gathered.events.push(event);
+                gathered.records.push((request, item.range));
                 Appended::Accepted { partition, offset }
             }
             Verdict::Duplicate { offset } => Appended::Duplicate { partition, offset },
@@ -123,51 +159,67 @@ impl<S: Storage> Appender<S> {
     }
 
     /// Writes and syncs one block, then lets readers see it. Nothing to write is durable at once.
-    fn write_block(
-        &mut self,
-        entries: Vec<Vec<(Event, std::ops::Range<usize>, usize)>>,
-        buffers: &[Vec<u8>],
-        clocks: &[(Vec<PartitionId>, Reply<()>)],
-    ) -> Result<(), AppendError> {
+    fn write_block(&mut self, gathered: Vec<Gathered>, buffers: &[Vec<u8>], clocks: &[(Vec<PartitionId>, Reply<()>)]) -> Result<(), AppendError> {
         let number = BlockNumber(self.tail.last.0 + 1);
         let ingest_time = self.clock.now().max(self.tail.ingest_time);
         self.builder.start();
         let mut block = Block { number, ingest_time, entries: Vec::new() };
-        for (index, records) in (0_u16..).zip(entries) {
+        for (index, gathered) in (0_u16..).zip(gathered) {
             let partition = PartitionId(index);
             let clocked = clocks.iter().any(|(partitions, _)| partitions.contains(&partition));
-            if records.is_empty() && !clocked {
+            if gathered.events.is_empty() && !clocked {
                 continue;
             }
-            block.entries.push(self.add_entry(partition, records, buffers));
+            block.entries.push(self.add_entry(partition, gathered, buffers));
         }
         if block.entries.is_empty() {
             return Ok(());
         }
         let (bytes, crc) = self.builder.finish(number, self.tail.last_crc, ingest_time, self.tail.segment.salt);
         let written = bytes.len();
-        let started = Instant::now();
-        let synced = self.tail.file.write_at(self.tail.at, bytes).and_then(|()| self.tail.file.sync());
-        metrics::histogram!("waypost_fdatasync_seconds").record(started.elapsed().as_secs_f64());
+        let file = &self.tail.file;
+        let synced = file.write_at(self.tail.at, bytes).and_then(|()| {
+            let started = Instant::now();
+            file.sync()?;
+            metrics::histogram!("waypost_fdatasync_seconds").record(started.elapsed().as_secs_f64());
+            Ok(())
+        });
         synced.map_err(|error| self.shared.poison(&error))?;
         self.tail.at += written as u64;
         self.tail.last = number;
         self.tail.last_crc = crc;
         self.tail.ingest_time = ingest_time;
         self.shared.publish(Arc::new(block), written);
-        metrics::gauge!("waypost_dedup_ids").set(u32::try_from(self.tail.dedup.len()).unwrap_or(u32::MAX));
+        self.upkeep.written(written, self.tail.at, self.tail.file_bytes, ingest_time);
+        self.report();
         Ok(())
     }
 
-    fn add_entry(&mut self, partition: PartitionId, records: Vec<(Event, std::ops::Range<usize>, usize)>, buffers: &[Vec<u8>]) -> Entry {
+    fn report(&self) {
+        let dedup = &self.tail.dedup;
+        let stats = WalStats {
+            log_bytes: self.upkeep.older_bytes + self.tail.at,
+            segments: self.upkeep.segments,
+            oldest_block_time: self.upkeep.oldest_block_time,
+            dedup_ids: dedup.len(),
+            dedup_evicted_early: dedup.evicted_early(),
+        };
+        metrics::gauge!("waypost_log_bytes").set(precise(stats.log_bytes));
+        metrics::gauge!("waypost_log_segments").set(precise(stats.segments as u64));
+        metrics::gauge!("waypost_log_oldest_block_seconds").set(precise(stats.oldest_block_time.map_or(0, |time| time.0 / 1000).unsigned_abs()));
+        metrics::gauge!("waypost_dedup_ids").set(precise(stats.dedup_ids as u64));
+        metrics::counter!("waypost_dedup_evicted_early_total").absolute(stats.dedup_evicted_early);
+        self.shared.set_stats(stats);
+    }
+
+    fn add_entry(&mut self, partition: PartitionId, gathered: Gathered, buffers: &[Vec<u8>]) -> Entry {
         let first_offset = self.tail.next_offsets[partition.index()];
-        self.tail.next_offsets[partition.index()].0 += records.len() as u64;
-        let (events, places): (Vec<Event>, Vec<_>) = records.into_iter().map(|(event, range, buffer)| (event, (range, buffer))).unzip();
-        let kind = if events.is_empty() { EntryKind::Clock } else { EntryKind::Events(events) };
+        self.tail.next_offsets[partition.index()].0 += gathered.events.len() as u64;
+        let kind = if gathered.events.is_empty() { EntryKind::Clock } else { EntryKind::Events(gathered.events) };
         self.builder.entry(partition, &kind, first_offset);
         if let EntryKind::Events(events) = &kind {
-            for (event, (range, buffer)) in events.iter().zip(places) {
-                self.builder.record(&buffers[buffer][range], event.stamp.late);
+            for (event, (request, range)) in events.iter().zip(gathered.records) {
+                self.builder.record(&buffers[request][range], event.stamp.late);
             }
         }
         Entry { partition, first_offset, kind }
@@ -178,88 +230,55 @@ impl<S: Storage> Appender<S> {
         if self.tail.at + bytes <= self.tail.file_bytes {
             return Ok(());
         }
-        let header = SegmentHeader { partitions: self.options.partitions, first: BlockNumber(self.tail.last.0 + 1), salt: random_salt() };
-        let file = segment::create(self.storage.as_ref(), header, self.options.segment_bytes.max(bytes + segment::HEADER_BYTES))?;
+        let (file, header) = self.upkeep.next_segment(BlockNumber(self.tail.last.0 + 1), bytes)?;
         self.tail.file_bytes = file.len()?;
         self.tail.file = file;
         self.tail.segment = header;
         self.tail.at = segment::HEADER_BYTES;
-        self.retire_old();
+        self.upkeep.retire_old(self.tail.ingest_time);
         Ok(())
-    }
-
-    /// Segments that no fold and no restart needs any more, and that are beyond the size kept, go.
-    fn retire_old(&self) {
-        let needed_from = self.shared.released().min(self.shared.snapshot()).0 + 1;
-        let kept = usize::try_from(self.options.max_bytes / self.options.segment_bytes.max(1)).unwrap_or(usize::MAX).max(1);
-        let retire = || -> io::Result<()> {
-            let firsts = segment::list(self.storage.as_ref())?;
-            let surplus = firsts.len().saturating_sub(kept);
-            for pair in firsts.windows(2).take(surplus) {
-                if pair[1].0 <= needed_from {
-                    segment::retire(self.storage.as_ref(), pair[0])?;
-                }
-            }
-            metrics::gauge!("waypost_log_segments").set(u32::try_from(firsts.len()).unwrap_or(u32::MAX));
-            Ok(())
-        };
-        if let Err(error) = retire() {
-            tracing::warn!(%error, "an old segment could not be taken out of use");
-        }
-    }
-
-    /// Copies the ids now and writes them on a thread of their own: the next block does not wait.
-    fn snapshot(&self) {
-        if self.snapshot_running.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let block = self.tail.last;
-        let bytes = snapshot::encode(block, self.tail.ingest_time, &self.tail.next_offsets, &self.tail.dedup);
-        let (storage, shared, running) = (Arc::clone(&self.storage), Arc::clone(&self.shared), Arc::clone(&self.snapshot_running));
-        let write = move || {
-            match snapshot::write(storage.as_ref(), &bytes) {
-                Ok(()) => shared.set_snapshot(block),
-                Err(error) => tracing::warn!(%error, "the dedup snapshot could not be written; a restart will read more of the log"),
-            }
-            running.store(false, Ordering::Release);
-        };
-        if let Err(error) = std::thread::Builder::new().name("wal-snapshot".to_owned()).spawn(write) {
-            tracing::warn!(%error, "no thread for the dedup snapshot");
-            self.snapshot_running.store(false, Ordering::Release);
-        }
     }
 }
 
-type Taken = (Vec<(Batch, Reply<Vec<Appended>>)>, Vec<(Vec<PartitionId>, Reply<()>)>, bool);
+type Request = (Batch, Reply<Vec<Appended>>, OwnedSemaphorePermit);
+
+/// What one block answers.
+#[derive(Default)]
+struct Taken {
+    batches: Vec<Request>,
+    clocks: Vec<(Vec<PartitionId>, Reply<()>)>,
+    released: bool,
+}
 
 fn take_fitting(queue: &mut VecDeque<Command>) -> Taken {
-    let (mut batches, mut clocks, mut want_snapshot, mut bytes) = (Vec::new(), Vec::new(), false, 0);
+    let (mut taken, mut bytes) = (Taken::default(), 0);
     while bytes < MAX_BLOCK_BYTES {
         match queue.pop_front() {
             None => break,
-            Some(Command::Append { batch, reply }) => {
+            Some(Command::Append { batch, reply, room }) => {
                 bytes += batch.bytes.len();
-                batches.push((batch, reply));
+                taken.batches.push((batch, reply, room));
             }
-            Some(Command::Clock { partitions, reply }) => clocks.push((partitions, reply)),
-            Some(Command::Snapshot) => want_snapshot = true,
+            Some(Command::Clock { partitions, reply }) => taken.clocks.push((partitions, reply)),
+            Some(Command::Released) => taken.released = true,
         }
     }
-    (batches, clocks, want_snapshot)
+    taken
 }
 
 fn answer(pending: Vec<Pending>, clocks: Vec<(Vec<PartitionId>, Reply<()>)>, written: &Result<(), AppendError>) {
     for request in pending {
         // A caller that went away needs no answer: what it sent is durable all the same.
         drop(request.reply.send(written.clone().map(|()| request.outcomes)));
+        drop(request.room);
     }
     for (_, reply) in clocks {
         drop(reply.send(written.clone()));
     }
 }
 
-fn refuse(batches: Vec<(Batch, Reply<Vec<Appended>>)>, clocks: Vec<(Vec<PartitionId>, Reply<()>)>, error: &AppendError) {
-    for (_, reply) in batches {
+fn refuse(batches: Vec<Request>, clocks: Vec<(Vec<PartitionId>, Reply<()>)>, error: &AppendError) {
+    for (_, reply, _) in batches {
         drop(reply.send(Err(error.clone())));
     }
     for (_, reply) in clocks {
@@ -269,4 +288,9 @@ fn refuse(batches: Vec<(Batch, Reply<Vec<Appended>>)>, clocks: Vec<(Vec<Partitio
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is read by people; 2^53 is far away")]
+fn precise(value: u64) -> f64 {
+    value as f64
 }

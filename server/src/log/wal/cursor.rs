@@ -1,5 +1,6 @@
 //! Reads blocks one after the other, across segments. Checks each and decodes none it is not asked for.
 
+use std::io;
 use std::sync::Arc;
 
 use super::codec::{self, HEADER_BYTES, Header};
@@ -7,6 +8,7 @@ use super::segment::{self, SegmentHeader};
 use super::storage::{File as _, Storage};
 use crate::log::ReadError;
 use crate::log::block::{Block, BlockNumber};
+use crate::model::time::UnixMs;
 
 /// Bytes read at once: some hundred small blocks a system call.
 const READ_AHEAD: usize = 1 << 20;
@@ -23,6 +25,8 @@ pub(crate) struct Cursor<S: Storage> {
     buffer_at: u64,
     /// The number and checksum of the block before; absent at the start of a scan.
     last: Option<(u64, u32)>,
+    /// The greatest ingest time so far.
+    ingest_time: UnixMs,
 }
 
 /// What stands at the cursor.
@@ -31,6 +35,10 @@ pub(crate) enum Step {
     Block(Header),
     /// No valid block, and this is the newest segment: the end of the log, or damage; `Cursor::at` says where.
     End,
+    /// No valid block, and block `next` starts the next segment, so blocks are missing here.
+    Damage {
+        next: u64,
+    },
 }
 
 impl<S: Storage> Cursor<S> {
@@ -43,14 +51,25 @@ impl<S: Storage> Cursor<S> {
         let Some(first) = firsts.iter().rev().find(|first| **first <= number).copied() else {
             return Err(ReadError::Gone { wanted: number, oldest });
         };
-        let (file, segment) = open_segment(storage.as_ref(), first)?;
+        let (file, segment) = segment::open(storage.as_ref(), first)?;
         let file_bytes = file.len()?;
         let storage = Arc::clone(storage);
-        Ok(Some(Self { storage, segment, file, file_bytes, at: segment::HEADER_BYTES, buffer: Vec::new(), buffer_at: 0, last: None }))
+        Ok(Some(Self {
+            storage,
+            segment,
+            file,
+            file_bytes,
+            at: segment::HEADER_BYTES,
+            buffer: Vec::new(),
+            buffer_at: 0,
+            last: None,
+            ingest_time: UnixMs(0),
+        }))
     }
 
     /// Goes past the block that the last `step` found.
     pub(crate) fn pass(&mut self, header: &Header) {
+        self.ingest_time = self.ingest_time.max(header.ingest_time);
         self.at += (HEADER_BYTES + header.body_bytes) as u64;
         // After a quarantined range nothing is known of the block before.
         self.last = Some((header.number, if header.skip { SKIP_CRC } else { header.crc }));
@@ -64,14 +83,21 @@ impl<S: Storage> Cursor<S> {
                     self.check_order(&header)?;
                     return Ok(Step::Block(header));
                 }
-                None if self.go_to_next_segment()? => {}
-                None => return Ok(Step::End),
+                None => match self.next_segment()? {
+                    None => return Ok(Step::End),
+                    Some(next) if next.0 == self.expected() => self.enter(next)?,
+                    Some(next) => return Ok(Step::Damage { next: next.0 }),
+                },
             }
         }
     }
 
     /// The decoded block that the last `step` found.
     pub(crate) fn decode(&self, header: &Header) -> Result<Block, ReadError> {
+        if header.skip {
+            // A reader must come past a quarantined range, up to the last block that it replaces: it sees that one, empty.
+            return Ok(Block { number: BlockNumber(header.number), ingest_time: self.ingest_time, entries: Vec::new() });
+        }
         let start = usize::try_from(self.at - self.buffer_at).expect("inside the buffer") + HEADER_BYTES;
         codec::decode(header, &self.buffer[start..start + header.body_bytes]).map_err(|what| self.corrupt(what))
     }
@@ -160,21 +186,18 @@ impl<S: Storage> Cursor<S> {
         self.last.map_or(self.segment.first.0, |(number, _)| number + 1)
     }
 
-    fn go_to_next_segment(&mut self) -> Result<bool, ReadError> {
-        let firsts = segment::list(self.storage.as_ref())?;
-        let Some(next) = firsts.into_iter().find(|first| *first > self.segment.first) else {
-            return Ok(false);
-        };
-        if next.0 != self.expected() {
-            return Err(self.corrupt(format!("a bad block, and the next segment starts at block {}", next.0)));
-        }
-        let (file, segment) = open_segment(self.storage.as_ref(), next)?;
+    fn next_segment(&self) -> io::Result<Option<BlockNumber>> {
+        Ok(segment::list(self.storage.as_ref())?.into_iter().find(|first| *first > self.segment.first))
+    }
+
+    fn enter(&mut self, next: BlockNumber) -> Result<(), ReadError> {
+        let (file, segment) = segment::open(self.storage.as_ref(), next)?;
         self.file_bytes = file.len()?;
         self.file = file;
         self.segment = segment;
         self.at = segment::HEADER_BYTES;
         self.buffer.clear();
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -188,13 +211,4 @@ fn declared_bytes(bytes: &[u8]) -> Option<usize> {
     }
     let body = u32::from_le_bytes(header[20..24].try_into().expect("four bytes"));
     HEADER_BYTES.checked_add(usize::try_from(body).ok()?)
-}
-
-fn open_segment<S: Storage>(storage: &S, first: BlockNumber) -> Result<(S::File, SegmentHeader), ReadError> {
-    let name = segment::name(first);
-    let file = storage.open(&name)?;
-    match segment::read_header(&file)? {
-        Some(header) if header.first == first => Ok((file, header)),
-        _ => Err(ReadError::Corrupt { after: None, file: storage.describe(&name), what: "the segment's header is damaged".to_owned() }),
-    }
 }

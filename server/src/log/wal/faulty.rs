@@ -48,7 +48,7 @@ pub(crate) enum Fault {
 }
 
 impl FaultyDisk {
-    /// The call (counted over creates, writes, syncs, renames) that fails.
+    /// The call (counted over all but `len`) that fails.
     pub(crate) fn fail_at(&self, call: u64, fault: Fault) {
         self.0.lock().fault = Some((call, fault));
     }
@@ -84,6 +84,15 @@ impl FaultyDisk {
         let state = self.0.lock();
         let files = state.files.iter().map(|content| Content { cached: content.cached.clone(), synced: content.cached.clone() }).collect();
         Self(Arc::new(Mutex::new(State { files, names: state.names.clone(), durable_names: state.names.clone(), ..State::default() })))
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.lock().names.keys().cloned().collect()
+    }
+
+    /// Every call waits until the guard is dropped.
+    pub(crate) fn stall(&self) -> impl Drop + '_ {
+        self.0.lock()
     }
 
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
@@ -126,6 +135,17 @@ impl State {
         }
     }
 
+    /// A call that changes no bytes: it is done whole or not at all.
+    fn passive_call(&mut self) -> io::Result<()> {
+        match self.call()? {
+            Some(fault) => {
+                self.dead |= fault == Fault::PowerCut;
+                Err(Fault::Eio.error())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn folder_changed(&mut self) {
         self.pending_names.push(self.names.clone());
     }
@@ -144,10 +164,12 @@ impl Storage for FaultyDisk {
     type File = FaultyFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
+        self.0.lock().passive_call()?;
         Ok(self.0.lock().names.keys().cloned().collect())
     }
 
     fn open(&self, name: &str) -> io::Result<FaultyFile> {
+        self.0.lock().passive_call()?;
         let index = self.0.lock().names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
         Ok(FaultyFile { disk: self.clone(), index })
     }
@@ -179,6 +201,7 @@ impl Storage for FaultyDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock();
+        state.passive_call()?;
         state.names.remove(name);
         state.folder_changed();
         Ok(())
@@ -212,7 +235,8 @@ impl File for FaultyFile {
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        let state = self.disk.0.lock();
+        let mut state = self.disk.0.lock();
+        state.passive_call()?;
         let start = usize::try_from(offset).expect("small");
         let bytes = state.files[self.index].cached.get(start..start + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         into.copy_from_slice(bytes);

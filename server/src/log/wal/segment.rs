@@ -3,12 +3,15 @@
 use std::io;
 
 use super::storage::{File, Storage};
+use crate::log::ReadError;
 use crate::log::block::BlockNumber;
 
 /// Bytes of a segment's header; the first block follows it.
 pub(crate) const HEADER_BYTES: u64 = 64;
-const MAGIC: [u8; 8] = *b"WPSEGM\0\x01";
+const MAGIC: [u8; 7] = *b"WPSEGM\0";
+const FORMAT: u8 = 1;
 const SPARE: &str = "spare";
+const UNFINISHED_SPARE: &str = "spare.tmp";
 
 /// What stands at the head of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) partitions: u16,
     pub(crate) first: BlockNumber,
     pub(crate) salt: u64,
+    /// Holds blocks of another life behind its own, under another salt.
+    pub(crate) recycled: bool,
 }
 
 pub(crate) fn name(first: BlockNumber) -> String {
@@ -31,11 +36,12 @@ pub(crate) fn list(storage: &impl Storage) -> io::Result<Vec<BlockNumber>> {
 
 /// Makes a segment of `bytes` bytes, from the spare one when there is one. It is whole and durable before it has its name.
 pub(crate) fn create<S: Storage>(storage: &S, header: SegmentHeader, bytes: u64) -> io::Result<S::File> {
-    let recycled = storage.list()?.iter().any(|name| name == SPARE);
-    let file = if recycled { storage.open(SPARE)? } else { storage.create(SPARE)? };
-    if file.len()? < bytes {
-        zero(&file, file.len()?, bytes)?;
-    }
+    make_spare(storage, bytes)?;
+    let file = storage.open(SPARE)?;
+    // A fresh spare is zeros; a retired one begins with a header.
+    let mut begin = [0; 8];
+    file.read_at(0, &mut begin)?;
+    let header = SegmentHeader { recycled: begin != [0; 8], ..header };
     file.write_at(0, &encode(header))?;
     file.sync()?;
     storage.rename(SPARE, &name(header.first))?;
@@ -43,12 +49,25 @@ pub(crate) fn create<S: Storage>(storage: &S, header: SegmentHeader, bytes: u64)
     Ok(file)
 }
 
-/// Takes a segment out of use: it becomes the spare one, or goes when there is one already.
-pub(crate) fn retire(storage: &impl Storage, first: BlockNumber) -> io::Result<()> {
-    if storage.list()?.iter().any(|name| name == SPARE) {
-        storage.remove(&name(first))?;
+/// Sees to it that there is a spare segment of at least `bytes` bytes: a retired one, or one of zeros.
+pub(crate) fn make_spare(storage: &impl Storage, bytes: u64) -> io::Result<()> {
+    if storage.list()?.iter().any(|name| name == SPARE) && storage.open(SPARE)?.len()? >= bytes {
+        return Ok(());
+    }
+    let file = storage.create(UNFINISHED_SPARE)?;
+    zero(&file, 0, bytes)?;
+    file.sync()?;
+    storage.rename(UNFINISHED_SPARE, SPARE)
+}
+
+/// Takes a segment out of use: it becomes the spare one, or goes when there is one already or it has grown beyond `bytes`.
+pub(crate) fn retire(storage: &impl Storage, first: BlockNumber, bytes: u64) -> io::Result<()> {
+    let name = name(first);
+    let spared = storage.list()?.iter().any(|name| name == SPARE);
+    if spared || storage.open(&name)?.len()? > bytes {
+        storage.remove(&name)?;
     } else {
-        storage.rename(&name(first), SPARE)?;
+        storage.rename(&name, SPARE)?;
     }
     storage.sync_folder()
 }
@@ -68,8 +87,10 @@ pub(crate) fn zero(file: &impl File, from: u64, to: u64) -> io::Result<()> {
 
 fn encode(header: SegmentHeader) -> [u8; 64] {
     let mut bytes = [0; 64];
-    bytes[0..8].copy_from_slice(&MAGIC);
+    bytes[0..7].copy_from_slice(&MAGIC);
+    bytes[7] = FORMAT;
     bytes[8..10].copy_from_slice(&header.partitions.to_le_bytes());
+    bytes[10] = u8::from(header.recycled);
     bytes[16..24].copy_from_slice(&header.first.0.to_le_bytes());
     bytes[24..32].copy_from_slice(&header.salt.to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..60]);
@@ -77,17 +98,45 @@ fn encode(header: SegmentHeader) -> [u8; 64] {
     bytes
 }
 
-/// Reads a header; `None` when it is none of ours or damaged.
-pub(crate) fn read_header(file: &impl File) -> io::Result<Option<SegmentHeader>> {
+/// What stands where a header belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderRead {
+    Whole(SegmentHeader),
+    /// Written by a later version of this program.
+    Newer(u8),
+    Damaged,
+}
+
+pub(crate) fn read_header(file: &impl File) -> io::Result<HeaderRead> {
     if file.len()? < HEADER_BYTES {
-        return Ok(None);
+        return Ok(HeaderRead::Damaged);
     }
     let mut bytes = [0; 64];
     file.read_at(0, &mut bytes)?;
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     let crc = u32::from_le_bytes(bytes[60..64].try_into().expect("four bytes"));
-    if bytes[0..8] != MAGIC || crc32c::crc32c(&bytes[..60]) != crc {
-        return Ok(None);
+    let header = SegmentHeader {
+        partitions: u16::from_le_bytes([bytes[8], bytes[9]]),
+        first: BlockNumber(word(16)),
+        salt: word(24),
+        recycled: bytes[10] == 1,
+    };
+    if bytes[..60] == encode(header)[..60] && crc32c::crc32c(&bytes[..60]) == crc {
+        return Ok(HeaderRead::Whole(header));
     }
-    Ok(Some(SegmentHeader { partitions: u16::from_le_bytes([bytes[8], bytes[9]]), first: BlockNumber(word(16)), salt: word(24) }))
+    // A flipped bit in the format's number makes no newer format: then the rest is whole.
+    let flipped = encode(header)[60..64] == bytes[60..64];
+    Ok(if bytes[0..7] == MAGIC && bytes[7] > FORMAT && !flipped { HeaderRead::Newer(bytes[7]) } else { HeaderRead::Damaged })
+}
+
+/// Opens a segment that must be whole.
+pub(crate) fn open<S: Storage>(storage: &S, first: BlockNumber) -> Result<(S::File, SegmentHeader), ReadError> {
+    let name = name(first);
+    let file = storage.open(&name)?;
+    let file_name = storage.describe(&name);
+    match read_header(&file)? {
+        HeaderRead::Whole(header) if header.first == first => Ok((file, header)),
+        HeaderRead::Newer(found) => Err(ReadError::NewerFormat { file: file_name, found, supported: FORMAT }),
+        _ => Err(ReadError::Corrupt { after: None, file: file_name, what: "the segment's header is damaged".to_owned() }),
+    }
 }

@@ -8,7 +8,7 @@ use crate::log::dedup::{Dedup, Id};
 use crate::model::id::{Offset, PartitionId};
 use crate::model::time::UnixMs;
 
-const NAME: &str = "dedup.snapshot";
+pub(crate) const NAME: &str = "dedup.snapshot";
 const TEMPORARY: &str = "dedup.snapshot.tmp";
 const MAGIC: [u8; 8] = *b"WPDEDUP\x01";
 const ID_BYTES: usize = 32;
@@ -42,6 +42,17 @@ pub(crate) fn encode(block: BlockNumber, ingest_time: UnixMs, next_offsets: &[Of
     let crc = crc32c::crc32c(&out);
     out.extend_from_slice(&crc.to_le_bytes());
     out
+}
+
+/// About what `encode` returns.
+pub(crate) fn size_bytes(dedup: &Dedup) -> u64 {
+    (dedup.len() * ID_BYTES) as u64
+}
+
+/// Puts a snapshot that the log contradicts aside.
+pub(crate) fn set_aside(storage: &impl Storage) -> io::Result<()> {
+    storage.rename(NAME, "quarantine-dedup.snapshot")?;
+    storage.sync_folder()
 }
 
 /// Whole or not at all: written beside, synced, renamed.

@@ -1,10 +1,14 @@
 //! The log against failing disks: whatever breaks, what was acknowledged is there, once, and nothing else passes for a block.
 
+mod damage;
+mod retention;
+
 use std::collections::BTreeMap;
 
 use super::faulty::{Fault, FaultyDisk};
 use super::*;
 use crate::clock::ManualClock;
+use crate::log::LogReader as _;
 use crate::log::block::EntryKind;
 use crate::model::event::{Body, Event, Location, Stamp};
 use crate::model::id::{DriverId, EventId, TenantId};
@@ -184,7 +188,7 @@ async fn repair_puts_a_corrupt_block_aside_and_keeps_all_others() {
     assert_eq!(stored(&wal).await.expect("reads").len(), 15);
     wal.close().await;
     assert!(open(&disk).is_ok(), "repaired for good");
-    assert!(disk.list().expect("lists").iter().any(|name| name.starts_with("quarantine-")));
+    assert!(disk.names().iter().any(|name| name.starts_with("quarantine-")));
 }
 
 #[tokio::test]
