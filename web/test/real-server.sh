@@ -29,7 +29,7 @@ case "${1:-all}" in
     start
     url=$(sed -n 's/^listening on //p' "$STATE/out")
     export LISTEN=${url#http://}
-    "$bin/waypost-sim" fleet --url "$url" --key "$key" --drivers 300 --seconds 600 > "$STATE/fleet" 2>&1 &
+    "$bin/waypost-sim" fleet --url "$url" --key "$key" --drivers 1500 --seconds 600 > "$STATE/fleet" 2>&1 &
     fleet=$!
     WAYPOST_URL=$url WAYPOST_KEY=$key WAYPOST_CTL=$here/real-server.sh node "$here/browser.test.mjs"
     ;;
