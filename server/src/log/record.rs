@@ -403,7 +403,7 @@ mod tests {
             && event.delivery.as_ref().map_or("", |id| id.as_str()) == sent.entity_id
             && (event.event_time.0, event.stamp.effective_time.0) == (sent.event_time_ms, stored.effective_time_ms)
             && stored.flags == u32::from(event.stamp.skewed) | u32::from(event.stamp.late) << 1
-            && (json, proto) == (stored.unknown_json.to_vec(), stored.unknown_proto.to_vec())
+            && (json, proto) == (stored.unknown_json.clone(), stored.unknown_proto.clone())
     }
 
     proptest! {
