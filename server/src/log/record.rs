@@ -1,7 +1,5 @@
-//! One event's bytes on disk: the Protobuf wire form of `StoredEvent`, written and read by hand for speed. The only place that knows them.
-//! Never validates again what ingest proved; what does not decode is damage and is reported as such.
-//!
-//! Order on disk: flags (always two bytes, so that the appender can set `late` in place), effective time, then the content.
+//! One event's bytes on disk: the Protobuf wire form of `StoredEvent`, written and read by hand for speed. Never validates what ingest proved.
+//! Order: flags (always two bytes, so that the appender sets `late` in place), effective time, then the content. The only code that knows it.
 
 pub mod field;
 
