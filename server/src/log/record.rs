@@ -1,7 +1,5 @@
-//! One event's bytes on disk: the Protobuf wire form of `StoredEvent`, written and read by hand for speed. The only place that knows them.
-//! Never validates again what ingest proved; what does not decode is damage and is reported as such.
-//!
-//! Order on disk: flags (always two bytes, so that the appender can set `late` in place), effective time, then the content.
+//! One event's bytes on disk: the Protobuf wire form of `StoredEvent`, written and read by hand for speed. Never validates what ingest proved.
+//! Order: flags (always two bytes, so that the appender sets `late` in place), effective time, then the content. The only code that knows it.
 
 pub mod field;
 
@@ -403,7 +401,7 @@ mod tests {
             && event.delivery.as_ref().map_or("", |id| id.as_str()) == sent.entity_id
             && (event.event_time.0, event.stamp.effective_time.0) == (sent.event_time_ms, stored.effective_time_ms)
             && stored.flags == u32::from(event.stamp.skewed) | u32::from(event.stamp.late) << 1
-            && (json, proto) == (stored.unknown_json.to_vec(), stored.unknown_proto.to_vec())
+            && (json, proto) == (stored.unknown_json.clone(), stored.unknown_proto.clone())
     }
 
     proptest! {

@@ -58,7 +58,7 @@ impl Default for WalOptions {
             partitions: 64,
             segment_bytes: 64 << 20,
             max_bytes: 8 << 30,
-            max_age: Duration::from_secs(72 * 3600),
+            max_age: Duration::from_hours(72),
             ring_bytes: 64 << 20,
             queue: 1024,
             queue_bytes: 64 << 20,

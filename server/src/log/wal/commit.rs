@@ -83,13 +83,14 @@ impl Drop for Closing {
 impl<S: Storage> Appender<S> {
     pub(crate) fn new(storage: Arc<S>, options: WalOptions, clock: Clock, tail: Tail<S>, shared: Arc<Shared>) -> Result<Self, ReadError> {
         let upkeep = Upkeep::new(storage, options, Arc::clone(&shared))?;
-        Ok(Self { partitions: options.partitions, clock, tail, shared, builder: Builder::default(), upkeep })
+        let appender = Self { partitions: options.partitions, clock, tail, shared, builder: Builder::default(), upkeep };
+        appender.report();
+        Ok(appender)
     }
 
     /// Runs until every sender is gone.
     pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let closing = Closing(Arc::clone(&self.shared));
-        self.report();
         let mut queue = VecDeque::new();
         while let Some(first) = commands.blocking_recv() {
             queue.push_back(first);

@@ -35,35 +35,41 @@ pub(crate) fn recover<S: Storage>(storage: &Arc<S>, options: &WalOptions) -> Res
     let (oldest, mut damage) = check_headers(storage.as_ref(), options)?;
     let mut dedup = Dedup::new(options.partitions, options.dedup);
     let restored = snapshot::read(storage.as_ref(), options.partitions, &mut dedup).map_err(ReadError::Io)?;
-    let mut tail = match restored {
-        Some(restored) => {
-            let Restored { block, ingest_time, next_offsets } = restored;
-            let scan = Scan { next_offsets: next_offsets.clone(), ingest_time, dedup, snapshot: block, partitions: options.partitions };
-            let tail = scan.run(storage, options, &mut damage)?;
-            if tail.last >= block {
-                tail
-            } else {
-                let what = format!("it has seen block {}, and the log ends at block {}", block.0, tail.last.0);
-                refuse(storage.as_ref(), tail.last, what, options)?;
-                damage = Some(Repaired);
-                snapshot::set_aside(storage.as_ref()).map_err(ReadError::Io)?;
-                let tail = Scan::new(options).run(storage, options, &mut damage)?;
-                repair::after_lost_blocks(storage, options, tail, block, ingest_time, &next_offsets)?
-            }
+    let mut tail = if let Some(restored) = restored {
+        after_snapshot(storage, options, restored, dedup, &mut damage)?
+    } else {
+        if oldest.is_some_and(|oldest| oldest.0 > 1) {
+            let what = "it is missing or damaged, and the log's beginning is gone: neither ids nor offsets can be rebuilt";
+            refuse(storage.as_ref(), BlockNumber(0), what.to_owned(), options)?;
+            damage = Some(Repaired);
         }
-        None => {
-            if oldest.is_some_and(|oldest| oldest.0 > 1) {
-                let what = "it is missing or damaged, and the log's beginning is gone: neither ids nor offsets can be rebuilt";
-                refuse(storage.as_ref(), BlockNumber(0), what.to_owned(), options)?;
-                damage = Some(Repaired);
-            }
-            Scan::new(options).run(storage, options, &mut damage)?
-        }
+        Scan::new(options).run(storage, options, &mut damage)?
     };
     if damage.is_some() {
         repair::settle(storage.as_ref(), &mut tail).map_err(ReadError::Io)?;
     }
     Ok(tail)
+}
+
+fn after_snapshot<S: Storage>(
+    storage: &Arc<S>,
+    options: &WalOptions,
+    restored: Restored,
+    dedup: Dedup,
+    damage: &mut Option<Repaired>,
+) -> Result<Tail<S>, OpenError> {
+    let Restored { block, ingest_time, next_offsets } = restored;
+    let scan = Scan { next_offsets: next_offsets.clone(), ingest_time, dedup, snapshot: block, partitions: options.partitions };
+    let tail = scan.run(storage, options, damage)?;
+    if tail.last >= block {
+        return Ok(tail);
+    }
+    let what = format!("it has seen block {}, and the log ends at block {}", block.0, tail.last.0);
+    refuse(storage.as_ref(), tail.last, what, options)?;
+    *damage = Some(Repaired);
+    snapshot::set_aside(storage.as_ref()).map_err(ReadError::Io)?;
+    let tail = Scan::new(options).run(storage, options, damage)?;
+    repair::after_lost_blocks(storage, options, tail, block, ingest_time, &next_offsets)
 }
 
 /// Something was put aside: what the log still holds is not all that was ever given out.
@@ -139,7 +145,7 @@ impl Scan {
         let Some(cursor) = Cursor::open(storage, self.snapshot.max(oldest))? else {
             return start_empty(storage, options, self);
         };
-        let cursor = self.to_the_end(storage, cursor, options.repair, damage)?;
+        let cursor = self.fold_all(storage, cursor, options.repair, damage)?;
         let (last, last_crc) = cursor.last().unwrap_or((cursor.segment().first.0 - 1, SKIP_CRC));
         Ok(Tail {
             segment: cursor.segment(),
@@ -155,7 +161,7 @@ impl Scan {
         })
     }
 
-    fn to_the_end<S: Storage>(
+    fn fold_all<S: Storage>(
         &mut self,
         storage: &Arc<S>,
         mut cursor: Cursor<S>,
@@ -180,7 +186,7 @@ impl Scan {
                     let rest = cursor.rest()?;
                     let Some((at, next)) = next_valid(&rest, &cursor) else {
                         if used(&rest) > 0 {
-                            cut(storage, &cursor, torn(&rest, &cursor))?;
+                            cut(storage, &cursor, torn(&rest, &cursor).as_ref())?;
                         }
                         return Ok(cursor);
                     };
@@ -250,7 +256,7 @@ fn next_valid<S: Storage>(rest: &[u8], cursor: &Cursor<S>) -> Option<(usize, u64
 }
 
 /// Zeros what stands behind the last valid block, before the first append.
-fn cut<S: Storage>(storage: &Arc<S>, cursor: &Cursor<S>, torn: Option<Torn>) -> Result<(), OpenError> {
+fn cut<S: Storage>(storage: &Arc<S>, cursor: &Cursor<S>, torn: Option<&Torn>) -> Result<(), OpenError> {
     let name = segment::name(cursor.segment().first);
     let file = storage.open(&name).map_err(ReadError::Io)?;
     segment::zero(&file, cursor.at(), cursor.file_bytes()).and_then(|()| file.sync()).map_err(ReadError::Io)?;

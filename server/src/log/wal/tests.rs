@@ -281,6 +281,6 @@ async fn a_dedup_snapshot_spares_the_reading_and_changes_no_answer() {
 async fn another_number_of_partitions_is_refused() {
     let disk = FaultyDisk::default();
     drop(open(&disk).expect("opens"));
-    let error = Wal::open_in(disk, WalOptions { partitions: 8, ..options() }, clock()).err().expect("refused");
+    let error = Wal::open_in(disk, WalOptions { partitions: 8, ..options() }, clock()).expect_err("refused");
     assert!(matches!(error, OpenError::Partitions { found: 4, wanted: 8 }));
 }
