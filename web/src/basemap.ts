@@ -108,8 +108,12 @@ function points(deltas: readonly number[]): Position[] {
 
 async function gunzipJson(url: string): Promise<unknown> {
   const response = await fetch(url);
-  if (!response.ok || !response.body) throw new Error(`${url}: ${response.status}`);
-  return new Response(response.body.pipeThrough(new DecompressionStream("gzip"))).json();
+  if (!response.ok) throw new Error(`${url}: ${response.status}`);
+  const bytes = await response.blob();
+  // A server before ours may have declared the file's packing as the transfer's, and then it is unpacked already.
+  const [first, second] = new Uint8Array(await bytes.slice(0, 2).arrayBuffer());
+  if (first !== 0x1f || second !== 0x8b) return JSON.parse(await bytes.text());
+  return new Response(bytes.stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
 function setData(map: MapLibre, source: string, data: Feature | FeatureCollection): void {

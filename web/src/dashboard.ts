@@ -1,8 +1,9 @@
 /** Joins socket, store, layer and panels into one page. Holds no rule of the protocol and draws nothing itself. */
 
-import { AttributionControl, type Map as MapLibre, type MapMouseEvent, NavigationControl, ScaleControl } from "maplibre-gl";
-import { ATTRIBUTION, setTheme } from "./basemap";
+import type { Map as MapLibre, MapMouseEvent } from "maplibre-gl";
+import { setTheme } from "./basemap";
 import { askForKey, currentToken, forgetToken } from "./auth";
+import { addControls, bringIntoView, goTo, keepCentred, onScreen, viewOf } from "./camera";
 import { Clusters } from "./clusters";
 import { ConnectionLine, element, type Freshness } from "./connection";
 import { bindKeys } from "./keys";
@@ -74,7 +75,7 @@ export class Dashboard {
       forbidden: () => undefined,
       onDetail: (detail) => this.onDetail(detail),
     });
-    this.clusters = new Clusters(map, (lng, lat) => this.goTo([lng, lat], Math.min(13.2, map.getZoom() + 3)));
+    this.clusters = new Clusters(map, (lng, lat) => goTo(map, [lng, lat], Math.min(13.2, map.getZoom() + 3)));
     this.list.onSearch = () => this.drawList();
   }
 
@@ -99,7 +100,7 @@ export class Dashboard {
     this.panel.show(subject);
     this.select();
     const marker = this.markerOf(subject);
-    if (marker) this.bringIntoView(marker.lngE7 / 1e7, marker.latE7 / 1e7);
+    if (marker) bringIntoView(this.map, marker.lngE7 / 1e7, marker.latE7 / 1e7);
   }
 
   close(): void {
@@ -214,11 +215,7 @@ export class Dashboard {
 
   private prepareMap(): void {
     const { map } = this;
-    map.addControl(new AttributionControl({ compact: false, ...(this.ownStyle ? {} : { customAttribution: ATTRIBUTION }) }), "bottom-right");
-    map.addControl(new ScaleControl({ maxWidth: 90 }), "bottom-right");
-    map.addControl(new NavigationControl({ showCompass: false }), "bottom-right");
-    map.touchZoomRotate.disableRotation();
-    map.keyboard.disableRotation();
+    addControls(map, this.ownStyle);
     map.addLayer(this.layer);
     map.on("move", () => this.look());
     map.on("moveend", () => {
@@ -236,13 +233,7 @@ export class Dashboard {
   }
 
   private look(): void {
-    const bounds = this.map.getBounds();
-    const whole = bounds.getEast() - bounds.getWest() >= 360;
-    const wrap = (lng: number): number => ((((lng + 180) % 360) + 360) % 360) - 180;
-    this.socket.look({
-      west: whole ? -180 : wrap(bounds.getWest()), south: Math.max(-90, bounds.getSouth()), east: whole ? 180 : wrap(bounds.getEast()),
-      north: Math.min(90, bounds.getNorth()), zoom: this.map.getZoom(), statuses: this.statuses, drivers: [],
-    });
+    this.socket.look(viewOf(this.map, this.statuses));
   }
 
   private pick({ lngLat }: MapMouseEvent): number | null {
@@ -258,33 +249,10 @@ export class Dashboard {
     else if (this.panel.subject) this.close();
   }
 
-  private goTo(center: [number, number], zoom: number): void {
-    if (mayGlide()) this.map.flyTo({ center, zoom, speed: 2.2 });
-    else this.map.jumpTo({ center, zoom });
-  }
-
-  /** Moves the map only when the place is out of sight or beneath a panel. */
-  private bringIntoView(lng: number, lat: number): void {
-    const at = this.map.project([lng, lat]);
-    const { clientWidth: width, clientHeight: height } = this.map.getContainer();
-    const wide = innerWidth >= 640;
-    const free = { left: wide ? 340 : 24, right: wide ? width - 384 : width - 24, top: 48, bottom: wide ? height - 48 : height * 0.45 };
-    if (at.x > free.left && at.x < free.right && at.y > free.top && at.y < free.bottom) return;
-    const offset: [number, number] = wide ? [-22, 0] : [0, -height * 0.22];
-    if (mayGlide()) this.map.easeTo({ center: [lng, lat], offset, duration: 500 });
-    else this.map.jumpTo({ center: [lng, lat] });
-  }
-
   private keepFollowed(): void {
     const { subject } = this.panel;
     const marker = this.state.followed ?? (subject ? this.markerOf(subject) : null);
-    if (!marker || this.map.isZooming()) return;
-    const center: [number, number] = [marker.lngE7 / 1e7, marker.latE7 / 1e7];
-    const at = this.map.project(center);
-    const { clientWidth: width, clientHeight: height } = this.map.getContainer();
-    if (Math.hypot(at.x - width / 2, at.y - height / 2) < 24) return;
-    if (mayGlide()) this.map.easeTo({ center, duration: 900, easing: (t) => t });
-    else this.map.jumpTo({ center });
+    if (marker) keepCentred(this.map, marker.lngE7 / 1e7, marker.latE7 / 1e7);
   }
 
   private onPreference(): void {
@@ -312,17 +280,8 @@ export class Dashboard {
   }
 
   private inView(): Marker[] {
-    const bounds = this.map.getBounds();
-    const west = bounds.getWest();
-    const width = bounds.getEast() - west;
-    const south = bounds.getSouth() * 1e7;
-    const north = bounds.getNorth() * 1e7;
-    const inside = (marker: Marker): boolean => {
-      if (marker.latE7 < south || marker.latE7 > north) return false;
-      const east = marker.lngE7 / 1e7 - west;
-      return east - Math.floor(east / 360) * 360 <= width;
-    };
-    return [...this.state.markers.values()].filter(inside);
+    const inside = onScreen(this.map);
+    return [...this.state.markers.values()].filter((marker) => inside(marker.latE7, marker.lngE7));
   }
 
   private find(id: string): void {
@@ -337,7 +296,7 @@ export class Dashboard {
     if (!first) return;
     this.select();
     if (detail.position && !this.markerOf({ kind: detail.kind, id: detail.id })) {
-      this.goTo([detail.position.lng, detail.position.lat], Math.max(14, this.map.getZoom()));
+      goTo(this.map, [detail.position.lng, detail.position.lat], Math.max(14, this.map.getZoom()));
     }
   }
 

@@ -1,7 +1,8 @@
 /** The live connection: who speaks first, what is acknowledged, when to come back. Never knows what a frame means to the map. */
 
 import { afterBye, backoffMs } from "./backoff";
-import { type ClientMessage, decodeFrame, encodeClientMessage, type Frame, type View } from "./wire";
+import { type ClientMessage, encodeClientMessage, type View } from "./encode";
+import { decodeFrame, type Frame } from "./wire";
 
 export const SUBPROTOCOL = "waypost.v1.proto";
 

@@ -2,7 +2,9 @@
 import protobuf from "protobufjs";
 import { describe, expect, test } from "vitest";
 import schema from "../../server/proto/waypost.proto?raw";
-import { decodeFrame, encodeClientMessage, WireError } from "./wire";
+import { encodeClientMessage } from "./encode";
+import { WireError } from "./reader";
+import { decodeFrame } from "./wire";
 
 const { root } = protobuf.parse(schema);
 const Frame = root.lookupType("waypost.v1.Frame");
