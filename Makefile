@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 
-.PHONY: demo test test-rust lint soak clean help tools
+.PHONY: demo test test-rust test-web web lint soak clean help tools
 
 help:
 	@echo "make demo   build everything and run a server with a simulated fleet"
@@ -15,15 +15,32 @@ help:
 tools:
 	@command -v cargo >/dev/null || { echo "waypost needs a Rust toolchain (rustc 1.95 or later): https://rustup.rs"; exit 1; }
 
-demo: tools
+# The dashboard goes into the binary. Without Node the server still builds, and serves a page that says so.
+web:
+	@if ! command -v npm >/dev/null; then echo "no Node.js here: building without the dashboard (Node 20.19 or later builds it)"; exit 0; fi
+	cd web
+	if [ ! -d node_modules ] || [ package-lock.json -nt node_modules ]; then npm ci --no-audit --no-fund --loglevel=error; touch node_modules; fi
+	npm run build
+
+demo: tools web
 	cargo build --release
 	exec target/release/waypost demo $(ARGS)
 
-test: tools test-rust
+test: tools web test-rust test-web
 
 test-rust: tools
 	cargo build --workspace --tests --bins
 	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --no-fail-fast; else cargo test --workspace --no-fail-fast; fi
+
+test-web: tools
+	@if ! command -v npm >/dev/null; then echo "SKIPPED the web tests: no Node.js here"; exit 0; fi
+	(cd web && npm test)
+	if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null
+	fi
+	if ! command -v chromium >/dev/null; then echo "SKIPPED the browser test: install Debian's chromium, or set WAYPOST_CHROMIUM"; exit 0; fi
+	cargo build --bins
+	web/test/real-server.sh
 
 lint: tools
 	cargo fmt --check
@@ -35,3 +52,5 @@ soak: tools
 
 clean:
 	cargo clean
+	rm -rf web/node_modules
+	find web/dist -mindepth 1 ! -name .gitkeep -delete

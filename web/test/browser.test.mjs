@@ -129,7 +129,7 @@ async function moves(page) {
     const after = await positions(page);
     const moved = Object.keys(after).filter((id) => before[id] && String(before[id]) !== String(after[id]));
     if (moved.length >= 3) return;
-    check(Date.now() < deadline, `${moved.length} of ${Object.keys(after).length} moved`);
+    check(Date.now() < deadline, `${moved.length} of ${Object.keys(after).length} moved: ${JSON.stringify(await look(page))}`);
     await page.waitForTimeout(200);
   }
 }

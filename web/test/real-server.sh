@@ -31,7 +31,10 @@ case "${1:-all}" in
     export LISTEN=${url#http://}
     "$bin/waypost-sim" fleet --url "$url" --key "$key" --drivers 1500 --seconds 600 > "$STATE/fleet" 2>&1 &
     fleet=$!
-    WAYPOST_URL=$url WAYPOST_KEY=$key WAYPOST_CTL=$here/real-server.sh node "$here/browser.test.mjs"
+    if ! WAYPOST_URL=$url WAYPOST_KEY=$key WAYPOST_CTL=$here/real-server.sh node "$here/browser.test.mjs"; then
+      tail -n 20 "$STATE/log" "$STATE/fleet" >&2
+      exit 1
+    fi
     ;;
   *) echo "usage: real-server.sh [kill|start]" >&2; exit 2 ;;
 esac
