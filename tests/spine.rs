@@ -105,3 +105,27 @@ async fn a_handshake_without_a_known_subprotocol_is_refused_and_so_is_a_wrong_ke
     assert_eq!(frame["bye"]["code"], 2, "{frame}");
     server.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_takes_a_checkpoint_and_the_next_start_goes_on_from_it() {
+    let data = Data::new();
+    let server = ServerProcess::start(data.path());
+    server.ready().await;
+    let driver = Driver::new(&server, &data.ingest);
+    driver.post(&ping("e1", "van-1", 57.7)).await;
+    driver.post(&delivery("e2", "delivery.assigned", "order-1", &json!({"driver": "van-1"}))).await;
+    server.stop();
+    let checkpoints = std::fs::read_dir(data.path().join("checkpoints")).expect("a folder of checkpoints").count();
+    assert!(checkpoints > 0, "a stop takes a checkpoint");
+
+    let server = ServerProcess::start(data.path());
+    server.ready().await;
+    let (_, _, after) = Driver::new(&server, &data.ingest).post(&delivery("e3", "delivery.status", "order-1", &json!({"status": "picked_up"}))).await;
+    let reader = Reader::new(&server, &data.dashboard);
+    let (status, order) = reader.get("/v1/deliveries/order-1", after.as_deref()).await;
+    assert_eq!((status, order["status"].as_str(), order["driver"].as_str()), (200, Some("picked_up"), Some("van-1")), "{order}");
+    let history: Vec<_> = order["history"].as_array().expect("a history").iter().map(|event| event["status"].as_str().unwrap_or("")).collect();
+    assert_eq!(history, ["assigned", "picked_up"], "what the checkpoint held and what came after it");
+    assert_eq!(order["position"]["lat"].as_f64(), Some(57.7));
+    server.stop();
+}

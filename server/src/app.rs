@@ -6,10 +6,12 @@ mod stages;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -25,12 +27,19 @@ use crate::http::routes;
 use crate::ingest::{Ingest, Limits};
 use crate::live::socket::Serving;
 use crate::log::EventLog as _;
+use crate::log::block::BlockNumber;
 use crate::log::dedup::DedupOptions;
 use crate::log::wal::{Wal, WalOptions};
 use crate::metrics;
 use crate::model::id::TenantId;
-use crate::track::{clock_keeper, dealer};
+use crate::progress::{Progress, Stage};
+use crate::track::checkpoint::{CheckpointStore, Recovered};
+use crate::track::coordinator::{self, Schedule};
+use crate::track::{self, clock_keeper, dealer};
 use stages::{Entrance, Stages, live_settings};
+
+/// How long a stop waits for the facts to be level with the log; what is missing is dealt at the next start.
+const LEVEL_WAIT: Duration = Duration::from_secs(1);
 
 /// Serves until `stop`. The port is open while the log recovers; `/readyz` and 503 tell that it does.
 pub async fn serve(config: Config, repair: bool, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
@@ -59,70 +68,109 @@ async fn serve_with(
     let listener = accept::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     started(listener.local_addr()?, &auth)?;
 
-    let (stages, entrance) = Stages::start(&config, &clock);
+    let (mut stages, entrance) = Stages::start(&config, &clock);
+    let ready = Arc::new(AtomicBool::new(false));
     let events = EventsState { auth: Arc::clone(&auth), ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
     let reads = ReadState {
         auth: Arc::clone(&auth),
         map: Arc::clone(&entrance.map),
         partitions: entrance.partitions.clone().into(),
         progress: Arc::clone(&entrance.progress),
+        ready: Arc::clone(&ready),
     };
     let settings = live_settings(&config);
     let serving = Serving { commands: entrance.commands.clone(), settings, clock: clock.clone(), shutdown: stop.clone() };
     let router = routes::router(events.clone(), reads, LiveState { auth: Arc::clone(&auth), serving }, metrics);
-    let http = accept::run(listener, router, stop.clone());
-    let flow = flow(&config, repair, &clock, data.path(), entrance, &events, stop.clone());
+    let http_done = CancellationToken::new();
+    let flow = Flow { config: &config, repair, clock, data: data.path(), events, ready, stop: stop.clone(), http_done: http_done.clone() };
     // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.
-    let (flowed, ()) = tokio::join!(
-        async {
-            let flowed = flow.await;
-            stop.cancel();
-            flowed
-        },
-        http
-    );
-    // Every request has been answered by now: what is left is to let the appender end.
-    if let Some(log) = flowed? {
-        log.close().await;
-    }
+    let flowing = async {
+        let flowed = flow.run(entrance, &mut stages).await;
+        stop.cancel();
+        flowed
+    };
+    let serving = async {
+        accept::run(listener, router, stop.clone()).await;
+        http_done.cancel();
+    };
+    let (flowed, ()) = tokio::join!(flowing, serving);
+    flowed?;
     stages.join().await?;
     auth.close().await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Recovers the log, deals what it holds, opens ingest, and goes on dealing until `stop`.
-async fn flow(
-    config: &Config,
+/// From the log to the partitions, and the way back down.
+struct Flow<'a> {
+    config: &'a Config,
     repair: bool,
-    clock: &Clock,
-    data: &Path,
-    entrance: Entrance,
-    events: &EventsState,
+    clock: Clock,
+    data: &'a Path,
+    events: EventsState,
+    ready: Arc<AtomicBool>,
     stop: CancellationToken,
-) -> anyhow::Result<Option<Arc<Wal>>> {
-    let log = tokio::select! {
-        () = stop.cancelled() => return Ok(None),
-        log = recover(config, repair, clock.clone(), data) => log?,
-    };
-    let (dealt, mut newest) = watch::channel(None);
-    let reader = log.read(None).context("the log cannot be read")?;
-    let dealer = dealer::run(reader, entrance.partitions, Arc::clone(&entrance.progress), dealt, stop.clone());
-    let keeper = clock_keeper::run(Arc::clone(&log), entrance.due, clock.clone(), stop.clone());
-    let recovered = log.durable();
-    let open = async {
-        if newest.wait_for(|dealt| *dealt >= recovered).await.is_ok() {
-            let limits = Limits { max_events: config.max_events, max_bytes: config.max_body_bytes.saturating_mul(8) };
-            drop(events.ingest.set(Ingest::new(Arc::clone(&log), clock.clone(), limits)));
-            tracing::info!("ready");
-        }
-    };
-    let (dealt, (), ()) = tokio::join!(dealer, keeper, open);
-    dealt.context("the log cannot be read on")?;
-    Ok(Some(log))
+    /// Every request has been answered: nothing more will be appended.
+    http_done: CancellationToken,
 }
 
-async fn recover(config: &Config, repair: bool, clock: Clock, data: &Path) -> anyhow::Result<Arc<Wal>> {
+impl Flow<'_> {
+    /// Recovers the log and the newest checkpoint, deals what came after it, opens ingest, and goes on until the shell has stopped.
+    async fn run(self, mut entrance: Entrance, stages: &mut Stages) -> anyhow::Result<()> {
+        let opened = tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            opened = recover(self.config, self.repair, self.clock.clone(), self.data) => opened?,
+        };
+        let (log, store, recovered) = opened;
+        stages.start_partitions(recovered.states, &mut entrance);
+        let reader = log.read(recovered.after).context("the log cannot be read")?;
+        let (barriers, barrier_requests) = mpsc::channel(1);
+        let (newest, dealt) = watch::channel(None);
+        let progress = Arc::clone(&entrance.progress);
+        let dealing = dealer::run(reader, recovered.after, entrance.partitions, barrier_requests, Arc::clone(&progress), newest);
+        let dealer = async {
+            let ended = dealing.await;
+            self.stop.cancel();
+            ended
+        };
+        let keeper = clock_keeper::run(Arc::clone(&log), entrance.due_times, self.clock.clone(), self.stop.clone());
+        let schedule = Schedule { interval: Duration::from_secs(self.config.checkpoint_interval_s), ..Schedule::default() };
+        let last_checkpoint = CancellationToken::new();
+        let coordinator = coordinator::run(store, recovered.after, barriers, Arc::clone(&log), schedule, last_checkpoint.clone());
+        let (dealt, (), (), (), ()) =
+            tokio::join!(dealer, keeper, coordinator, self.open_ingest(&log, dealt), self.close(&log, &progress, &last_checkpoint));
+        dealt.context("the log cannot be read on")
+    }
+
+    /// Ingest opens when all that was durable at the start has been dealt.
+    async fn open_ingest(&self, log: &Arc<Wal>, mut dealt: watch::Receiver<Option<BlockNumber>>) {
+        let recovered = log.durable();
+        let reached = dealt.wait_for(|dealt| *dealt >= recovered);
+        tokio::select! {
+            () = self.stop.cancelled() => return,
+            reached = reached => if reached.is_err() { return },
+        }
+        let limits = Limits { max_events: self.config.max_events, max_bytes: self.config.max_body_bytes.saturating_mul(8) };
+        drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits)));
+        self.ready.store(true, Ordering::Release);
+        tracing::info!("ready");
+    }
+
+    /// In this order: no more requests, the log's last block, the facts level with it, a last checkpoint.
+    async fn close(&self, log: &Arc<Wal>, progress: &Progress, last_checkpoint: &CancellationToken) {
+        self.http_done.cancelled().await;
+        log.close().await;
+        let deadline = tokio::time::Instant::now() + LEVEL_WAIT;
+        while progress.lag(Stage::Tracked) > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        last_checkpoint.cancel();
+    }
+}
+
+type Opened = (Arc<Wal>, CheckpointStore, Recovered);
+
+async fn recover(config: &Config, repair: bool, clock: Clock, data: &Path) -> anyhow::Result<Opened> {
     let dedup = DedupOptions {
         allowed_lateness_ms: i64::try_from(config.allowed_lateness_s.saturating_mul(1000)).unwrap_or(i64::MAX),
         max_ids: config.dedup_max_ids,
@@ -136,9 +184,15 @@ async fn recover(config: &Config, repair: bool, clock: Clock, data: &Path) -> an
         repair,
         ..WalOptions::default()
     };
-    let folder = data.join("wal");
-    let open = move || Wal::open(&folder, options, clock);
-    tokio::task::spawn_blocking(open).await.context("recovery panicked")?.context("the log cannot be opened")
+    let (wal, checkpoints, partitions) = (data.join("wal"), data.join("checkpoints"), config.partitions);
+    let entities = track::roster::Limits::share(config.entity_limit, partitions);
+    let open = move || -> anyhow::Result<Opened> {
+        let log = Wal::open(&wal, options, clock).context("the log cannot be opened")?;
+        let store = CheckpointStore::open(checkpoints, partitions).context("the checkpoints cannot be opened")?;
+        let recovered = store.load(entities).context("the checkpoints cannot be read")?;
+        Ok((log, store, recovered))
+    };
+    tokio::task::spawn_blocking(open).await.context("recovery panicked")?
 }
 
 /// Makes a key and prints it: stdout carries the key alone.

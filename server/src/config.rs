@@ -38,6 +38,8 @@ pub struct Config {
     pub dedup_max_ids: usize,
     /// How far behind the newest event one may be and still count everywhere.
     pub allowed_lateness_s: u64,
+    /// Live drivers and deliveries of one tenant.
+    pub entity_limit: u64,
     /// Live sessions of one node.
     pub max_sessions: usize,
     /// A MapLibre style for the dashboard instead of the built-in offline map.
@@ -60,6 +62,7 @@ impl Default for Config {
             checkpoint_interval_s: 60,
             dedup_max_ids: 8 << 20,
             allowed_lateness_s: 600,
+            entity_limit: 1_000_000,
             max_sessions: 10_000,
             style_url: None,
         }
@@ -112,6 +115,7 @@ impl Config {
         in_range("segment_bytes", self.segment_bytes, 1 << 20, 4 << 30)?;
         in_range("checkpoint_interval_s", self.checkpoint_interval_s, 1, 86_400)?;
         in_range("dedup_max_ids", wide(self.dedup_max_ids), 1024, 1 << 30)?;
+        in_range("entity_limit", self.entity_limit, 1, 1 << 32)?;
         in_range("max_sessions", wide(self.max_sessions), 1, 1 << 20)
     }
 }

@@ -1,8 +1,22 @@
-//! One actor task a partition: events become facts, in offset order, with a single writer. Estimates do not live here.
+//! What is known of every delivery and driver: facts folded from the log, one single-writer actor a partition. Never estimates, and never reads a clock.
 
+pub mod checkpoint;
 pub mod clock_keeper;
+pub mod coordinator;
 pub mod dealer;
-pub mod delivery;
 pub mod partition;
+
+pub mod snapshot;
 pub mod state;
+pub mod view;
+
+pub mod bytes;
+pub mod codec;
+pub mod delivery;
+pub mod driver;
+pub mod expiry;
+pub mod roster;
 pub mod status;
+
+#[cfg(test)]
+mod sample;

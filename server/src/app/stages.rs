@@ -15,9 +15,9 @@ use crate::live::{self, SessionCommand};
 use crate::map::{Map, SharedMap};
 use crate::marker::settings::MarkerSettings;
 use crate::marker::shard;
-use crate::model::id::PartitionId;
+use crate::model::change::FactChanges;
 use crate::progress::Progress;
-use crate::track::partition::{self, PartitionInput, Parts};
+use crate::track::partition::{self, DueTimes, PartitionInput};
 use crate::track::state::PartitionState;
 
 /// Blocks a partition may be behind before the dealer waits.
@@ -27,8 +27,6 @@ const SHARD_INBOX: usize = 256;
 /// One message of each shard on its way: what comes meanwhile is merged in the shard.
 const MAP_INBOX: usize = 2;
 const SESSION_COMMANDS: usize = 1024;
-/// Drivers and deliveries of the whole node.
-const MAX_ENTITIES: usize = 4 << 20;
 
 /// The running tasks. Each ends when its input does, so dropping the entrance ends them all in order.
 #[derive(Debug)]
@@ -41,8 +39,10 @@ pub(super) struct Entrance {
     pub(super) commands: mpsc::Sender<SessionCommand>,
     pub(super) map: SharedMap,
     pub(super) progress: Arc<Progress>,
-    /// When something is due: in each partition, then in each marker shard.
-    pub(super) due: Vec<Arc<AtomicI64>>,
+    pub(super) due_times: Arc<DueTimes>,
+    /// The partitions' inboxes until their tasks start, and what those tasks talk to.
+    inboxes: Vec<mpsc::Receiver<PartitionInput>>,
+    shards: Vec<mpsc::Sender<FactChanges>>,
 }
 
 impl Stages {
@@ -66,20 +66,17 @@ impl Stages {
             shards_due.push(next_due);
         }
 
-        let (mut partitions, mut due) = (Vec::new(), Vec::new());
-        for index in 0..config.partitions {
-            let (entries, inbox) = mpsc::channel(PARTITION_INBOX);
-            let partition = PartitionId(index);
-            let next_due = Arc::new(AtomicI64::new(i64::MAX));
-            let parts = Parts { partition, shards: shards.clone(), progress: Arc::clone(&progress), due: Arc::clone(&next_due) };
-            let state = PartitionState::new(partition, MAX_ENTITIES / usize::from(config.partitions));
-            tasks.spawn(partition::run(state, inbox, parts));
-            partitions.push(entries);
-            due.push(next_due);
+        let due_times = Arc::new(DueTimes::new(config.partitions).with_listeners(shards_due));
+        let (partitions, inboxes) = (0..config.partitions).map(|_| mpsc::channel(PARTITION_INBOX)).unzip();
+        (Self(tasks), Entrance { partitions, commands, map, progress, due_times, inboxes, shards })
+    }
+
+    /// Starts the partitions' tasks with what a checkpoint held; each announces it to the marker stage first.
+    pub(super) fn start_partitions(&mut self, states: Vec<PartitionState>, entrance: &mut Entrance) {
+        let shards = std::mem::take(&mut entrance.shards);
+        for (state, inbox) in states.into_iter().zip(entrance.inboxes.drain(..)) {
+            self.0.spawn(partition::run(state, inbox, shards.clone(), Arc::clone(&entrance.progress), Arc::clone(&entrance.due_times)));
         }
-        // Links fade by log time, which any partition's clock record tells.
-        due.extend(shards_due);
-        (Self(tasks), Entrance { partitions, commands, map, progress, due })
     }
 
     /// Waits until all have ended; a panic of one is an error.

@@ -1,6 +1,7 @@
 //! The reading routes: deliveries by box, by id and nearest, drivers by id. Answers from the map and from facts; changes nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Json;
@@ -26,7 +27,9 @@ use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::progress::{Progress, Stage};
-use crate::track::partition::{DeliveryView, PartitionInput};
+use crate::track::delivery::AssignmentKind;
+use crate::track::partition::PartitionInput;
+use crate::track::view::DeliveryView;
 
 #[derive(Clone, Debug)]
 pub struct ReadState {
@@ -34,6 +37,8 @@ pub struct ReadState {
     pub map: SharedMap,
     pub partitions: Arc<[mpsc::Sender<PartitionInput>]>,
     pub progress: Arc<Progress>,
+    /// False while the log recovers: facts cannot be asked yet.
+    pub ready: Arc<AtomicBool>,
 }
 
 /// How long a reader waits for its own writes.
@@ -157,16 +162,25 @@ impl ReadState {
     /// Checks the credential and waits for the reader's own writes.
     async fn admit(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
         let principal = self.auth.authorise(headers, Access::Read).await.map_err(|denied| problem::denied(&denied))?;
+        if !self.ready.load(Ordering::Acquire) {
+            return Err(Problem::new(503, "Service Unavailable", "recovering", "the log is being recovered; /readyz tells when it is done"));
+        }
         let Some(position) = headers.get("waypost-position").and_then(|value| value.to_str().ok()) else {
             return Ok(principal.tenant);
         };
         let position: LogPosition = position.parse().map_err(|error| bad("/Waypost-Position", &format!("{error}")))?;
-        for (partition, offset) in position.iter() {
-            if !self.progress.wait(Stage::Mapped, partition, offset, POSITION_WAIT).await {
-                return Err(Problem::new(503, "Service Unavailable", "behind", "that position is not applied yet; try again"));
+        let all = async {
+            for (partition, offset) in position.iter() {
+                if !self.progress.wait(Stage::Mapped, partition, offset, POSITION_WAIT).await {
+                    return false;
+                }
             }
+            true
+        };
+        match tokio::time::timeout(POSITION_WAIT, all).await {
+            Ok(true) => Ok(principal.tenant),
+            _ => Err(Problem::new(503, "Service Unavailable", "behind", "that position is not applied yet; try again")),
         }
-        Ok(principal.tenant)
     }
 }
 
@@ -212,20 +226,24 @@ fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>)
     let history: Vec<Value> = facts
         .history
         .iter()
-        .map(|event| json!({"status": event.status.as_str(), "time": time(event.time), "legal": event.legal, "reason": event.reason, "proof": event.proof.as_ref().map(|proof| json!({"sha256": proof.sha256, "url": proof.url}))}))
+        .map(|event| {
+            let proof = event.proof.as_ref().map(|proof| json!({"sha256": proof.sha256, "url": proof.url}));
+            let at = time(event.order.effective_time);
+            json!({"status": event.status.as_str(), "time": at, "legal": event.verdict.is_legal(), "reason": event.reason, "proof": proof})
+        })
         .collect();
     let mut body = marker.map_or_else(|| json!({"position": null}), marker_json);
     let listed = marker.and_then(|marker| marker.aboard.iter().find(|aboard| aboard.delivery == *id));
-    let created = facts.created.as_ref();
+    let kind = |kind| if kind == AssignmentKind::Explicit { "explicit" } else { "implied" };
     body["id"] = json!(id.as_str());
     body["status"] = json!(facts.status.as_str());
-    body["driver"] = json!(facts.driver.as_ref().map(DriverId::as_str));
-    body["assignment"] = json!(facts.driver.as_ref().map(|_| if facts.explicitly_assigned { "explicit" } else { "implied" }));
-    body["pickup"] = json!(point(created.and_then(|created| created.pickup)));
-    body["destination"] = json!(point(created.and_then(|created| created.destination)));
-    body["promised_by"] = json!(created.and_then(|created| created.promised_by).map(time));
-    body["recipient_ref"] = json!(created.and_then(|created| created.recipient_ref.as_deref()));
-    body["attributes"] = json!(created.map(|created| created.attributes.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()));
+    body["driver"] = json!(facts.assignment.as_ref().map(|assignment| assignment.driver.as_str()));
+    body["assignment"] = json!(facts.assignment.as_ref().map(|assignment| kind(assignment.kind)));
+    body["pickup"] = json!(point(facts.pickup));
+    body["destination"] = json!(point(facts.destination));
+    body["promised_by"] = json!(facts.promised_by.map(time));
+    body["recipient_ref"] = json!(facts.recipient_ref);
+    body["attributes"] = json!(facts.attributes.iter().cloned().collect::<std::collections::BTreeMap<_, _>>());
     body["eta"] = json!(facts.reported_eta.or(listed.and_then(|aboard| aboard.eta)).map(time));
     body["history"] = json!(history);
     body

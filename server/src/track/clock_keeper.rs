@@ -1,35 +1,64 @@
-//! Has the log tell the time when something is due and nothing arrives, so that folds never read a clock. At most one record a second and partition.
+//! Lets log time pass where nothing arrives: asks the log for clock records in partitions where something is due. Never touches a state.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::log::EventLog;
-use crate::model::id::PartitionId;
+use crate::log::{AppendError, EventLog};
+use crate::track::partition::DueTimes;
 
-/// Runs until `stop`. `due` holds when something is due (Unix milliseconds), for each partition and then for whoever listens to all of them: those are
-/// told by any partition's clock, and get the first one's.
-pub async fn run<L: EventLog>(log: Arc<L>, due: Vec<Arc<AtomicI64>>, clock: Clock, stop: CancellationToken) {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
+/// At most one clock record a partition in this time.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Runs until `stop` or until the log takes nothing any more.
+pub async fn run<L: EventLog>(log: Arc<L>, due_times: Arc<DueTimes>, clock: Clock, stop: CancellationToken) {
+    let mut seconds = tokio::time::interval(EVERY);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = second.tick() => {}
+            _ = seconds.tick() => {}
         }
-        let now = clock.now().0;
-        let partitions = log.partitions();
-        let overdue = (0_u16..).zip(&due).filter(|(_, due)| due.load(Ordering::Acquire) <= now);
-        let mut overdue: Vec<PartitionId> = overdue.map(|(index, _)| PartitionId(if index < partitions { index } else { 0 })).collect();
-        overdue.sort_unstable();
-        overdue.dedup();
+        let overdue = due_times.overdue(clock.now());
         if overdue.is_empty() {
             continue;
         }
-        if let Err(error) = log.append_clock(overdue).await {
-            tracing::warn!(%error, "time could not be written to the log; what is due waits");
+        match log.append_clock(overdue).await {
+            Ok(()) => {}
+            // What is due stays due: the next second asks again.
+            Err(error @ (AppendError::Overloaded | AppendError::DiskFull)) => tracing::debug!(%error, "no clock record this second"),
+            Err(AppendError::Poisoned(_) | AppendError::Closing) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::model::id::PartitionId;
+    use crate::model::time::UnixMs;
+    use crate::track::sample::NotingLog;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_record_is_asked_for_once_a_second_while_something_is_overdue_and_only_there() {
+        let (log, due_times, clock, stop) =
+            (Arc::new(NotingLog::default()), Arc::new(DueTimes::new(2)), ManualClock::new(UnixMs(100)), CancellationToken::new());
+        due_times.set(PartitionId(1), Some(UnixMs(2000)), UnixMs(50));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(run(Arc::clone(&log), Arc::clone(&due_times), Clock::Manual(clock.clone()), stop.clone()));
+        tokio::time::sleep(Duration::from_millis(3500)).await;
+        assert!(log.clocks.lock().unwrap().is_empty(), "nothing is due yet");
+        clock.advance(Duration::from_millis(1900));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(*log.clocks.lock().unwrap(), [[PartitionId(1)], [PartitionId(1)]]);
+        due_times.set(PartitionId(1), None, UnixMs(2000));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(log.clocks.lock().unwrap().len(), 2);
+        stop.cancel();
+        tasks.join_next().await.unwrap().unwrap();
     }
 }

@@ -1,193 +1,294 @@
-//! What is known of one delivery and of one driver: a join of their events, last writer wins by order key. Pure.
+//! What is known of one delivery: a join of its events, so that their order of arrival does not matter. Never knows what a map shows.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::status::{StatusEvent, StatusHistory};
-use crate::model::change::{Boarding, DutyFact, Fix};
-use crate::model::event::{Body, Created, Event, OrderKey};
+use crate::model::change::{Boarding, Carrier, Fix};
+use crate::model::event::{Body, Created, Event, Location, OrderKey};
 use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
+use crate::track::roster::Entity;
+use crate::track::status::{StampFlags, Standing, StatusDetail, StatusFact, StatusHistory};
 
-/// Duty events kept a driver: the greatest by order key.
-const MAX_DUTY_FACTS: usize = 32;
-
-/// A value and what it was said by; a later order key replaces it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Register<T> {
-    order: OrderKey,
-    value: T,
-}
-
-/// A delivery's facts.
+/// The facts of a delivery, and how far its stay in memory has come. There are very many: what many lack is boxed.
 #[derive(Clone, Debug)]
-pub struct DeliveryFacts {
-    pub handle: Handle,
-    pub last_heard: UnixMs,
-    created: Option<Box<Register<Created>>>,
-    /// Said by `delivery.assigned`: outranks every implied one, whenever it arrives.
-    explicit: Option<Register<DriverId>>,
-    /// The actor of the newest ping that names this delivery.
-    implied: Option<Register<DriverId>>,
-    eta: Option<Register<UnixMs>>,
-    status: StatusHistory,
-    fix: Option<Arc<Fix>>,
+pub struct Delivery {
+    pub(super) id: DeliveryId,
+    pub(super) tenant: u32,
+    pub(super) fix_flags: StampFlags,
+    /// It left the map, `LEAVES_MAP_AFTER` its end.
+    pub(super) left: bool,
+    pub(super) handle: Handle,
+    /// What a carrier is shown under that is known by this delivery alone. Another one for each carrier: two of them must never share one.
+    pub(super) lent: Handle,
+    /// The greatest ingest time of its events.
+    pub(super) last_heard: UnixMs,
+    /// When the one valid entry for it in the queue of what is due comes up.
+    pub(super) armed: Option<UnixMs>,
+    pub(super) created: Option<Box<Register<Created>>>,
+    /// Explicit only. What is implied needs no room of its own: it is the actor of the newest fix.
+    pub(super) assigned: Option<Box<Register<DriverId>>>,
+    pub(super) eta: Option<Box<Register<UnixMs>>>,
+    pub(super) fix: Option<Arc<Fix>>,
+    pub(super) statuses: StatusHistory,
 }
 
-impl DeliveryFacts {
-    pub fn new(handle: Handle) -> Self {
-        let status = StatusHistory::default();
-        Self { handle, last_heard: UnixMs(i64::MIN), created: None, explicit: None, implied: None, eta: None, status, fix: None }
-    }
+/// A value that the last writer by order key sets.
+#[derive(Clone, Debug)]
+pub struct Register<T> {
+    pub order: OrderKey,
+    pub value: T,
+}
 
-    /// Joins an event that names this delivery; true when anything is now known that was not.
-    pub fn join(&mut self, event: &Event, ingest_time: UnixMs) -> bool {
-        self.last_heard = self.last_heard.max(ingest_time);
-        let order = event.order_key();
-        match &event.body {
-            Body::Location(location) => {
-                let Some(actor) = &event.actor else { return false };
-                if self.fix.as_ref().is_some_and(|fix| fix.order >= order) {
-                    return false;
-                }
-                set(&mut self.implied, order.clone(), actor.clone());
-                self.fix = Some(Arc::new(Fix { order, location: *location, ingest_time, actor: actor.clone() }));
-                true
-            }
-            Body::Created(created) => {
-                let said = self.say(order.clone(), Status::Created);
-                let newer = self.created.as_ref().is_none_or(|known| known.order < order);
-                if newer {
-                    self.created = Some(Box::new(Register { order, value: created.as_ref().clone() }));
-                }
-                newer || said
-            }
-            Body::Assigned { driver } => {
-                let said = self.say(order.clone(), Status::Assigned);
-                set(&mut self.explicit, order, driver.clone()) || said
-            }
-            Body::Status(change) => {
-                self.status.add(StatusEvent { order, status: change.status, reason: change.reason.clone(), proof: change.proof.clone() })
-            }
-            Body::Eta { eta } => set(&mut self.eta, order, *eta),
-            Body::Duty { .. } | Body::Other { .. } => false,
+/// What an event changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    Nothing,
+    /// Only the newest ping (and with it perhaps the driver that it implies).
+    Fix,
+    Facts,
+}
+
+/// How a delivery came to its driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssignmentKind {
+    Explicit,
+    /// By a ping that named the delivery.
+    Implied,
+}
+
+impl Delivery {
+    pub(super) fn new(id: DeliveryId, tenant: u32, handle: Handle) -> Self {
+        Self {
+            id,
+            tenant,
+            fix_flags: StampFlags::default(),
+            left: false,
+            handle,
+            lent: handle,
+            last_heard: UnixMs(i64::MIN),
+            armed: None,
+            created: None,
+            assigned: None,
+            eta: None,
+            fix: None,
+            statuses: StatusHistory::default(),
         }
     }
 
-    pub fn driver(&self) -> Option<&DriverId> {
-        self.explicit.as_ref().or(self.implied.as_ref()).map(|register| &register.value)
+    /// Joins what `event` says. Adding an event twice, or two events the other way round, ends alike.
+    pub(super) fn join(&mut self, event: &Event, ingest_time: UnixMs) -> Joined {
+        self.last_heard = self.last_heard.max(ingest_time);
+        let changed = match &event.body {
+            Body::Location(location) => return self.join_fix(event, location, ingest_time),
+            Body::Created(created) => {
+                let newer = Register::join(&mut self.created, event, |value| created_rank(value).cmp(&created_rank(created)), || (**created).clone());
+                // Both must see the event: `|`, not `||`.
+                newer | self.join_status(event, Status::Created, None, ingest_time)
+            }
+            Body::Assigned { driver } => {
+                let newer = Register::join(&mut self.assigned, event, |value| value.cmp(driver), || driver.clone());
+                newer | self.join_status(event, Status::Assigned, None, ingest_time)
+            }
+            Body::Status(change) => {
+                let detail = StatusDetail { reason: change.reason.clone(), proof: change.proof.clone() };
+                let detail = (detail != StatusDetail::default()).then(|| Box::new(detail));
+                self.join_status(event, change.status, detail, ingest_time)
+            }
+            Body::Eta { eta } => Register::join(&mut self.eta, event, |value| value.cmp(eta), || *eta),
+            Body::Duty { .. } | Body::Other { .. } => false,
+        };
+        if changed { Joined::Facts } else { Joined::Nothing }
     }
 
-    pub fn is_explicitly_assigned(&self) -> bool {
-        self.explicit.is_some()
+    fn join_fix(&mut self, event: &Event, location: &Location, ingest_time: UnixMs) -> Joined {
+        let Some(actor) = &event.actor else {
+            return Joined::Nothing;
+        };
+        let known = self.assigned.as_ref().map(|register| &register.value);
+        if !join_fix(&mut self.fix, event, actor, location, ingest_time, known) {
+            return Joined::Nothing;
+        }
+        self.fix_flags = stamp_flags(event);
+        Joined::Fix
     }
 
+    fn join_status(&mut self, event: &Event, status: Status, detail: Option<Box<StatusDetail>>, ingest_time: UnixMs) -> bool {
+        self.statuses.insert(StatusFact { order: event.order_key(), status, detail, ingest_time, flags: stamp_flags(event) })
+    }
+
+    /// Who carries it and how that is known. An explicit assignment outranks every implied one, whenever it arrives.
+    pub fn assignment(&self) -> Option<(&DriverId, AssignmentKind)> {
+        match (&self.assigned, &self.fix) {
+            (Some(explicit), _) => Some((&explicit.value, AssignmentKind::Explicit)),
+            (None, Some(fix)) => Some((&fix.actor, AssignmentKind::Implied)),
+            (None, None) => None,
+        }
+    }
+
+    pub fn carrier(&self) -> Carrier {
+        match self.assignment() {
+            Some((driver, _)) => Carrier::Driver(driver.clone()),
+            None => Carrier::Delivery(self.id.clone()),
+        }
+    }
+
+    /// Its terminal status and since when, once it has one.
+    pub fn ended(&self) -> Option<Standing> {
+        self.statuses.standing().filter(|standing| standing.status.is_terminal())
+    }
+
+    /// A delivery of which no status event is known counts as created.
     pub fn status(&self) -> Status {
-        self.status.current()
+        self.statuses.standing().map_or(Status::Created, |standing| standing.status)
     }
 
-    pub fn history(&self) -> &StatusHistory {
-        &self.status
-    }
-
-    pub fn fix(&self) -> Option<&Arc<Fix>> {
-        self.fix.as_ref()
-    }
-
-    pub fn created(&self) -> Option<&Created> {
-        self.created.as_ref().map(|register| &register.value)
-    }
-
-    pub fn eta(&self) -> Option<UnixMs> {
-        self.eta.as_ref().map(|register| register.value)
-    }
-
-    /// What the marker stage needs to know.
-    pub fn boarding(&self, delivery: &DeliveryId) -> Boarding {
-        let created = self.created();
+    pub fn boarding(&self) -> Boarding {
+        let created = self.created.as_ref().map(|register| &register.value);
         Boarding {
-            delivery: delivery.clone(),
-            handle: self.handle,
+            delivery: self.id.clone(),
+            handle: self.lent,
             status: self.status(),
             pickup: created.and_then(|created| created.pickup),
             destination: created.and_then(|created| created.destination),
             promised_by: created.and_then(|created| created.promised_by),
-            reported_eta: self.eta(),
+            reported_eta: self.eta.as_ref().map(|register| register.value),
             fix: self.fix.clone(),
         }
     }
-
-    /// The facts as text that two equal states share; handles and times of hearing are left out.
-    pub fn fingerprint(&self) -> String {
-        let fix = self.fix.as_ref().map(|fix| (&fix.order, fix.location, &fix.actor));
-        format!("{:?}|{:?}|{:?}|{:?}|{:?}|{fix:?}", self.created, self.explicit, self.implied, self.eta, self.status)
-    }
-
-    fn say(&mut self, order: OrderKey, status: Status) -> bool {
-        self.status.add(StatusEvent { order, status, reason: None, proof: None })
-    }
 }
 
-/// A driver's own facts: what its events said that name no delivery.
-#[derive(Clone, Debug)]
-pub struct DriverFacts {
-    pub handle: Handle,
-    pub last_heard: UnixMs,
-    fix: Option<Arc<Fix>>,
-    duty: Vec<DutyFact>,
-}
-
-impl DriverFacts {
-    pub fn new(handle: Handle) -> Self {
-        Self { handle, last_heard: UnixMs(i64::MIN), fix: None, duty: Vec::new() }
-    }
-
-    /// Joins an event of this driver; true when anything is now known that was not.
-    pub fn join(&mut self, event: &Event, driver: &DriverId, ingest_time: UnixMs) -> bool {
-        self.last_heard = self.last_heard.max(ingest_time);
+impl<T> Register<T> {
+    /// Sets `slot` when `event` is newer than what stands there; under one key the greater content stays, so that the first to come does not decide.
+    fn join(slot: &mut Option<Box<Self>>, event: &Event, compare_to_new: impl Fn(&T) -> Ordering, new: impl FnOnce() -> T) -> bool {
         let order = event.order_key();
-        match &event.body {
-            Body::Location(location) => {
-                let newer = self.fix.as_ref().is_none_or(|fix| fix.order < order);
-                if newer {
-                    self.fix = Some(Arc::new(Fix { order, location: *location, ingest_time, actor: driver.clone() }));
-                }
-                newer
-            }
-            Body::Duty { on } => self.add_duty(DutyFact { order, on: *on }),
-            _ => false,
+        let wins = slot.as_ref().is_none_or(|kept| kept.order.cmp(&order).then_with(|| compare_to_new(&kept.value)).is_lt());
+        if wins {
+            *slot = Some(Box::new(Self { order, value: new() }));
         }
-    }
-
-    pub fn fix(&self) -> Option<&Arc<Fix>> {
-        self.fix.as_ref()
-    }
-
-    pub fn duty(&self) -> Arc<[DutyFact]> {
-        Arc::from(self.duty.as_slice())
-    }
-
-    pub fn fingerprint(&self) -> String {
-        let fix = self.fix.as_ref().map(|fix| (&fix.order, fix.location));
-        format!("{fix:?}|{:?}", self.duty)
-    }
-
-    fn add_duty(&mut self, fact: DutyFact) -> bool {
-        let Err(place) = self.duty.binary_search_by(|known| known.order.cmp(&fact.order)) else {
-            return false;
-        };
-        self.duty.insert(place, fact);
-        if self.duty.len() > MAX_DUTY_FACTS {
-            self.duty.remove(0);
-        }
-        true
+        wins
     }
 }
 
-fn set<T>(register: &mut Option<Register<T>>, order: OrderKey, value: T) -> bool {
-    let newer = register.as_ref().is_none_or(|known| known.order < order);
-    if newer {
-        *register = Some(Register { order, value });
+/// Sets `slot` when the ping is newer; `known` lends its text to the actor's id when they are equal, so that memory holds it once.
+pub(super) fn join_fix(
+    slot: &mut Option<Arc<Fix>>,
+    event: &Event,
+    actor: &DriverId,
+    location: &Location,
+    ingest_time: UnixMs,
+    known: Option<&DriverId>,
+) -> bool {
+    let order = event.order_key();
+    let wins = slot.as_ref().is_none_or(|kept| {
+        let content = || (location_rank(&kept.location), &kept.actor).cmp(&(location_rank(location), actor));
+        kept.order.cmp(&order).then_with(content).is_lt()
+    });
+    if wins {
+        let known = known.or(slot.as_ref().map(|fix| &fix.actor)).filter(|known| *known == actor);
+        let actor = known.unwrap_or(actor).clone();
+        *slot = Some(Arc::new(Fix { order, location: *location, ingest_time, actor }));
     }
-    newer
+    wins
+}
+
+pub(super) fn stamp_flags(event: &Event) -> StampFlags {
+    StampFlags { skewed: event.stamp.skewed, late: event.stamp.late }
+}
+
+fn position_rank(position: Position) -> (i32, i32) {
+    (position.lat_e7(), position.lng_e7())
+}
+
+fn location_rank(location: &Location) -> ((i32, i32), [Option<u32>; 5]) {
+    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = location;
+    (position_rank(*position), [accuracy_m, speed_mps, heading_deg, altitude_m, battery].map(|value| value.map(f32::to_bits)))
+}
+
+fn created_rank(created: &Created) -> impl Ord + '_ {
+    let Created { pickup, destination, promised_by, recipient_ref, attributes } = created;
+    (pickup.map(position_rank), destination.map(position_rank), promised_by, recipient_ref, attributes)
+}
+
+impl Entity for Delivery {
+    fn tenant(&self) -> u32 {
+        self.tenant
+    }
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::Stamp;
+    use crate::model::id::{EventId, PartitionId, TenantId};
+
+    fn event(time: i64, id: &str, actor: &str, body: Body) -> Event {
+        Event {
+            id: EventId::parse(id).unwrap(),
+            tenant: TenantId::parse("acme").unwrap(),
+            actor: Some(DriverId::parse(actor).unwrap()),
+            delivery: Some(DeliveryId::parse("d").unwrap()),
+            event_time: UnixMs(time),
+            schema_version: 1,
+            body,
+            stamp: Stamp { effective_time: UnixMs(time), ..Stamp::default() },
+            unknown: None,
+        }
+    }
+
+    fn ping(time: i64, id: &str, actor: &str) -> Event {
+        let position = Position::from_degrees(57.0, 11.0).unwrap();
+        let location = Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None };
+        event(time, id, actor, Body::Location(location))
+    }
+
+    fn delivery() -> Delivery {
+        Delivery::new(DeliveryId::parse("d").unwrap(), 0, Handle::new(PartitionId(0), 1))
+    }
+
+    #[test]
+    fn an_explicit_assignment_outranks_every_implied_one_whenever_it_arrives() {
+        let explicit = event(1, "a", "office", Body::Assigned { driver: DriverId::parse("bob").unwrap() });
+        for events in [[&explicit, &ping(9, "b", "eve")], [&ping(9, "b", "eve"), &explicit]] {
+            let mut delivery = delivery();
+            for event in events {
+                delivery.join(event, UnixMs(10));
+            }
+            let (driver, kind) = delivery.assignment().unwrap();
+            assert_eq!((driver.as_str(), kind), ("bob", AssignmentKind::Explicit));
+        }
+    }
+
+    #[test]
+    fn of_two_implied_assignments_the_newer_by_order_key_stands() {
+        let mut delivery = delivery();
+        assert_eq!(delivery.join(&ping(5, "b", "eve"), UnixMs(10)), Joined::Fix);
+        assert_eq!(delivery.join(&ping(5, "a", "ann"), UnixMs(11)), Joined::Nothing);
+        assert_eq!(delivery.join(&ping(5, "c", "ann"), UnixMs(12)), Joined::Fix);
+        assert_eq!(delivery.join(&ping(5, "b", "eve"), UnixMs(13)), Joined::Nothing);
+        let (driver, kind) = delivery.assignment().unwrap();
+        assert_eq!((driver.as_str(), kind), ("ann", AssignmentKind::Implied));
+        assert_eq!(delivery.last_heard, UnixMs(13));
+    }
+
+    #[test]
+    fn a_later_creation_sets_the_stops_and_an_earlier_one_only_the_history() {
+        let at = |lat| Some(Position::from_degrees(lat, 11.0).unwrap());
+        let created = |pickup| Body::Created(Box::new(Created { pickup, ..Created::default() }));
+        let mut delivery = delivery();
+        delivery.join(&event(5, "b", "office", created(at(2.0))), UnixMs(10));
+        assert_eq!(delivery.join(&event(4, "a", "office", created(at(1.0))), UnixMs(11)), Joined::Facts);
+        assert_eq!(delivery.boarding().pickup, at(2.0));
+        assert_eq!(delivery.statuses.facts().len(), 2);
+    }
 }

@@ -1,126 +1,264 @@
-//! The task of one partition: applies its entries in offset order and tells the marker shards. The only one that touches its facts.
+//! The task that owns one partition's facts: applies blocks, tells the marker shards what changed, answers questions. Holds no rule of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot};
 
-use super::state::PartitionState;
-use crate::log::block::{Block, EntryKind};
+use crate::log::block::{Block, Entry, EntryKind};
 use crate::model::change::{FactChange, FactChanges};
-use crate::model::event::{Created, Proof};
 use crate::model::id::{DeliveryId, DriverId, Offset, PartitionId, TenantId};
-use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::progress::Progress;
+use crate::track::snapshot;
+use crate::track::state::{Counts, PartitionState};
+use crate::track::view::{DeliveryView, DriverView};
 
-/// What a partition is handed. Its inbox is bounded; when it is full the dealer waits.
+/// Changes told in one message when everything is told anew; what a block changed goes in one message whatever its size.
+const ANNOUNCED_AT_ONCE: usize = 1024;
+
+/// What the task takes in, in this order and from one queue: so an answer holds all that was dealt before the question.
 #[derive(Debug)]
 pub enum PartitionInput {
-    /// The entry of this block that is the partition's.
-    Entry {
+    /// The entry of `block` at `entry` is this partition's.
+    Block {
         block: Arc<Block>,
-        index: usize,
+        entry: usize,
+    },
+    /// Asks for a snapshot of exactly what was dealt before. When `reply` is full the task waits: that bounds the snapshots in memory.
+    Barrier {
+        reply: mpsc::Sender<TakenSnapshot>,
     },
     Delivery {
         tenant: TenantId,
         delivery: DeliveryId,
         reply: oneshot::Sender<Option<DeliveryView>>,
     },
+    Driver {
+        tenant: TenantId,
+        driver: DriverId,
+        reply: oneshot::Sender<Option<DriverView>>,
+    },
+    StateHash {
+        reply: oneshot::Sender<u64>,
+    },
+    Stats {
+        reply: oneshot::Sender<PartitionStats>,
+    },
 }
 
-/// A delivery's facts as REST shows them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeliveryView {
-    pub status: Status,
-    pub driver: Option<DriverId>,
-    pub explicitly_assigned: bool,
-    pub created: Option<Created>,
-    pub reported_eta: Option<UnixMs>,
-    pub history: Vec<StatusView>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct StatusView {
-    pub status: Status,
-    pub time: UnixMs,
-    pub legal: bool,
-    pub reason: Option<Box<str>>,
-    pub proof: Option<Proof>,
-}
-
-/// What a partition's task works with.
+/// A partition's snapshot at a barrier.
 #[derive(Debug)]
-pub struct Parts {
+pub struct TakenSnapshot {
     pub partition: PartitionId,
-    pub shards: Vec<mpsc::Sender<FactChanges>>,
-    pub progress: Arc<Progress>,
-    /// When something is due, for the clock keeper: Unix milliseconds, `i64::MAX` for never.
-    pub due: Arc<AtomicI64>,
+    pub bytes: Vec<u8>,
 }
 
-/// Runs until `input` ends, or the marker stage is gone.
-pub async fn run(mut state: PartitionState, mut input: mpsc::Receiver<PartitionInput>, parts: Parts) {
-    while let Some(next) = input.recv().await {
-        match next {
-            PartitionInput::Entry { block, index } => {
-                let told = apply(&mut state, &block, index, &parts);
-                for (shard, changes) in parts.shards.iter().zip(told) {
-                    if shard.send(changes).await.is_err() {
-                        return;
-                    }
-                }
-                parts.due.store(state.next_due().map_or(i64::MAX, |due| due.0), Ordering::Release);
-                parts.progress.tracked_now();
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionStats {
+    pub partition: PartitionId,
+    pub counts: Counts,
+    pub applied: Option<Offset>,
+    pub log_time: UnixMs,
+    pub next_due: Option<UnixMs>,
+}
+
+/// For each partition when something is due and how far its log time is; read by the clock keeper.
+#[derive(Debug)]
+pub struct DueTimes {
+    partitions: Vec<(AtomicI64, AtomicI64)>,
+    /// When something is due in a stage that hears the time of all partitions.
+    listeners: Vec<Arc<AtomicI64>>,
+}
+
+impl DueTimes {
+    pub fn new(partitions: u16) -> Self {
+        Self { partitions: (0..partitions).map(|_| (AtomicI64::new(i64::MAX), AtomicI64::new(i64::MIN))).collect(), listeners: Vec::new() }
+    }
+
+    /// Also lets time pass when one of `listeners` says that something is due.
+    pub fn with_listeners(self, listeners: Vec<Arc<AtomicI64>>) -> Self {
+        Self { listeners, ..self }
+    }
+
+    pub(super) fn set(&self, partition: PartitionId, due: Option<UnixMs>, log_time: UnixMs) {
+        let (due_ms, log_time_ms) = &self.partitions[partition.index()];
+        due_ms.store(due.map_or(i64::MAX, |due| due.0), Ordering::Relaxed);
+        log_time_ms.store(log_time.0, Ordering::Relaxed);
+    }
+
+    /// Partitions in which something is due at `now` that their log time has not come to.
+    pub fn overdue(&self, now: UnixMs) -> Vec<PartitionId> {
+        let overdue = self.partitions.iter().zip(0..).filter(|((due, log_time), _)| {
+            let due = due.load(Ordering::Relaxed);
+            due <= now.0 && log_time.load(Ordering::Relaxed) < due
+        });
+        let mut overdue: Vec<PartitionId> = overdue.map(|(_, index)| PartitionId(index)).collect();
+        let waiting = self.listeners.iter().any(|due| due.load(Ordering::Relaxed) <= now.0);
+        if waiting && overdue.is_empty() {
+            // Any partition's clock will do, if it has anyone to tell: one that holds no record tells nobody.
+            let speaks = self.partitions.iter().position(|(_, log_time)| log_time.load(Ordering::Relaxed) > i64::MIN);
+            overdue.extend(speaks.and_then(|index| u16::try_from(index).ok()).map(PartitionId));
+        }
+        overdue
+    }
+}
+
+/// Announces what `state` holds, then works until `input` ends. Each shard's queue is bounded; a full one makes this task wait, and its own queue
+/// in turn the dealer: never ingest.
+pub async fn run(
+    state: PartitionState,
+    mut input: mpsc::Receiver<PartitionInput>,
+    shards: Vec<mpsc::Sender<FactChanges>>,
+    progress: Arc<Progress>,
+    due_times: Arc<DueTimes>,
+) {
+    let mut task = Task { told: vec![Vec::new(); shards.len()], state, shards, progress, due_times, counted: Counts::default() };
+    if task.announce().await.is_err() {
+        return;
+    }
+    while let Some(input) = input.recv().await {
+        if task.take(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A marker shard is gone: the process is going down.
+struct ShardGone;
+
+struct Task {
+    state: PartitionState,
+    shards: Vec<mpsc::Sender<FactChanges>>,
+    /// For each shard what it is to be told next.
+    told: Vec<Vec<FactChange>>,
+    progress: Arc<Progress>,
+    due_times: Arc<DueTimes>,
+    /// What the gauges count of this partition.
+    counted: Counts,
+}
+
+impl Task {
+    async fn announce(&mut self) -> Result<(), ShardGone> {
+        let mut announcements = self.state.announcements().peekable();
+        while announcements.peek().is_some() {
+            for change in announcements.by_ref().take(ANNOUNCED_AT_ONCE) {
+                sort_into(&mut self.told, change);
+            }
+            // Only the message after these may say that all up to `applied` is told.
+            tell_through(&self.state, &self.shards, &mut self.told, Offset(0)).await?;
+        }
+        drop(announcements);
+        self.tell().await
+    }
+
+    async fn take(&mut self, input: PartitionInput) -> Result<(), ShardGone> {
+        match input {
+            PartitionInput::Block { block, entry } => {
+                self.apply(block.ingest_time, &block.entries[entry]);
+                return self.tell().await;
+            }
+            PartitionInput::Barrier { reply } => {
+                let taken = TakenSnapshot { partition: self.state.partition(), bytes: snapshot::encode(&self.state) };
+                ignore_unheard(reply.send(taken).await);
             }
             PartitionInput::Delivery { tenant, delivery, reply } => {
-                // Whoever asked may have gone; then nobody wants the answer.
-                drop(reply.send(view(&state, &tenant, &delivery)));
+                let found = self.state.delivery(&tenant, delivery.as_str()).map(|delivery| DeliveryView::of(tenant, delivery));
+                ignore_unheard(reply.send(found));
+            }
+            PartitionInput::Driver { tenant, driver, reply } => {
+                let found = self.state.driver(&tenant, driver.as_str()).map(|driver| DriverView::of(tenant, driver));
+                ignore_unheard(reply.send(found));
+            }
+            PartitionInput::StateHash { reply } => ignore_unheard(reply.send(self.state.state_hash())),
+            PartitionInput::Stats { reply } => ignore_unheard(reply.send(self.stats())),
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, ingest_time: UnixMs, entry: &Entry) {
+        let told = &mut self.told;
+        let mut tell = |change| sort_into(told, change);
+        match &entry.kind {
+            EntryKind::Clock => self.state.advance(ingest_time, &mut tell),
+            EntryKind::Events(events) => {
+                for (event, offset) in events.iter().zip(entry.first_offset.0..) {
+                    self.state.apply(Offset(offset), ingest_time, event, &mut tell);
+                }
             }
         }
     }
-}
 
-/// Applies one entry; returns what each shard must hear, also when that is only how far the partition is.
-fn apply(state: &mut PartitionState, block: &Block, index: usize, parts: &Parts) -> Vec<FactChanges> {
-    let entry = &block.entries[index];
-    let mut changes = Vec::new();
-    state.advance(block.ingest_time, &mut changes);
-    let mut through = Offset(entry.first_offset.0.saturating_sub(1));
-    if let EntryKind::Events(events) = &entry.kind {
-        for event in events {
-            state.apply(event, block.ingest_time, &mut changes);
+    /// Tells each shard its changes, also when it has none, and then everyone how far the facts are.
+    async fn tell(&mut self) -> Result<(), ShardGone> {
+        self.due_times.set(self.state.partition(), self.state.next_due(), self.state.log_time());
+        self.count();
+        let Some(through) = self.state.applied() else {
+            // Without a record there is nothing to tell and nothing to be through with.
+            return Ok(());
+        };
+        tell_through(&self.state, &self.shards, &mut self.told, through).await?;
+        self.progress.set_tracked(self.state.partition(), through);
+        self.progress.tracked_now();
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        let now = self.state.counts();
+        if now != self.counted {
+            for (kind, now, before) in [
+                ("driver", now.drivers, self.counted.drivers),
+                ("delivery", now.deliveries, self.counted.deliveries),
+                ("tombstone", now.tombstones, self.counted.tombstones),
+            ] {
+                gauge!("waypost_entities", "kind" => kind).increment(as_f64(now) - as_f64(before));
+            }
+            self.counted = now;
         }
-        through = Offset(entry.first_offset.0 + events.len() as u64 - 1);
-        parts.progress.set_tracked(parts.partition, through);
+        let refused = self.state.take_refused();
+        if refused > 0 {
+            counter!("waypost_entity_limit_total").increment(refused);
+        }
     }
-    let told = |changes| FactChanges { partition: parts.partition, through, log_time: state.log_time(), changes };
-    split(changes, parts.shards.len()).into_iter().map(told).collect()
+
+    fn stats(&self) -> PartitionStats {
+        PartitionStats {
+            partition: self.state.partition(),
+            counts: self.state.counts(),
+            applied: self.state.applied(),
+            log_time: self.state.log_time(),
+            next_due: self.state.next_due(),
+        }
+    }
 }
 
-fn split(changes: Vec<FactChange>, shards: usize) -> Vec<Vec<FactChange>> {
-    let mut by_shard: Vec<Vec<FactChange>> = (0..shards).map(|_| Vec::new()).collect();
-    for change in changes {
-        by_shard[change.carrier.shard(&change.tenant, shards)].push(change);
+async fn tell_through(
+    state: &PartitionState,
+    shards: &[mpsc::Sender<FactChanges>],
+    told: &mut [Vec<FactChange>],
+    through: Offset,
+) -> Result<(), ShardGone> {
+    for (shard, told) in shards.iter().zip(told) {
+        let changes = FactChanges { partition: state.partition(), through, log_time: state.log_time(), changes: std::mem::take(told) };
+        shard.send(changes).await.map_err(|_gone| ShardGone)?;
     }
-    by_shard
+    Ok(())
 }
 
-fn view(state: &PartitionState, tenant: &TenantId, delivery: &DeliveryId) -> Option<DeliveryView> {
-    let facts = state.delivery(tenant, delivery.as_str())?;
-    let said = |(event, legal): (&super::status::StatusEvent, bool)| StatusView {
-        status: event.status,
-        time: event.order.effective_time,
-        legal,
-        reason: event.reason.clone(),
-        proof: event.proof.clone(),
-    };
-    Some(DeliveryView {
-        status: facts.status(),
-        driver: facts.driver().cloned(),
-        explicitly_assigned: facts.is_explicitly_assigned(),
-        created: facts.created().cloned(),
-        reported_eta: facts.eta(),
-        history: facts.history().verdicts().map(said).collect(),
-    })
+fn sort_into(told: &mut [Vec<FactChange>], change: FactChange) {
+    let shard = change.carrier.shard(&change.tenant, told.len());
+    if let Some(told) = told.get_mut(shard) {
+        told.push(change);
+    }
+}
+
+/// Who asked may have gone away meanwhile; that is no concern of the facts.
+fn ignore_unheard<T, E>(sent: Result<T, E>) {
+    drop(sent);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 entities")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
 }

@@ -1,295 +1,600 @@
-//! The pure core of a partition: facts by entity, and what each event changes for whoever shows it on a map. Does no IO, reads no clock.
+//! The facts of one partition as a pure fold of its records: emits what changed for the marker stage and forgets what has ended. Its time is the log's; does no IO.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::delivery::{DeliveryFacts, DriverFacts};
 use crate::model::change::{Carrier, FactChange, FactKind};
 use crate::model::event::{Body, Event};
-use crate::model::id::{DeliveryId, DriverId, Handle, PartitionId, TenantId};
+use crate::model::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
+use crate::track::codec;
+use crate::track::delivery::{Delivery, Joined};
+use crate::track::driver::{Driver, Joined as DriverJoined};
+use crate::track::expiry::{Due, DueQueue, Tombstones};
+use crate::track::roster::{Entity, Limits, Roster, Tenants, entity_hash};
 
-/// A delivery leaves the map this long after its terminal status was heard.
-const ON_MAP_AFTER_END: Duration = Duration::from_secs(600);
+/// A delivery leaves the map this long after the event that ended it was heard.
+pub const LEAVES_MAP_AFTER: Duration = Duration::from_mins(10);
+/// A delivery leaves memory, but for a tombstone, this long after the event that ended it was heard.
+pub const LEAVES_MEMORY_AFTER: Duration = Duration::from_hours(24);
+/// A driver leaves memory this long after its last event was heard.
+pub const DRIVER_LEAVES_AFTER: Duration = Duration::from_hours(7 * 24);
 
-/// The facts of one partition.
+/// One partition's facts: records in, changes out. The same records end in the same facts, whatever their order and however often each comes.
 #[derive(Debug)]
 pub struct PartitionState {
-    partition: PartitionId,
-    tenants: HashMap<TenantId, TenantFacts>,
-    next_handle: u64,
-    /// The greatest ingest time so far: the only time a fold knows.
-    log_time: UnixMs,
-    /// Ended deliveries that are still on the map, by the log time at which they leave it.
-    leaving: BTreeMap<(UnixMs, TenantId, DeliveryId), ()>,
-    /// Entities more than this are not taken in; their events stay in the log.
-    max_entities: usize,
-    entities: usize,
+    pub(super) partition: PartitionId,
+    pub(super) limits: Limits,
+    /// The greatest offset applied.
+    pub(super) applied: Option<Offset>,
+    /// The greatest ingest time: what time it is for this fold.
+    pub(super) log_time: UnixMs,
+    /// Handles given so far; the first is 1.
+    pub(super) handles: u64,
+    pub(super) tenants: Tenants,
+    pub(super) drivers: Roster<Driver>,
+    pub(super) deliveries: Roster<Delivery>,
+    pub(super) tombstones: Tombstones,
+    driver_dues: DueQueue,
+    delivery_dues: DueQueue,
+    /// Events that named a new entity of a tenant that had as many as it may have, since the task last asked.
+    refused: u64,
 }
 
-#[derive(Debug, Default)]
-struct TenantFacts {
-    drivers: HashMap<DriverId, DriverFacts>,
-    deliveries: HashMap<DeliveryId, Shown>,
-}
-
-#[derive(Debug)]
-struct Shown {
-    facts: DeliveryFacts,
-    on_map: bool,
+/// How much a partition holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub drivers: usize,
+    pub deliveries: usize,
+    pub tombstones: usize,
 }
 
 impl PartitionState {
-    pub fn new(partition: PartitionId, max_entities: usize) -> Self {
-        let leaving = BTreeMap::new();
-        Self { partition, tenants: HashMap::new(), next_handle: 0, log_time: UnixMs(i64::MIN), leaving, max_entities, entities: 0 }
+    pub fn new(partition: PartitionId, limits: Limits) -> Self {
+        Self {
+            partition,
+            limits,
+            applied: None,
+            log_time: UnixMs(i64::MIN),
+            handles: 0,
+            tenants: Tenants::default(),
+            drivers: Roster::default(),
+            deliveries: Roster::default(),
+            tombstones: Tombstones::new(limits.tombstones),
+            driver_dues: DueQueue::default(),
+            delivery_dues: DueQueue::default(),
+            refused: 0,
+        }
+    }
+
+    /// Joins the event at `offset` and tells what it changed.
+    pub fn apply(&mut self, offset: Offset, ingest_time: UnixMs, event: &Event, tell: &mut impl FnMut(FactChange)) {
+        // First what was due before it, so that an event finds the state of its own moment.
+        self.advance(ingest_time, tell);
+        self.applied = self.applied.max(Some(offset));
+        match (&event.body, &event.delivery, &event.actor) {
+            (Body::Location(_), None, Some(driver)) | (Body::Duty { .. }, _, Some(driver)) => self.apply_to_driver(driver, ingest_time, event, tell),
+            (Body::Location(_) | Body::Created(_) | Body::Assigned { .. } | Body::Status(_) | Body::Eta { .. }, Some(delivery), _) => {
+                self.apply_to_delivery(delivery, ingest_time, event, tell);
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_to_driver(&mut self, id: &DriverId, ingest_time: UnixMs, event: &Event, tell: &mut impl FnMut(FactChange)) {
+        let tenant = self.tenants.slot(&event.tenant);
+        let hash = entity_hash(tenant, id.as_str());
+        if self.drivers.find(hash, tenant, id.as_str()).is_none() {
+            let Some(handle) = self.admit(tenant) else { return };
+            self.drivers.insert(Driver::new(id.clone(), tenant, handle));
+            self.driver_dues.push(Due { at: ingest_time + DRIVER_LEAVES_AFTER, handle, hash });
+        }
+        let driver = self.drivers.find_mut(hash, tenant, id.as_str()).expect("it was found or inserted");
+        let kind = match driver.join(event, ingest_time) {
+            DriverJoined::Nothing => None,
+            DriverJoined::Fix => driver.fix.clone().map(|fix| FactKind::OwnFix { fix, handle: driver.handle }),
+            DriverJoined::Duty => driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle }),
+        };
+        if let Some(kind) = kind {
+            tell(FactChange { tenant: self.tenants.id(tenant).clone(), carrier: Carrier::Driver(driver.id.clone()), ingest_time, kind });
+        }
+    }
+
+    fn apply_to_delivery(&mut self, id: &DeliveryId, ingest_time: UnixMs, event: &Event, tell: &mut impl FnMut(FactChange)) {
+        let tenant = self.tenants.slot(&event.tenant);
+        let hash = entity_hash(tenant, id.as_str());
+        let before = match self.deliveries.find(hash, tenant, id.as_str()) {
+            Some(known) => (!known.left).then(|| known.carrier()),
+            None if self.tombstones.absorbs(tenant, id.as_str()) => return,
+            None => {
+                let Some(handle) = self.admit(tenant) else { return };
+                self.deliveries.insert(Delivery::new(id.clone(), tenant, handle));
+                None
+            }
+        };
+        let delivery = self.deliveries.find_mut(hash, tenant, id.as_str()).expect("it was found or inserted");
+        let joined = delivery.join(event, ingest_time);
+        if before.as_ref().is_some_and(|before| *before != delivery.carrier()) {
+            self.handles += 1;
+            delivery.lent = Handle::new(self.partition, self.handles);
+        }
+        if joined == Joined::Facts {
+            // Facts may have ended it, or shown that it has not ended after all.
+            delivery.left = leaves_map_at(delivery).is_some_and(|at| at <= self.log_time);
+            if let Some(at) = next_step(delivery).filter(|at| delivery.armed.is_none_or(|armed| *at < armed)) {
+                delivery.armed = Some(at);
+                self.delivery_dues.push(Due { at, handle: delivery.handle, hash });
+            }
+        }
+        if joined != Joined::Nothing {
+            let tenant = self.tenants.id(tenant);
+            tell_of_delivery(delivery, before, joined, |carrier, kind| tell(FactChange { tenant: tenant.clone(), carrier, ingest_time, kind }));
+        }
+        if self.delivery_dues.count() > 2 * self.deliveries.count() + 64 {
+            self.rearm();
+        }
+    }
+
+    /// Gives a handle to a new entity, unless the tenant has as many as it may have.
+    fn admit(&mut self, tenant: u32) -> Option<Handle> {
+        if !self.tenants.admit(tenant, self.limits.entities_per_tenant) {
+            self.refused += 1;
+            return None;
+        }
+        self.handles += 1;
+        Some(Handle::new(self.partition, self.handles))
+    }
+
+    /// Lets log time pass and does what has come due: ended deliveries leave the map, then memory; silent drivers leave.
+    pub fn advance(&mut self, log_time: UnixMs, tell: &mut impl FnMut(FactChange)) {
+        if log_time <= self.log_time {
+            return;
+        }
+        self.log_time = log_time;
+        while let Some(due) = self.delivery_dues.pop_due(log_time) {
+            self.advance_delivery(due, tell);
+        }
+        while let Some(due) = self.driver_dues.pop_due(log_time) {
+            self.advance_driver(due, tell);
+        }
+        self.tombstones.expire(log_time);
+    }
+
+    fn advance_delivery(&mut self, due: Due, tell: &mut impl FnMut(FactChange)) {
+        // An entry that an earlier one overtook, or whose delivery is gone, means nothing.
+        let delivery = self.deliveries.find_handle_mut(due.hash, due.handle).filter(|delivery| delivery.armed == Some(due.at));
+        let Some(delivery) = delivery else { return };
+        delivery.armed = None;
+        let Some(ended) = delivery.ended() else { return };
+        if !delivery.left && ended.since + LEAVES_MAP_AFTER <= self.log_time {
+            delivery.left = true;
+            let kind = FactKind::Alight { delivery: delivery.id.clone(), ended: Some(ended.status) };
+            tell(FactChange { tenant: self.tenants.id(delivery.tenant).clone(), carrier: delivery.carrier(), ingest_time: self.log_time, kind });
+        }
+        let Some(at) = next_step(delivery) else { return };
+        if at > self.log_time {
+            delivery.armed = Some(at);
+            self.delivery_dues.push(Due { at, ..due });
+        } else if let Some(delivery) = self.deliveries.remove_handle(due.hash, due.handle) {
+            self.tenants.dismiss(delivery.tenant);
+            self.tombstones.add(delivery.tenant, delivery.id.as_str(), self.log_time);
+        }
+    }
+
+    fn advance_driver(&mut self, due: Due, tell: &mut impl FnMut(FactChange)) {
+        let Some(driver) = self.drivers.find_handle_mut(due.hash, due.handle) else { return };
+        let at = driver.last_heard + DRIVER_LEAVES_AFTER;
+        if at > self.log_time {
+            self.driver_dues.push(Due { at, ..due });
+        } else if let Some(driver) = self.drivers.remove_handle(due.hash, due.handle) {
+            self.tenants.dismiss(driver.tenant);
+            let tenant = self.tenants.id(driver.tenant).clone();
+            tell(FactChange { tenant, carrier: Carrier::Driver(driver.id), ingest_time: self.log_time, kind: FactKind::Forget });
+        }
+    }
+
+    /// Builds the queues anew from the facts: after a recovery, or when overtaken entries outnumber the valid ones.
+    pub(super) fn rearm(&mut self) {
+        (self.delivery_dues, self.driver_dues) = (DueQueue::default(), DueQueue::default());
+        for delivery in self.deliveries.iter_mut() {
+            delivery.armed = next_step(delivery);
+            if let Some(at) = delivery.armed {
+                self.delivery_dues.push(Due { at, handle: delivery.handle, hash: delivery.hash() });
+            }
+        }
+        for driver in self.drivers.iter() {
+            self.driver_dues.push(Due { at: driver.last_heard + DRIVER_LEAVES_AFTER, handle: driver.handle, hash: driver.hash() });
+        }
+    }
+
+    /// The earliest log time at which `advance` may have something to do.
+    pub fn next_due(&self) -> Option<UnixMs> {
+        self.delivery_dues.next().into_iter().chain(self.driver_dues.next()).min()
+    }
+
+    /// Everything anew, for a marker stage that knows nothing yet.
+    pub fn announcements(&self) -> impl Iterator<Item = FactChange> {
+        let drivers = self.drivers.iter().flat_map(|driver| {
+            // Duty first: it decides whether the fix may be shown.
+            let duty = driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle });
+            let fix = driver.fix.clone().map(|fix| FactKind::OwnFix { fix, handle: driver.handle });
+            duty.into_iter().chain(fix).map(|kind| {
+                let tenant = self.tenants.id(driver.tenant).clone();
+                FactChange { tenant, carrier: Carrier::Driver(driver.id.clone()), ingest_time: driver.last_heard, kind }
+            })
+        });
+        let deliveries = self.deliveries.iter().filter(|delivery| !delivery.left).map(|delivery| {
+            let kind = FactKind::Board(Arc::new(delivery.boarding()));
+            let tenant = self.tenants.id(delivery.tenant).clone();
+            FactChange { tenant, carrier: delivery.carrier(), ingest_time: delivery.last_heard, kind }
+        });
+        drivers.chain(deliveries)
+    }
+
+    /// A number for the facts in memory, and for nothing that depends on when or in what order they were heard.
+    pub fn state_hash(&self) -> u64 {
+        let mut bytes = Vec::new();
+        let drivers = self.drivers.iter().map(|driver| codec::hash_driver(&mut bytes, self.tenants.id(driver.tenant), driver));
+        let drivers = drivers.fold(0, u64::wrapping_add);
+        let deliveries = self.deliveries.iter().map(|delivery| codec::hash_delivery(&mut bytes, self.tenants.id(delivery.tenant), delivery));
+        deliveries.fold(drivers, u64::wrapping_add)
+    }
+
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    pub fn applied(&self) -> Option<Offset> {
+        self.applied
     }
 
     pub fn log_time(&self) -> UnixMs {
         self.log_time
     }
 
-    pub fn delivery(&self, tenant: &TenantId, delivery: &str) -> Option<&DeliveryFacts> {
-        self.tenants.get(tenant)?.deliveries.get(delivery).map(|shown| &shown.facts)
+    pub fn driver(&self, tenant: &TenantId, id: &str) -> Option<&Driver> {
+        let tenant = self.tenants.known(tenant)?;
+        self.drivers.find(entity_hash(tenant, id), tenant, id)
     }
 
-    pub fn driver(&self, tenant: &TenantId, driver: &str) -> Option<&DriverFacts> {
-        self.tenants.get(tenant)?.drivers.get(driver)
+    pub fn delivery(&self, tenant: &TenantId, id: &str) -> Option<&Delivery> {
+        let tenant = self.tenants.known(tenant)?;
+        self.deliveries.find(entity_hash(tenant, id), tenant, id)
     }
 
-    /// When something will be due that no event may ever trigger.
-    pub fn next_due(&self) -> Option<UnixMs> {
-        self.leaving.keys().next().map(|(at, _, _)| *at)
+    /// Events refused for `entity_limit` since this was last asked.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 
-    /// Joins one event and tells what that changes for the markers.
-    pub fn apply(&mut self, event: &Event, ingest_time: UnixMs, out: &mut Vec<FactChange>) {
-        match (&event.delivery, &event.actor) {
-            (Some(delivery), _) if !matches!(event.body, Body::Other { .. }) => self.apply_delivery(event, delivery, ingest_time, out),
-            (None, Some(driver)) if matches!(event.body, Body::Location(_) | Body::Duty { .. }) => self.apply_driver(event, driver, ingest_time, out),
-            _ => {}
-        }
-    }
-
-    /// Lets log time pass and does what is due: ended deliveries leave the map.
-    pub fn advance(&mut self, log_time: UnixMs, out: &mut Vec<FactChange>) {
-        self.log_time = self.log_time.max(log_time);
-        while let Some(entry) = self.leaving.first_entry() {
-            if entry.key().0 > self.log_time {
-                break;
-            }
-            let ((_, tenant, delivery), ()) = entry.remove_entry();
-            let Some(shown) = self.tenants.get_mut(&tenant).and_then(|facts| facts.deliveries.get_mut(&delivery)) else {
-                continue;
-            };
-            // Heard again or revived since: it has a later entry, or none.
-            let due = shown.facts.status().is_terminal() && shown.facts.last_heard + ON_MAP_AFTER_END <= self.log_time;
-            if due && std::mem::replace(&mut shown.on_map, false) {
-                let ended = Some(shown.facts.status());
-                let carrier = carrier(&shown.facts, &delivery);
-                out.push(FactChange { tenant, carrier, ingest_time: self.log_time, kind: FactKind::Alight { delivery, ended } });
-            }
-        }
-    }
-
-    /// A number that two states share exactly when they hold the same facts, however they came to them.
-    pub fn state_hash(&self) -> u64 {
-        let mut sum = 0_u64;
-        for (tenant, facts) in &self.tenants {
-            let mut add = |kind: char, id: &str, fingerprint: &str| {
-                sum = sum.wrapping_add(xxhash_rust::xxh3::xxh3_64(format!("{tenant}\0{kind}\0{id}\0{fingerprint}").as_bytes()));
-            };
-            facts.drivers.iter().for_each(|(id, driver)| add('d', id.as_str(), &driver.fingerprint()));
-            facts.deliveries.iter().for_each(|(id, shown)| add('o', id.as_str(), &shown.facts.fingerprint()));
-        }
-        sum
-    }
-
-    fn apply_driver(&mut self, event: &Event, driver: &DriverId, ingest_time: UnixMs, out: &mut Vec<FactChange>) {
-        let facts = self.tenants.entry(event.tenant.clone()).or_default();
-        let known = match facts.drivers.entry(driver.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(_) if self.entities >= self.max_entities => return limit_reached(),
-            Entry::Vacant(new) => {
-                self.entities += 1;
-                new.insert(DriverFacts::new(take_handle(self.partition, &mut self.next_handle)))
-            }
-        };
-        if !known.join(event, driver, ingest_time) {
-            return;
-        }
-        let handle = known.handle;
-        let kind = match (&event.body, known.fix()) {
-            (Body::Location(_), Some(fix)) => FactKind::OwnFix { fix: std::sync::Arc::clone(fix), handle },
-            _ => FactKind::Duty { duty: known.duty(), handle },
-        };
-        out.push(FactChange { tenant: event.tenant.clone(), carrier: Carrier::Driver(driver.clone()), ingest_time, kind });
-    }
-
-    fn apply_delivery(&mut self, event: &Event, delivery: &DeliveryId, ingest_time: UnixMs, out: &mut Vec<FactChange>) {
-        let facts = self.tenants.entry(event.tenant.clone()).or_default();
-        let (shown, new) = match facts.deliveries.entry(delivery.clone()) {
-            Entry::Occupied(known) => (known.into_mut(), false),
-            Entry::Vacant(_) if self.entities >= self.max_entities => return limit_reached(),
-            Entry::Vacant(vacant) => {
-                self.entities += 1;
-                let facts = DeliveryFacts::new(take_handle(self.partition, &mut self.next_handle));
-                (vacant.insert(Shown { facts, on_map: true }), true)
-            }
-        };
-        let before = carrier(&shown.facts, delivery);
-        if !shown.facts.join(event, ingest_time) {
-            return;
-        }
-        let after = carrier(&shown.facts, delivery);
-        if before != after && !new {
-            // A carrier that is known by its delivery alone shows under the delivery's handle: two of them must never share one.
-            shown.facts.handle = take_handle(self.partition, &mut self.next_handle);
-        }
-        let change = |carrier: Carrier, kind: FactKind| FactChange { tenant: event.tenant.clone(), carrier, ingest_time, kind };
-        let ended = shown.facts.status().is_terminal();
-        if ended {
-            self.leaving.insert((ingest_time + ON_MAP_AFTER_END, event.tenant.clone(), delivery.clone()), ());
-        }
-        let was_on_map = shown.on_map;
-        shown.on_map |= !ended;
-        if !shown.on_map {
-            return;
-        }
-        if before != after && was_on_map && !new {
-            out.push(change(before.clone(), FactKind::Alight { delivery: delivery.clone(), ended: None }));
-        }
-        let kind = match (&event.body, shown.facts.fix()) {
-            (Body::Location(_), Some(fix)) if !new && was_on_map && before == after => {
-                FactKind::AboardFix { delivery: delivery.clone(), fix: std::sync::Arc::clone(fix) }
-            }
-            _ => FactKind::Board(std::sync::Arc::new(shown.facts.boarding(delivery))),
-        };
-        out.push(change(after, kind));
+    pub fn counts(&self) -> Counts {
+        Counts { drivers: self.drivers.count(), deliveries: self.deliveries.count(), tombstones: self.tombstones.count() }
     }
 }
 
-/// Who shows the delivery: its driver, or itself while it waits.
-fn carrier(facts: &DeliveryFacts, delivery: &DeliveryId) -> Carrier {
-    facts.driver().map_or_else(|| Carrier::Delivery(delivery.clone()), |driver| Carrier::Driver(driver.clone()))
+fn leaves_map_at(delivery: &Delivery) -> Option<UnixMs> {
+    delivery.ended().map(|ended| ended.since + LEAVES_MAP_AFTER)
 }
 
-fn take_handle(partition: PartitionId, next: &mut u64) -> Handle {
-    let handle = Handle::new(partition, *next);
-    *next += 1;
-    handle
+/// When the next thing happens to a delivery that has ended: it leaves the map or, having left it, memory.
+fn next_step(delivery: &Delivery) -> Option<UnixMs> {
+    let after = if delivery.left { LEAVES_MEMORY_AFTER } else { LEAVES_MAP_AFTER };
+    delivery.ended().map(|ended| ended.since + after)
 }
 
-fn limit_reached() {
-    metrics::counter!("waypost_entity_limit_total").increment(1);
+/// Tells the difference between where a delivery was shown before an event and where it belongs after it.
+fn tell_of_delivery(delivery: &Delivery, before: Option<Carrier>, joined: Joined, mut tell: impl FnMut(Carrier, FactKind)) {
+    let after = (!delivery.left).then(|| delivery.carrier());
+    let stayed = before == after;
+    if let Some(carrier) = before.filter(|_| !stayed) {
+        let ended = delivery.ended().filter(|_| delivery.left).map(|ended| ended.status);
+        tell(carrier, FactKind::Alight { delivery: delivery.id.clone(), ended });
+    }
+    let Some(carrier) = after else { return };
+    let kind = match &delivery.fix {
+        Some(fix) if stayed && joined == Joined::Fix => FactKind::AboardFix { delivery: delivery.id.clone(), fix: Arc::clone(fix) },
+        _ => FactKind::Board(Arc::new(delivery.boarding())),
+    };
+    tell(carrier, kind);
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, proptest};
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::model::event::{Location, Stamp, StatusChange};
-    use crate::model::id::EventId;
-    use crate::model::position::Position;
+    use crate::model::change::Fix;
+    use crate::model::event::OrderKey;
     use crate::model::status::Status;
+    use crate::track::delivery::AssignmentKind;
+    use crate::track::sample::{LIMITS, Picture, Record, apply, event, location, records, status};
+    use crate::track::snapshot;
+    use crate::track::status::{StatusFact, Verdict, judge};
+    use crate::track::view::{DeliveryView, DriverView};
 
-    fn event(id: usize, time: i64, actor: Option<usize>, delivery: Option<usize>, body: Body) -> Event {
-        Event {
-            id: EventId::parse(&format!("e{id}")).expect("valid"),
-            tenant: TenantId::parse("acme").expect("valid"),
-            actor: actor.map(|actor| DriverId::parse(&format!("d{actor}")).expect("valid")),
-            delivery: delivery.map(|delivery| DeliveryId::parse(&format!("o{delivery}")).expect("valid")),
-            event_time: UnixMs(time),
-            schema_version: 1,
-            body,
-            stamp: Stamp { effective_time: UnixMs(time), skewed: false, late: false },
-            unknown: None,
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+
+    fn state() -> PartitionState {
+        PartitionState::new(PartitionId(3), LIMITS)
+    }
+
+    /// Drives a state and writes down what it tells, shortly.
+    struct Told(PartitionState, u64);
+
+    impl Told {
+        fn apply(&mut self, ingest_ms: i64, event: &Event) -> Vec<String> {
+            let mut told = Vec::new();
+            self.1 += 1;
+            self.0.apply(Offset(self.1), UnixMs(ingest_ms), event, &mut |change| told.push(brief(&change)));
+            told
+        }
+
+        fn advance(&mut self, log_time_ms: i64) -> Vec<String> {
+            let mut told = Vec::new();
+            self.0.advance(UnixMs(log_time_ms), &mut |change| told.push(brief(&change)));
+            told
+        }
+
+        fn counts(&self) -> (usize, usize, usize) {
+            let counts = self.0.counts();
+            (counts.drivers, counts.deliveries, counts.tombstones)
         }
     }
 
-    fn body(kind: usize, number: usize) -> Body {
-        let position = Position::from_e7(i32::try_from(number).expect("small") + 1, 5);
-        match kind {
-            0 => Body::Assigned { driver: DriverId::parse(&format!("d{}", number % 3)).expect("valid") },
-            1 => Body::Status(Box::new(StatusChange { status: Status::ALL[number % 12], reason: None, proof: None })),
-            2 => Body::Eta { eta: UnixMs(number as i64) },
-            3 => Body::Duty { on: number.is_multiple_of(2) },
-            _ => Body::Location(Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None }),
+    fn brief(change: &FactChange) -> String {
+        let kind = match &change.kind {
+            FactKind::OwnFix { .. } => "own".to_owned(),
+            FactKind::AboardFix { delivery, .. } => format!("fix {delivery}"),
+            FactKind::Duty { duty, .. } => format!("duty {}", duty.len()),
+            FactKind::Board(boarding) => format!("board {} {}", boarding.delivery, boarding.status.as_str()),
+            FactKind::Alight { delivery, ended } => format!("alight {delivery} {}", ended.map_or("-", Status::as_str)),
+            FactKind::Forget => "forget".to_owned(),
+        };
+        format!("{}: {kind}", change.carrier.as_str())
+    }
+
+    #[test]
+    fn a_delivery_goes_from_its_pickup_to_its_driver_and_to_another() {
+        let mut told = Told(state(), 0);
+        let assigned = |driver| Body::Assigned { driver: DriverId::parse(driver).unwrap() };
+        assert_eq!(told.apply(1, &event("a", 1, None, Some("d"), status(Status::Created))), ["d: board d created"]);
+        assert_eq!(told.apply(2, &event("b", 2, Some("ann"), Some("d"), location(1.0))), ["d: alight d -", "ann: board d created"]);
+        assert_eq!(told.apply(3, &event("c", 3, Some("ann"), Some("d"), location(2.0))), ["ann: fix d"]);
+        assert_eq!(told.apply(4, &event("d", 1, Some("eve"), Some("d"), location(3.0))), [""; 0], "a stale ping changes nothing");
+        assert_eq!(told.apply(5, &event("e", 0, None, Some("d"), assigned("bob"))), ["ann: alight d -", "bob: board d assigned"]);
+        assert_eq!(told.apply(6, &event("f", 9, Some("ann"), Some("d"), location(3.0))), ["bob: fix d"]);
+        assert_eq!(told.apply(7, &event("g", 9, Some("ann"), None, location(3.0))), ["ann: own"]);
+        assert_eq!(told.apply(8, &event("h", 9, Some("ann"), None, Body::Duty { on: false })), ["ann: duty 1"]);
+    }
+
+    #[test]
+    fn what_has_ended_leaves_the_map_then_memory_and_its_tombstone_absorbs_late_events() {
+        let mut told = Told(state(), 0);
+        told.apply(0, &event("a", 1, Some("ann"), Some("d"), location(1.0)));
+        told.apply(1, &event("b", 2, None, Some("d"), status(Status::Delivered)));
+        assert_eq!(told.0.next_due(), Some(UnixMs(1 + 10 * MINUTE)));
+        assert_eq!(told.advance(10 * MINUTE), [""; 0]);
+        assert_eq!(told.advance(1 + 10 * MINUTE), ["ann: alight d delivered"]);
+        assert_eq!(told.apply(HOUR, &event("c", 3, Some("ann"), Some("d"), location(1.0))), [""; 0], "known, but not on the map");
+        assert_eq!(told.0.next_due(), Some(UnixMs(1 + DAY)));
+        told.advance(1 + DAY);
+        assert_eq!((told.counts(), told.0.next_due()), ((0, 0, 1), None));
+        assert_eq!(told.apply(2 * DAY, &event("d", 4, Some("ann"), Some("d"), location(1.0))), [""; 0]);
+        assert_eq!(told.counts(), (0, 0, 1));
+        assert_eq!(told.apply(1 + 4 * DAY, &event("e", 5, Some("ann"), Some("d"), location(1.0))), ["ann: board d created"]);
+        let handle = told.0.delivery(&TenantId::parse("acme").unwrap(), "d").unwrap().handle;
+        assert_eq!((told.counts(), handle), ((0, 1, 0), Handle::new(PartitionId(3), 2)), "a handle is never reused");
+    }
+
+    #[test]
+    fn an_earlier_event_may_show_that_a_delivery_has_not_ended_and_bring_it_back() {
+        let mut told = Told(state(), 0);
+        told.apply(0, &event("a", 5, None, Some("d"), status(Status::Delivered)));
+        assert_eq!(told.advance(10 * MINUTE), ["d: alight d delivered"]);
+        let failed = event("b", 4, None, Some("d"), status(Status::Failed));
+        assert_eq!(told.apply(11 * MINUTE, &failed), ["d: board d failed"]);
+        assert_eq!(told.advance(2 * DAY), [""; 0]);
+        assert_eq!(told.counts(), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_driver_leaves_after_seven_silent_days() {
+        let mut told = Told(state(), 0);
+        told.apply(0, &event("a", 1, Some("ann"), None, location(1.0)));
+        assert_eq!(told.apply(DAY, &event("b", 0, Some("ann"), None, location(1.0))), [""; 0]);
+        assert_eq!(told.advance(8 * DAY - 1), [""; 0]);
+        assert_eq!(told.advance(8 * DAY), ["ann: forget"]);
+        assert_eq!(told.counts(), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_tenant_at_its_limit_keeps_what_it_has_and_another_is_not_harmed() {
+        let limits = Limits { entities_per_tenant: 2, tombstones: 2 };
+        let mut told = Told(PartitionState::new(PartitionId(0), limits), 0);
+        told.apply(0, &event("a", 1, Some("ann"), None, location(1.0)));
+        told.apply(0, &event("b", 1, None, Some("d"), status(Status::Delivered)));
+        assert_eq!(told.apply(0, &event("c", 1, Some("bob"), None, location(1.0))), [""; 0]);
+        assert_eq!(told.apply(0, &event("d", 2, Some("ann"), None, location(1.0))), ["ann: own"]);
+        let mut other = event("e", 1, Some("bob"), None, location(1.0));
+        other.tenant = TenantId::parse("globex").unwrap();
+        assert_eq!(told.apply(0, &other), ["bob: own"]);
+        assert_eq!((told.0.take_refused(), told.0.take_refused()), (1, 0));
+        told.advance(DAY);
+        assert_eq!(told.apply(DAY, &event("f", 1, Some("bob"), None, location(1.0))), ["bob: own"], "the delivery has made room");
+    }
+
+    #[test]
+    fn what_there_is_a_million_of_stays_small() {
+        let sizes = [size_of::<Driver>(), size_of::<Delivery>(), size_of::<Fix>(), size_of::<StatusFact>(), size_of::<Due>()];
+        assert_eq!(sizes, [64, 120, 104, 56, 24]);
+    }
+
+    #[test]
+    fn an_unknown_event_changes_no_state() {
+        let mut told = Told(state(), 0);
+        let other = Body::Other { name: "vendor.thing".into(), payload: bytes::Bytes::new() };
+        assert_eq!(told.apply(7, &event("a", 1, Some("ann"), Some("d"), other)), [""; 0]);
+        assert_eq!((told.counts(), told.0.log_time(), told.0.applied()), ((0, 0, 0), UnixMs(7), Some(Offset(1))));
+    }
+
+    #[test]
+    fn the_hash_sees_every_kind_of_fact() {
+        let assigned = Body::Assigned { driver: DriverId::parse("ann").unwrap() };
+        let bodies = [location(1.0), assigned, status(Status::Failed), Body::Eta { eta: UnixMs(1) }, Body::Created(Box::default())];
+        let mut told = Told(state(), 0);
+        let mut hashes = vec![told.0.state_hash()];
+        for (index, body) in bodies.into_iter().enumerate() {
+            told.apply(1, &event(&format!("e{index}"), 1, Some("ann"), Some("d"), body));
+            hashes.push(told.0.state_hash());
+        }
+        for (id, body) in [("f", location(1.0)), ("g", Body::Duty { on: true })] {
+            told.apply(1, &event(id, 1, Some("ann"), None, body));
+            hashes.push(told.0.state_hash());
+        }
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 8);
+    }
+
+    /// The facts of a delivery by sorting all its events: nothing here is incremental.
+    fn assert_delivery_is_as_sorted(view: &DeliveryView, events: &[&Event]) {
+        let newest = |wanted: fn(&Body) -> bool| events.iter().rev().find(|event| wanted(&event.body));
+        let fix = newest(|body| matches!(body, Body::Location(_)));
+        assert_eq!(view.fix.as_ref().map(|fix| fix.fix.order.clone()), fix.map(|event| event.order_key()));
+        let explicit = newest(|body| matches!(body, Body::Assigned { .. })).map(|event| match &event.body {
+            Body::Assigned { driver } => (driver.clone(), AssignmentKind::Explicit),
+            _ => unreachable!("it was looked for"),
+        });
+        let implied = fix.map(|event| (event.actor.clone().unwrap(), AssignmentKind::Implied));
+        assert_eq!(view.assignment.as_ref().map(|given| (given.driver.clone(), given.kind)), explicit.or(implied));
+        let created = newest(|body| matches!(body, Body::Created(_))).map(|event| match &event.body {
+            Body::Created(created) => (**created).clone(),
+            _ => unreachable!("it was looked for"),
+        });
+        let created = created.unwrap_or_default();
+        assert_eq!((view.pickup, view.destination, view.promised_by), (created.pickup, created.destination, created.promised_by));
+        assert_eq!(view.attributes, created.attributes);
+        let eta = newest(|body| matches!(body, Body::Eta { .. })).map(|event| match event.body {
+            Body::Eta { eta } => eta,
+            _ => unreachable!("it was looked for"),
+        });
+        assert_eq!(view.reported_eta, eta);
+        let steps: Vec<(OrderKey, Status)> =
+            events.iter().filter_map(|event| status_of(&event.body).map(|status| (event.order_key(), status))).collect();
+        let mut current = None;
+        let mut history = Vec::new();
+        for (order, status) in &steps[steps.len().saturating_sub(32)..] {
+            let verdict = judge(current, *status);
+            current = if verdict == Verdict::Moves { Some(*status) } else { current };
+            history.push((order.clone(), *status, verdict));
+        }
+        assert_eq!(view.history.iter().map(|step| (step.order.clone(), step.status, step.verdict)).collect::<Vec<_>>(), history);
+        assert_eq!(view.status, current.unwrap_or(Status::Created));
+    }
+
+    fn status_of(body: &Body) -> Option<Status> {
+        match body {
+            Body::Created(_) => Some(Status::Created),
+            Body::Assigned { .. } => Some(Status::Assigned),
+            Body::Status(change) => Some(change.status),
+            _ => None,
         }
     }
 
-    /// Events with unique ids; duty and own pings name no delivery.
-    fn events() -> impl Strategy<Value = Vec<Event>> {
-        prop::collection::vec((0_i64..40, 0_usize..3, 0_usize..3, 0_usize..7), 1..80).prop_map(|rows| {
-            let one = |(id, (time, actor, delivery, kind)): (usize, (i64, usize, usize, usize))| {
-                let delivery = (kind != 3 && kind != 6).then_some(delivery);
-                event(id, time, Some(actor), delivery, body(kind, id))
-            };
-            rows.into_iter().enumerate().map(one).collect()
-        })
-    }
-
-    fn fold(events: &[Event]) -> PartitionState {
-        let mut state = PartitionState::new(PartitionId(3), 1000);
-        events.iter().for_each(|event| state.apply(event, UnixMs(1000), &mut Vec::new()));
-        state
+    fn shuffled(records: &[Record], seed: u64) -> Vec<Record> {
+        let mut twice: Vec<(u64, Record)> = Vec::new();
+        for (index, record) in (0_u64..).zip(records) {
+            let draw = |salt: u64| entity_hash(0, &format!("{seed} {index} {salt}"));
+            let copies = 1 + draw(0) % 3;
+            twice.extend((1..=copies).map(|salt| (draw(salt), record.clone())));
+        }
+        twice.sort_by_key(|(place, _)| *place);
+        // A log numbers and times what it is given as it comes.
+        let numbered = (0_u64..).zip(twice).map(|(index, (_, record))| {
+            let ingest_time = UnixMs(1_000_000_000 + i64::try_from(index).unwrap());
+            Record { offset: Offset(index), ingest_time, ..record }
+        });
+        numbered.collect()
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
         #[test]
-        fn any_shuffle_with_any_duplication_gives_the_same_state_hash(
-            (events, shuffled) in events().prop_flat_map(|events| (Just(events.clone()), Just([events.clone(), events].concat()).prop_shuffle())),
-        ) {
-            prop_assert_eq!(fold(&events).state_hash(), fold(&shuffled).state_hash());
+        fn any_shuffle_with_any_duplication_gives_the_same_state_hash(records in records(80, 10), seed in any::<u64>()) {
+            let (mut once, mut again) = (state(), state());
+            apply(&mut once, &records, &mut Picture::default());
+            apply(&mut again, &shuffled(&records, seed), &mut Picture::default());
+            prop_assert_eq!(once.state_hash(), again.state_hash());
         }
 
-        /// The newest of everything, found by sorting, is what the fold holds.
         #[test]
-        fn the_fold_equals_a_model_that_sorts_all_events(events in events()) {
-            let state = fold(&events);
-            let tenant = TenantId::parse("acme").expect("valid");
-            let mut sorted = events.clone();
-            sorted.sort_by_key(Event::order_key);
-            for number in 0..3 {
-                let id = format!("o{number}");
-                let of = || sorted.iter().filter(|event| event.delivery.as_ref().is_some_and(|delivery| delivery.as_str() == id));
-                let explicit = of().rev().find_map(|event| if let Body::Assigned { driver } = &event.body { Some(driver.clone()) } else { None });
-                let ping = of().rev().find(|event| matches!(event.body, Body::Location(_)));
-                let driver = explicit.or(ping.and_then(|event| event.actor.clone()));
-                let known = state.delivery(&tenant, &id);
-                prop_assert_eq!(known.and_then(|facts| facts.driver().cloned()), driver);
-                prop_assert_eq!(known.and_then(|facts| facts.fix().map(|fix| fix.order.clone())), ping.map(Event::order_key));
+        fn facts_are_those_of_a_model_that_sorts_all_records(records in records(120, 10), seed in any::<u64>()) {
+            let mut state = state();
+            apply(&mut state, &shuffled(&records, seed), &mut Picture::default());
+            let mut deliveries: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
+            let mut drivers: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
+            for Record { event, .. } in &records {
+                match (&event.body, &event.delivery) {
+                    (Body::Other { .. }, _) => {}
+                    (_, Some(delivery)) => deliveries.entry((event.tenant.clone(), delivery.clone())).or_default().push(event),
+                    (_, None) => drivers.entry((event.tenant.clone(), event.actor.clone().unwrap())).or_default().push(event),
+                }
+            }
+            prop_assert_eq!((state.counts().drivers, state.counts().deliveries), (drivers.len(), deliveries.len()));
+            for ((tenant, id), mut events) in deliveries {
+                events.sort_by_key(|event| event.order_key());
+                let view = DeliveryView::of(tenant.clone(), state.delivery(&tenant, id.as_str()).unwrap());
+                assert_delivery_is_as_sorted(&view, &events);
+            }
+            for ((tenant, id), mut events) in drivers {
+                events.sort_by_key(|event| event.order_key());
+                let view = DriverView::of(tenant.clone(), state.driver(&tenant, id.as_str()).unwrap());
+                let fix = events.iter().rev().find(|event| matches!(event.body, Body::Location(_)));
+                let on_at_fix = |fix: &&&Event| {
+                    let mut duty_before = events.iter().rev().filter(|event| event.order_key() < fix.order_key());
+                    duty_before.find_map(|event| if let Body::Duty { on } = event.body { Some(on) } else { None }).unwrap_or(true)
+                };
+                prop_assert_eq!(view.fix.map(|fix| fix.fix.order.clone()), fix.filter(on_at_fix).map(|event| event.order_key()));
             }
         }
-    }
 
-    #[test]
-    fn a_reassigned_delivery_alights_from_one_and_boards_the_other() {
-        let mut state = PartitionState::new(PartitionId(0), 10);
-        let mut out = Vec::new();
-        state.apply(&event(1, 1, Some(0), Some(0), body(4, 1)), UnixMs(1), &mut out);
-        state.apply(&event(2, 2, None, Some(0), body(0, 1)), UnixMs(2), &mut out);
-        let told: Vec<_> = out.iter().map(|change| (change.carrier.as_str().to_owned(), matches!(change.kind, FactKind::Board(_)))).collect();
-        assert_eq!(told, [("d0".to_owned(), true), ("d0".to_owned(), false), ("d1".to_owned(), true)]);
-        let handles: Vec<_> =
-            out.iter().filter_map(|change| if let FactKind::Board(boarding) = &change.kind { Some(boarding.handle) } else { None }).collect();
-        assert_ne!(handles[0], handles[1], "two carriers never share a handle");
-    }
+        #[test]
+        fn recovery_at_any_cut_equals_no_cut(records in records(80, 6 * HOUR), cut in any::<prop::sample::Index>(), wait in 0..10 * DAY) {
+            let cut = cut.index(records.len() + 1);
+            let (mut whole, mut first) = (state(), state());
+            let (mut whole_picture, mut recovered_picture) = (Picture::default(), Picture::default());
+            apply(&mut whole, &records, &mut whole_picture);
+            apply(&mut first, &records[..cut], &mut Picture::default());
+            let mut recovered = snapshot::decode(&snapshot::encode(&first), LIMITS).unwrap();
+            prop_assert_eq!(Picture::of(&recovered), Picture::of(&first));
+            recovered.announcements().for_each(|change| recovered_picture.apply(change));
+            apply(&mut recovered, &records[cut..], &mut recovered_picture);
+            let end = UnixMs(whole.log_time().0 + wait);
+            whole.advance(end, &mut |change| whole_picture.apply(change));
+            recovered.advance(end, &mut |change| recovered_picture.apply(change));
+            prop_assert_eq!(recovered.state_hash(), whole.state_hash());
+            prop_assert_eq!((recovered.counts(), recovered.handles, recovered.applied), (whole.counts(), whole.handles, whole.applied));
+            prop_assert_eq!(&recovered_picture, &whole_picture);
+            // What was told bit by bit is what would be told at once; handles are part of it.
+            prop_assert_eq!(&whole_picture, &Picture::of(&whole));
+        }
 
-    #[test]
-    fn an_ended_delivery_leaves_the_map_ten_minutes_of_log_time_later() {
-        let mut state = PartitionState::new(PartitionId(0), 10);
-        let mut out = Vec::new();
-        let delivered = Body::Status(Box::new(StatusChange { status: Status::Delivered, reason: None, proof: None }));
-        state.apply(&event(1, 1, None, Some(0), delivered), UnixMs(1000), &mut out);
-        out.clear();
-        assert_eq!(state.next_due(), Some(UnixMs(601_000)));
-        state.advance(UnixMs(600_999), &mut out);
-        assert!(out.is_empty());
-        state.advance(UnixMs(601_000), &mut out);
-        assert!(matches!(out[0].kind, FactKind::Alight { ended: Some(Status::Delivered), .. }));
-        assert_eq!(state.next_due(), None);
+        #[test]
+        fn the_queue_of_what_is_due_misses_nothing(records in records(60, 6 * HOUR)) {
+            let mut state = state();
+            apply(&mut state, &records, &mut Picture::default());
+            for _ in 0..1000 {
+                let Some(due) = state.next_due() else { break };
+                state.advance(due.max(UnixMs(state.log_time().0 + 1)), &mut |_| {});
+            }
+            prop_assert_eq!(state.next_due(), None);
+            prop_assert_eq!(state.counts().drivers, 0);
+            prop_assert!(state.deliveries.iter().all(|delivery| delivery.ended().is_none() && !delivery.left));
+        }
     }
 }

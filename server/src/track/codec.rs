@@ -1,0 +1,254 @@
+//! Facts as bytes, for the snapshot and for the state hash. What was said stands apart from when it was heard, which the hash leaves out. Does no IO.
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::model::change::{DutyFact, Fix};
+use crate::model::event::{Created, Location, OrderKey, Proof};
+use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
+use crate::model::position::Position;
+use crate::model::status::Status;
+use crate::model::time::UnixMs;
+use crate::track::bytes::{
+    CodecError, put_length, put_option, put_str, put_time, put_u8, put_u64, take_array, take_id, take_list, take_option, take_str, take_time,
+    take_u8, take_u32, take_u64,
+};
+use crate::track::delivery::{Delivery, Register};
+use crate::track::driver::Driver;
+use crate::track::status::{StampFlags, StatusDetail, StatusFact};
+
+pub fn hash_driver(scratch: &mut Vec<u8>, tenant: &TenantId, driver: &Driver) -> u64 {
+    scratch.clear();
+    put_u8(scratch, 1);
+    put_str(scratch, tenant.as_str());
+    put_driver_facts(scratch, driver);
+    xxh3_64(scratch)
+}
+
+pub fn hash_delivery(scratch: &mut Vec<u8>, tenant: &TenantId, delivery: &Delivery) -> u64 {
+    scratch.clear();
+    put_u8(scratch, 2);
+    put_str(scratch, tenant.as_str());
+    put_delivery_facts(scratch, delivery);
+    xxh3_64(scratch)
+}
+
+// ------------------------------------------------------------------------------------------------------------------------ entities
+
+pub fn put_driver(out: &mut Vec<u8>, driver: &Driver) {
+    put_driver_facts(out, driver);
+    put_u64(out, u64::from(driver.tenant));
+    put_u64(out, driver.handle.0);
+    put_time(out, driver.last_heard);
+    put_flags(out, driver.fix_flags);
+    if let Some(fix) = &driver.fix {
+        put_time(out, fix.ingest_time);
+    }
+}
+
+fn put_driver_facts(out: &mut Vec<u8>, driver: &Driver) {
+    put_str(out, driver.id.as_str());
+    put_option(out, driver.fix.as_deref(), put_fix_facts);
+    put_length(out, driver.duty().len());
+    for fact in driver.duty() {
+        put_order(out, &fact.order);
+        put_u8(out, u8::from(fact.on));
+    }
+}
+
+pub fn driver(input: &mut &[u8]) -> Result<Driver, CodecError> {
+    let id: DriverId = take_id(input)?;
+    let mut fix = take_option(input, |input| take_fix_facts(input, &id))?;
+    let duty = take_list(input, |input| Ok(DutyFact { order: take_order(input)?, on: take_u8(input)? != 0 }))?;
+    let tenant = take_u32(input)?;
+    let handle = Handle(take_u64(input)?);
+    let last_heard = take_time(input)?;
+    let fix_flags = take_flags(input)?;
+    if let Some(fix) = &mut fix {
+        fix.ingest_time = take_time(input)?;
+    }
+    let duty = (!duty.is_empty()).then(|| duty.into());
+    Ok(Driver { id, tenant, fix_flags, handle, last_heard, fix: fix.map(Arc::new), duty })
+}
+
+pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
+    put_delivery_facts(out, delivery);
+    put_u64(out, u64::from(delivery.tenant));
+    put_u64(out, delivery.handle.0);
+    put_u64(out, delivery.lent.0);
+    put_time(out, delivery.last_heard);
+    put_flags(out, delivery.fix_flags);
+    put_u8(out, u8::from(delivery.left));
+    if let Some(fix) = &delivery.fix {
+        put_time(out, fix.ingest_time);
+    }
+    for fact in delivery.statuses.facts() {
+        put_time(out, fact.ingest_time);
+        put_flags(out, fact.flags);
+    }
+}
+
+fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery) {
+    put_str(out, delivery.id.as_str());
+    put_register(out, delivery.created.as_deref(), put_created);
+    put_register(out, delivery.assigned.as_deref(), |out, driver| put_str(out, driver.as_str()));
+    put_register(out, delivery.eta.as_deref(), |out, eta| put_time(out, *eta));
+    put_option(out, delivery.fix.as_deref(), |out, fix| {
+        put_str(out, fix.actor.as_str());
+        put_fix_facts(out, fix);
+    });
+    put_length(out, delivery.statuses.facts().len());
+    for fact in delivery.statuses.facts() {
+        put_order(out, &fact.order);
+        put_u8(out, fact.status.code());
+        put_option(out, fact.detail.as_deref(), |out, detail| {
+            put_option(out, detail.reason.as_deref(), put_str);
+            put_option(out, detail.proof.as_ref(), |out, proof| {
+                put_str(out, &proof.sha256);
+                put_str(out, &proof.url);
+            });
+        });
+    }
+}
+
+pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
+    let id: DeliveryId = take_id(input)?;
+    let created = take_register(input, take_created)?;
+    let assigned: Option<Box<Register<DriverId>>> = take_register(input, take_id)?;
+    let eta = take_register(input, take_time)?;
+    let mut fix = take_option(input, |input| {
+        let actor = take_id(input)?;
+        // One text in memory for one driver, as when it was joined.
+        let actor = assigned.as_ref().map(|register| &register.value).filter(|driver| **driver == actor).cloned().unwrap_or(actor);
+        take_fix_facts(input, &actor)
+    })?;
+    let mut facts = take_list(input, take_status_fact)?;
+    let mut delivery = Delivery::new(id, take_u32(input)?, Handle(take_u64(input)?));
+    delivery.lent = Handle(take_u64(input)?);
+    delivery.last_heard = take_time(input)?;
+    delivery.fix_flags = take_flags(input)?;
+    delivery.left = take_u8(input)? != 0;
+    if let Some(fix) = &mut fix {
+        fix.ingest_time = take_time(input)?;
+    }
+    for fact in &mut facts {
+        fact.ingest_time = take_time(input)?;
+        fact.flags = take_flags(input)?;
+    }
+    (delivery.created, delivery.assigned, delivery.eta, delivery.fix) = (created, assigned, eta, fix.map(Arc::new));
+    for fact in facts {
+        delivery.statuses.insert(fact);
+    }
+    Ok(delivery)
+}
+
+fn take_status_fact(input: &mut &[u8]) -> Result<StatusFact, CodecError> {
+    let order = take_order(input)?;
+    let status = Status::from_code(take_u8(input)?).ok_or(CodecError::Invalid)?;
+    let detail = take_option(input, |input| {
+        let reason = take_option(input, |input| Ok(Box::from(take_str(input)?)))?;
+        let proof = take_option(input, |input| Ok(Proof { sha256: take_str(input)?.into(), url: take_str(input)?.into() }))?;
+        Ok(Box::new(StatusDetail { reason, proof }))
+    })?;
+    Ok(StatusFact { order, status, detail, ingest_time: UnixMs(0), flags: StampFlags::default() })
+}
+
+// --------------------------------------------------------------------------------------------------------------------------- facts
+
+fn put_register<T>(out: &mut Vec<u8>, register: Option<&Register<T>>, put: impl Fn(&mut Vec<u8>, &T)) {
+    put_option(out, register, |out, register| {
+        put_order(out, &register.order);
+        put(out, &register.value);
+    });
+}
+
+fn take_register<T>(input: &mut &[u8], take: impl Fn(&mut &[u8]) -> Result<T, CodecError>) -> Result<Option<Box<Register<T>>>, CodecError> {
+    take_option(input, |input| Ok(Box::new(Register { order: take_order(input)?, value: take(input)? })))
+}
+
+fn put_created(out: &mut Vec<u8>, created: &Created) {
+    put_option(out, created.pickup, put_position);
+    put_option(out, created.destination, put_position);
+    put_option(out, created.promised_by, put_time);
+    put_option(out, created.recipient_ref.as_deref(), put_str);
+    put_length(out, created.attributes.len());
+    for (name, value) in &created.attributes {
+        put_str(out, name);
+        put_str(out, value);
+    }
+}
+
+fn take_created(input: &mut &[u8]) -> Result<Created, CodecError> {
+    Ok(Created {
+        pickup: take_option(input, take_position)?,
+        destination: take_option(input, take_position)?,
+        promised_by: take_option(input, take_time)?,
+        recipient_ref: take_option(input, |input| Ok(take_str(input)?.into()))?,
+        attributes: take_list(input, |input| Ok((take_str(input)?.into(), take_str(input)?.into())))?,
+    })
+}
+
+fn put_fix_facts(out: &mut Vec<u8>, fix: &Fix) {
+    put_order(out, &fix.order);
+    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = fix.location;
+    put_position(out, position);
+    for value in [accuracy_m, speed_mps, heading_deg, altitude_m, battery] {
+        put_option(out, value, |out, value| out.extend_from_slice(&value.to_bits().to_le_bytes()));
+    }
+}
+
+fn take_fix_facts(input: &mut &[u8], actor: &DriverId) -> Result<Fix, CodecError> {
+    let order = take_order(input)?;
+    let position = take_position(input)?;
+    let mut float = || take_option(input, |input| Ok(f32::from_bits(u32::from_le_bytes(take_array(input)?))));
+    let location = Location { position, accuracy_m: float()?, speed_mps: float()?, heading_deg: float()?, altitude_m: float()?, battery: float()? };
+    Ok(Fix { order, location, ingest_time: UnixMs(0), actor: actor.clone() })
+}
+
+fn put_order(out: &mut Vec<u8>, order: &OrderKey) {
+    put_time(out, order.effective_time);
+    order.event_id.with_str(|id| put_event_id(out, id));
+}
+
+/// A canonical UUID as its 16 bytes after a zero, any other text with its length, which is never zero.
+fn put_event_id(out: &mut Vec<u8>, text: &str) {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    match uuid::Uuid::try_parse(text) {
+        Ok(uuid) if uuid.hyphenated().encode_lower(&mut buffer) == text => {
+            put_u8(out, 0);
+            out.extend_from_slice(uuid.as_bytes());
+        }
+        _ => put_str(out, text),
+    }
+}
+
+fn take_order(input: &mut &[u8]) -> Result<OrderKey, CodecError> {
+    let effective_time = take_time(input)?;
+    let event_id = if input.first() == Some(&0) {
+        *input = &input[1..];
+        let mut buffer = uuid::Uuid::encode_buffer();
+        EventId::parse(uuid::Uuid::from_bytes(take_array(input)?).hyphenated().encode_lower(&mut buffer))
+    } else {
+        EventId::parse(take_str(input)?)
+    };
+    Ok(OrderKey { effective_time, event_id: event_id.ok().ok_or(CodecError::Invalid)? })
+}
+
+fn put_position(out: &mut Vec<u8>, position: Position) {
+    out.extend_from_slice(&position.lat_e7().to_le_bytes());
+    out.extend_from_slice(&position.lng_e7().to_le_bytes());
+}
+
+fn take_position(input: &mut &[u8]) -> Result<Position, CodecError> {
+    Ok(Position::from_e7(i32::from_le_bytes(take_array(input)?), i32::from_le_bytes(take_array(input)?)))
+}
+
+fn put_flags(out: &mut Vec<u8>, flags: StampFlags) {
+    put_u8(out, u8::from(flags.skewed) | u8::from(flags.late) << 1);
+}
+
+fn take_flags(input: &mut &[u8]) -> Result<StampFlags, CodecError> {
+    let bits = take_u8(input)?;
+    Ok(StampFlags { skewed: bits & 1 != 0, late: bits & 2 != 0 })
+}

@@ -1,0 +1,141 @@
+//! What is due when, and what remains of a delivery after its facts are gone. Time is log time, given by the caller; never reads a clock.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use hashbrown::HashSet;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::model::id::Handle;
+use crate::model::time::UnixMs;
+
+/// How long a tombstone absorbs late events.
+pub const TOMBSTONE_KEPT: Duration = Duration::from_hours(72);
+
+/// Something may be due for an entity at a time. The entity decides: an entry may have been overtaken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    pub at: UnixMs,
+    pub handle: Handle,
+    /// Finds the entity in its roster.
+    pub hash: u64,
+}
+
+/// The earliest first.
+#[derive(Debug, Default)]
+pub struct DueQueue {
+    heap: BinaryHeap<Reverse<Due>>,
+}
+
+impl DueQueue {
+    pub fn push(&mut self, due: Due) {
+        self.heap.push(Reverse(due));
+    }
+
+    pub fn pop_due(&mut self, now: UnixMs) -> Option<Due> {
+        self.next().filter(|at| *at <= now)?;
+        self.heap.pop().map(|Reverse(due)| due)
+    }
+
+    pub fn next(&self) -> Option<UnixMs> {
+        self.heap.peek().map(|Reverse(due)| due.at)
+    }
+
+    pub fn count(&self) -> usize {
+        self.heap.len()
+    }
+}
+
+/// 16 bytes of an id's hash: enough that no two ids of a partition share it.
+pub type IdHash = [u64; 2];
+
+/// Deliveries that have left memory: their late events are absorbed. At most `max`; beyond it the oldest goes early.
+#[derive(Debug)]
+pub struct Tombstones {
+    max: usize,
+    known: HashSet<IdHash>,
+    /// Oldest first: log time does not decrease and each is kept equally long.
+    by_age: VecDeque<(UnixMs, IdHash)>,
+}
+
+impl Tombstones {
+    pub fn new(max: usize) -> Self {
+        Self { max, known: HashSet::new(), by_age: VecDeque::new() }
+    }
+
+    /// Buries an id at `log_time`.
+    pub fn add(&mut self, tenant: u32, id: &str, log_time: UnixMs) {
+        self.restore(log_time, id_hash(tenant, id));
+    }
+
+    pub fn restore(&mut self, buried: UnixMs, hash: IdHash) {
+        if self.known.insert(hash) {
+            self.by_age.push_back((buried, hash));
+        }
+        if self.by_age.len() > self.max {
+            self.pop_oldest();
+        }
+    }
+
+    pub fn absorbs(&self, tenant: u32, id: &str) -> bool {
+        !self.known.is_empty() && self.known.contains(&id_hash(tenant, id))
+    }
+
+    pub fn expire(&mut self, log_time: UnixMs) {
+        while self.by_age.front().is_some_and(|(buried, _)| *buried + TOMBSTONE_KEPT <= log_time) {
+            self.pop_oldest();
+        }
+    }
+
+    fn pop_oldest(&mut self) {
+        if let Some((_, hash)) = self.by_age.pop_front() {
+            self.known.remove(&hash);
+        }
+    }
+
+    /// Oldest first, each with when it was buried.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(UnixMs, IdHash)> {
+        self.by_age.iter()
+    }
+
+    pub fn count(&self) -> usize {
+        self.by_age.len()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+fn id_hash(tenant: u32, id: &str) -> IdHash {
+    let hash = xxh3_128_with_seed(id.as_bytes(), u64::from(tenant));
+    [(hash >> 64) as u64, hash as u64]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tombstone_absorbs_for_72_hours_and_the_oldest_goes_first_when_there_are_too_many() {
+        let mut tombstones = Tombstones::new(2);
+        let hour = |hours: u64| UnixMs(0) + Duration::from_hours(hours);
+        tombstones.add(0, "a", hour(0));
+        tombstones.add(0, "b", hour(1));
+        assert!(tombstones.absorbs(0, "a") && !tombstones.absorbs(1, "a"));
+        tombstones.add(0, "c", hour(2));
+        assert!(!tombstones.absorbs(0, "a") && tombstones.absorbs(0, "c"));
+        tombstones.expire(hour(73));
+        assert!(!tombstones.absorbs(0, "b") && tombstones.absorbs(0, "c"));
+    }
+
+    #[test]
+    fn what_is_due_comes_out_in_order_and_not_before_its_time() {
+        let mut queue = DueQueue::default();
+        for at in [5, 3, 9] {
+            queue.push(Due { at: UnixMs(at), handle: Handle(1), hash: 0 });
+        }
+        assert_eq!(queue.pop_due(UnixMs(2)), None);
+        let popped: Vec<i64> = std::iter::from_fn(|| queue.pop_due(UnixMs(5))).map(|due| due.at.0).collect();
+        assert_eq!(popped, [3, 5]);
+        assert_eq!(queue.next(), Some(UnixMs(9)));
+    }
+}
