@@ -31,6 +31,7 @@ export class Dashboard {
   readonly clusters: Clusters;
   readonly freshness: Freshness = { state: { kind: "connecting" }, receivedMs: null, ageMs: 0, behind: false, coarsened: false };
   frames = 0;
+  moved = 0;
   private readonly line: ConnectionLine;
   private statuses: readonly number[] = [];
   private following = false;
@@ -141,7 +142,7 @@ export class Dashboard {
     return {
       markers: state.markers.size, drawn: this.layer.size, inView: this.inView().length, counted, cells: state.handles.size + state.counts.size,
       tick: state.tick, epoch: String(state.epoch), viewId: state.viewId, level: state.level?.h3Resolution ?? null, mismatches: state.mismatches,
-      frames: this.frames, connection: freshness.state.kind, shown: document.body.dataset["connection"] ?? "", ageMs: freshness.ageMs,
+      frames: this.frames, moved: this.moved, connection: freshness.state.kind, shown: document.body.dataset["connection"] ?? "", ageMs: freshness.ageMs,
     };
   }
 
@@ -158,6 +159,7 @@ export class Dashboard {
     if (frame.lag) freshness.behind = frame.lag.behind;
     const changes = apply(state, frame, now);
     this.frames += 1;
+    this.moved += changes.moved.length;
     if (frame.tick > 0) {
       freshness.receivedMs = now;
       freshness.ageMs = frame.ageMs;

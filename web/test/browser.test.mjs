@@ -123,13 +123,14 @@ async function painted(page) {
 }
 
 async function moves(page) {
+  const seen = await look(page);
   const before = await positions(page);
   const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
     const after = await positions(page);
     const moved = Object.keys(after).filter((id) => before[id] && String(before[id]) !== String(after[id]));
     if (moved.length >= 3) return;
-    check(Date.now() < deadline, `${moved.length} of ${Object.keys(after).length} moved: ${JSON.stringify(await look(page))}`);
+    check(Date.now() < deadline, `${moved.length} of ${Object.keys(after).length} moved since ${JSON.stringify(seen)}, now ${JSON.stringify(await look(page))}`);
     await page.waitForTimeout(200);
   }
 }
