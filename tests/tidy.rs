@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, top to bottom, as ARCHITECTURE.md draws them: a module imports only from those that stand after it.
-const FLOORS: [&str; 18] = [
-    "main", "app", "http", "ingest", "track", "marker", "live", "map", "log", "formats", "metrics", "config", "data_dir", "progress", "clock",
-    "wire", "model", "lib",
+const FLOORS: [&str; 19] = [
+    "main", "app", "http", "ingest", "track", "marker", "live", "map", "log", "formats", "metrics", "config", "data_dir", "progress", "slots",
+    "clock", "wire", "model", "lib",
 ];
 const MAX_LINES: usize = 300;
 /// Files that were longer when this rule came, at the length they had: they may only shrink, and leave this list when split.
-const STILL_LONG: [(&str, usize); 2] = [("server/src/live/session.rs", 599), ("server/src/map.rs", 365)];
+const STILL_LONG: [(&str, usize); 1] = [("server/src/live/session.rs", 599)];
 
 fn sources(under: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(under);
