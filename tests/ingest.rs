@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Data, Driver, ServerProcess};
+use crate::harness::clients::Driver;
+use crate::harness::process::{Data, ServerProcess};
 
 fn ping(id: &str, driver: &str, lat: f64) -> Value {
     json!({"event_id": id, "event_name": "location", "actor_id": driver, "event_time": 1_790_000_000_000_u64, "payload": {"lat": lat, "lng": 11.97}})
@@ -14,10 +15,10 @@ async fn nobody_writes_without_the_right_credential() {
     let server = ServerProcess::start(data.path());
     server.ready().await;
     for (key, status, code) in [(data.dashboard.as_str(), 403, "role"), ("wpk_nonsense", 401, "credential_unknown")] {
-        let (got, body, _) = Driver::new(&server, key).post(&ping("e1", "van-1", 57.7)).await;
+        let (got, body, _) = Driver::new(&server.url, key).post(&ping("e1", "van-1", 57.7)).await;
         assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{body}");
     }
-    let (status, body, _) = Driver::new(&server, &data.ingest).post(&ping("e1", "van-1", 57.7)).await;
+    let (status, body, _) = Driver::new(&server.url, &data.ingest).post(&ping("e1", "van-1", 57.7)).await;
     assert_eq!((status, body["results"][0]["status"].as_str()), (200, Some("accepted")), "{body}");
     server.stop();
 }
@@ -29,7 +30,7 @@ async fn one_bad_event_is_named_and_harms_no_neighbour() {
     server.ready().await;
     let mut bad = ping("bad", "van-2", 0.0);
     bad["payload"]["lng"] = json!(0);
-    let driver = Driver::new(&server, &data.ingest);
+    let driver = Driver::new(&server.url, &data.ingest);
     let (status, answer, position) = driver.post(&json!([ping("a", "van-2", 57.7), bad, ping("b", "van-2", 57.8), 7])).await;
     let results = answer["results"].as_array().expect("results");
     let word = |result: &Value, name: &str| result[name].as_str().unwrap_or("").to_owned();
@@ -52,11 +53,11 @@ async fn a_duplicate_is_told_its_first_place_also_after_a_restart_and_other_cont
     let data = Data::new();
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let (_, first, _) = Driver::new(&server, &data.ingest).post(&ping("e1", "van-1", 57.7)).await;
+    let (_, first, _) = Driver::new(&server.url, &data.ingest).post(&ping("e1", "van-1", 57.7)).await;
     server.stop();
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let driver = Driver::new(&server, &data.ingest);
+    let driver = Driver::new(&server.url, &data.ingest);
     let (status, again, _) = driver.post(&ping("e1", "van-1", 57.7)).await;
     assert_eq!((status, again["results"][0]["status"].as_str()), (200, Some("duplicate")), "{again}");
     assert_eq!(again["results"][0]["offset"], first["results"][0]["offset"]);

@@ -3,5 +3,7 @@
 mod harness;
 mod ingest;
 mod killed;
+mod metrics;
+mod readiness;
 mod spine;
 mod tidy;

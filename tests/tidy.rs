@@ -4,9 +4,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, top to bottom, as ARCHITECTURE.md draws them: a module imports only from those that stand after it.
-const FLOORS: [&str; 18] = [
-    "main", "app", "http", "ingest", "track", "marker", "live", "map", "log", "formats", "metrics", "config", "data_dir", "progress", "clock",
-    "wire", "model", "lib",
+const FLOORS: [&str; 19] = [
+    "main",
+    "app",
+    "http",
+    "ingest",
+    "track",
+    "marker",
+    "live",
+    "map",
+    "log",
+    "formats",
+    "metrics",
+    "config",
+    "data_dir",
+    "progress",
+    "readiness",
+    "clock",
+    "wire",
+    "model",
+    "lib",
 ];
 const MAX_LINES: usize = 300;
 /// Files that were longer when this rule came, at the length they had: they may only shrink, and leave this list when split.

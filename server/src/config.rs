@@ -26,6 +26,8 @@ pub struct Config {
     pub max_events: usize,
     /// Bytes of one request's body, as sent.
     pub max_body_bytes: usize,
+    /// Quarantine corrupt parts of the log instead of refusing to start.
+    pub repair: bool,
     /// Bytes of one segment of the log.
     pub segment_bytes: u64,
     /// The log keeps at most this much once a checkpoint covers it.
@@ -56,6 +58,7 @@ impl Default for Config {
             tick_ms: 100,
             max_events: 1000,
             max_body_bytes: 1 << 20,
+            repair: false,
             segment_bytes: 64 << 20,
             log_max_bytes: 8 << 30,
             log_max_age_h: 72,
@@ -78,6 +81,8 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<bool>,
 }
 
 #[derive(Debug, Error)]

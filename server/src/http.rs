@@ -8,5 +8,6 @@ pub mod live;
 pub mod page;
 pub mod problem;
 pub mod read;
+pub mod ready;
 pub mod routes;
 pub mod session;

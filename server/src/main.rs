@@ -105,9 +105,10 @@ fn start_logging() {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(arguments) => {
-            let flags = Flags { data: arguments.data, listen: arguments.listen, partitions: arguments.partitions };
+            let flags =
+                Flags { data: arguments.data, listen: arguments.listen, partitions: arguments.partitions, repair: arguments.repair.then_some(true) };
             let config = Config::load(&flags, arguments.config).context("the settings are not valid")?;
-            app::serve(config, arguments.repair, Clock::System, stop_signal()?).await
+            app::serve(config, Clock::System, stop_signal()?).await
         }
         Command::Demo(arguments) => app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?).await,
         Command::Keys(Keys::Create { data, tenant, role }) => {

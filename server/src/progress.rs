@@ -79,6 +79,11 @@ impl Progress {
         self.partitions.iter().map(|p| p.durable.load(Ordering::Acquire).saturating_sub(p.reached(stage))).sum()
     }
 
+    /// For each partition the ends of what was dealt and of what is on the map.
+    pub fn ends(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.partitions.iter().map(|of| (of.durable.load(Ordering::Acquire), of.reached(Stage::Mapped)))
+    }
+
     /// Waits until `stage` has applied `offset`; false when `timeout` passed first.
     pub async fn wait(&self, stage: Stage, partition: PartitionId, offset: Offset, timeout: Duration) -> bool {
         let Some(of) = self.partitions.get(partition.index()) else {

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use crate::formats::problem::Problem;
 use crate::formats::results::{self, Outcome};
 use crate::http::auth::{Access, Auth};
-use crate::http::problem;
+use crate::http::problem::{self, Kind};
 use crate::ingest::body::Encoding;
 use crate::ingest::{Answer, Ingest, MediaType, Request};
 use crate::log::wal::Wal;
@@ -33,10 +33,10 @@ async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Bo
     let principal = state.auth.authorise(&head.headers, Access::Write).await.map_err(|denied| problem::denied(&denied))?;
     let (media, encoding) = (media_type(&head.headers)?, encoding(&head.headers)?);
     let Some(ingest) = state.ingest.get() else {
-        return Err(Problem::new(503, "Service Unavailable", "recovering", "the log is being recovered; /readyz tells when it is done"));
+        return Err(Kind::Recovering.says("the log is being recovered; /readyz tells when it is done"));
     };
     let max = state.max_body_bytes;
-    let too_large = |error: axum::Error| Problem::new(413, "Content Too Large", "too_large", format!("at most {max} bytes a request: {error}"));
+    let too_large = |error: axum::Error| Kind::TooLarge.says(format!("at most {max} bytes a request: {error}"));
     let body = axum::body::to_bytes(body, max).await.map_err(too_large)?;
     let started = Instant::now();
     let submitted = ingest.submit(Request { tenant: principal.tenant, media, encoding, body }).await;
@@ -79,7 +79,7 @@ fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
         "application/x-protobuf" | "application/protobuf" => Ok(MediaType::Protobuf),
         other => {
             let detail = format!("Content-Type {other} is not one of application/json, application/x-ndjson, application/x-protobuf");
-            Err(Problem::new(415, "Unsupported Media Type", "media_type", detail))
+            Err(Kind::MediaType.says(detail))
         }
     }
 }
@@ -89,7 +89,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
         None | Some(b"identity" | b"") => Ok(Encoding::Identity),
         Some(b"gzip") => Ok(Encoding::Gzip),
         Some(b"zstd") => Ok(Encoding::Zstd),
-        Some(_) => Err(Problem::new(415, "Unsupported Media Type", "content_encoding", "Content-Encoding must be gzip, zstd or identity")),
+        Some(_) => Err(Kind::ContentEncoding.says("Content-Encoding must be gzip, zstd or identity")),
     }
 }
 

@@ -8,9 +8,10 @@ use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse as _;
 
-use crate::formats::problem::Problem;
+use tokio_util::task::TaskTracker;
+
 use crate::http::auth::{Access, Auth, bearer};
-use crate::http::problem;
+use crate::http::problem::{self, Kind};
 use crate::live::Format;
 use crate::live::socket::{self, SUBPROTOCOLS, Serving};
 
@@ -18,6 +19,8 @@ use crate::live::socket::{self, SUBPROTOCOLS, Serving};
 pub struct LiveState {
     pub auth: Arc<Auth>,
     pub serving: Serving,
+    /// Every open WebSocket, so that a stop waits for their goodbyes.
+    pub sockets: TaskTracker,
 }
 
 /// Somewhat above the protocol's own bound, so that the numbered `bye` can still be said.
@@ -27,7 +30,7 @@ pub async fn upgrade(State(state): State<LiveState>, headers: HeaderMap, upgrade
     let offered = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).unwrap_or("");
     let Some(format) = socket::negotiate(offered) else {
         let detail = "Sec-WebSocket-Protocol must offer waypost.v1.proto or waypost.v1.json";
-        return problem::respond(&Problem::new(400, "Bad Request", "subprotocol", detail));
+        return problem::respond(&Kind::Subprotocol.says(detail));
     };
     // A credential in the handshake is checked there; browsers cannot send one and authenticate by their first message.
     let authenticated = match bearer(&headers) {
@@ -37,10 +40,15 @@ pub async fn upgrade(State(state): State<LiveState>, headers: HeaderMap, upgrade
             Err(denied) => return problem::respond(&problem::denied(&denied)),
         },
     };
-    let LiveState { auth, serving } = state;
+    let LiveState { auth, serving, sockets } = state;
+    let open = sockets.token();
     let authenticate = async move |token: &str| auth.authorise_token(token, Access::Read).await.ok().map(|principal| principal.tenant);
     let upgrade = upgrade.protocols([name(format)]).max_message_size(MAX_MESSAGE_BYTES).read_buffer_size(8 << 10);
-    upgrade.on_upgrade(move |socket| socket::serve(socket, format, authenticated, authenticate, serving)).into_response()
+    let serve = async move |socket| {
+        socket::serve(socket, format, authenticated, authenticate, serving).await;
+        drop(open);
+    };
+    upgrade.on_upgrade(serve).into_response()
 }
 
 fn name(format: Format) -> &'static str {

@@ -1,4 +1,4 @@
-//! Turns refusals into HTTP answers. Decides no refusal.
+//! The catalogue of problems and their HTTP answers. Decides no refusal.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -10,6 +10,121 @@ use crate::ingest::Refused;
 use crate::ingest::body::BodyError;
 use crate::log::AppendError;
 
+/// Every reason for which a whole request is refused, besides a body that cannot be read: that has the code of its refusal and status 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    InvalidParameter,
+    MalformedBody,
+    MalformedEncoding,
+    Subprotocol,
+    CredentialMissing,
+    CredentialUnknown,
+    Ticket,
+    Role,
+    NotFound,
+    NoSuchRoute,
+    MethodNotAllowed,
+    TooLarge,
+    MediaType,
+    ContentEncoding,
+    TooManySessions,
+    Recovering,
+    Behind,
+    Overloaded,
+    Closing,
+    LogStopped,
+    KeyStore,
+    DiskFull,
+}
+
+impl Kind {
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidParameter | Self::MalformedBody | Self::MalformedEncoding | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::CredentialMissing | Self::CredentialUnknown | Self::Ticket => StatusCode::UNAUTHORIZED,
+            Self::Role => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManySessions => StatusCode::TOO_MANY_REQUESTS,
+            Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+
+    /// A stable word for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "invalid_parameter",
+            Self::MalformedBody => "malformed_body",
+            Self::MalformedEncoding => "malformed_encoding",
+            Self::Subprotocol => "subprotocol",
+            Self::CredentialMissing => "credential_missing",
+            Self::CredentialUnknown => "credential_unknown",
+            Self::Ticket => "ticket",
+            Self::Role => "role",
+            Self::NotFound => "not_found",
+            Self::NoSuchRoute => "no_such_route",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooLarge => "too_large",
+            Self::MediaType => "media_type",
+            Self::ContentEncoding => "content_encoding",
+            Self::TooManySessions => "too_many_sessions",
+            Self::Recovering => "recovering",
+            Self::Behind => "behind",
+            Self::Overloaded => "overloaded",
+            Self::Closing => "closing",
+            Self::LogStopped => "log_stopped",
+            Self::KeyStore => "key_store",
+            Self::DiskFull => "disk_full",
+        }
+    }
+
+    /// When it is answered, for people.
+    pub fn means(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "a parameter or header is not valid; `pointer` names it",
+            Self::MalformedBody => "the body is not the JSON that this route takes",
+            Self::MalformedEncoding => "the body is not packed as Content-Encoding says",
+            Self::Subprotocol => "neither subprotocol was offered, or this is no WebSocket handshake",
+            Self::CredentialMissing => "no credential came along",
+            Self::CredentialUnknown => "the credential is not known",
+            Self::Ticket => "the ticket is unknown, used or expired",
+            Self::Role => "the credential's role may not do this",
+            Self::NotFound => "there is no such entity in this tenant, or not any more",
+            Self::NoSuchRoute => "there is no such route",
+            Self::MethodNotAllowed => "this path knows other methods; `Allow` names them",
+            Self::TooLarge => "more bytes or events than one request may have; nothing was stored",
+            Self::MediaType => "the Content-Type is none that this route takes",
+            Self::ContentEncoding => "the Content-Encoding is not gzip, zstd or identity",
+            Self::TooManySessions => "this key has as many live sessions as it may",
+            Self::Recovering => "the node recovers; /readyz tells how far it is",
+            Self::Behind => "the position asked for was not applied within 2 s",
+            Self::Overloaded => "too much waits for the log; nothing was stored",
+            Self::Closing => "the node stops; nothing was stored",
+            Self::LogStopped => "a write to the log failed; nothing is stored until a restart",
+            Self::KeyStore => "the credential could not be checked",
+            Self::DiskFull => "no space is left for the log; nothing was stored",
+        }
+    }
+
+    /// Seconds after which the same request may fare better.
+    pub fn retry_after_s(self) -> Option<u16> {
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            StatusCode::TOO_MANY_REQUESTS => Some(10),
+            StatusCode::INSUFFICIENT_STORAGE => Some(30),
+            _ => None,
+        }
+    }
+
+    pub fn says(self, detail: impl Into<String>) -> Problem {
+        let status = self.status();
+        Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Error"), self.code(), detail)
+    }
+}
+
 pub fn respond(problem: &Problem) -> Response<Body> {
     let body = serde_json::to_vec(problem).expect("strings and numbers are always JSON");
     let mut response = Response::new(Body::from(body));
@@ -18,6 +133,7 @@ pub fn respond(problem: &Problem) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match problem.status {
         401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        429 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("10"))),
         503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         507 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("30"))),
         _ => {}
@@ -28,12 +144,12 @@ pub fn respond(problem: &Problem) -> Response<Body> {
 pub fn denied(denied: &Denied) -> Problem {
     let detail = denied.to_string();
     match denied {
-        Denied::Missing => Problem::new(401, "Unauthorized", "credential_missing", detail),
-        Denied::Unknown => Problem::new(401, "Unauthorized", "credential_unknown", detail),
-        Denied::Role(_) => Problem::new(403, "Forbidden", "role", detail),
+        Denied::Missing => Kind::CredentialMissing.says(detail),
+        Denied::Unknown => Kind::CredentialUnknown.says(detail),
+        Denied::Role(_) => Kind::Role.says(detail),
         Denied::Store(error) => {
             tracing::error!(%error, "a credential could not be checked");
-            Problem::new(503, "Service Unavailable", "key_store", "the key store failed; try again")
+            Kind::KeyStore.says("the key store failed; try again")
         }
     }
 }
@@ -41,15 +157,13 @@ pub fn denied(denied: &Denied) -> Problem {
 pub fn refused(refused: &Refused) -> Problem {
     let detail = refused.to_string();
     match refused {
-        Refused::Body(BodyError::TooLarge { .. }) | Refused::TooMany { .. } => Problem::new(413, "Content Too Large", "too_large", detail),
-        Refused::Body(BodyError::Corrupt(_)) => Problem::new(400, "Bad Request", "malformed_encoding", detail),
+        Refused::Body(BodyError::TooLarge { .. }) | Refused::TooMany { .. } => Kind::TooLarge.says(detail),
+        Refused::Body(BodyError::Corrupt(_)) => Kind::MalformedEncoding.says(detail),
         Refused::Malformed(refusal) => Problem::new(400, "Bad Request", refusal.code.as_str(), refusal.detail.clone()).at(refusal.pointer.clone()),
-        Refused::Log(AppendError::DiskFull) => Problem::new(507, "Insufficient Storage", "disk_full", detail),
-        Refused::Log(AppendError::Overloaded) => Problem::new(503, "Service Unavailable", "overloaded", detail),
-        Refused::Log(AppendError::Closing) => Problem::new(503, "Service Unavailable", "closing", detail),
+        Refused::Log(AppendError::DiskFull) => Kind::DiskFull.says(detail),
+        Refused::Log(AppendError::Overloaded) => Kind::Overloaded.says(detail),
+        Refused::Log(AppendError::Closing) => Kind::Closing.says(detail),
         // What exactly the disk said is for the log of the server, not for a phone.
-        Refused::Log(AppendError::Poisoned(_)) => {
-            Problem::new(503, "Service Unavailable", "log_stopped", "the event log has stopped; nothing was stored")
-        }
+        Refused::Log(AppendError::Poisoned(_)) => Kind::LogStopped.says("the event log has stopped; nothing was stored"),
     }
 }
