@@ -4,6 +4,7 @@ mod harness;
 mod ingest;
 mod killed;
 mod metrics;
+mod openapi;
 mod readiness;
 mod spine;
 mod tidy;

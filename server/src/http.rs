@@ -5,6 +5,7 @@ pub mod auth;
 pub mod events;
 pub mod keys;
 pub mod live;
+pub mod openapi;
 pub mod page;
 pub mod problem;
 pub mod read;

@@ -7,6 +7,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::DEADLINE;
 
+/// Without an idle timeout, for which a client would keep a task.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(DEADLINE).pool_idle_timeout(None).build().expect("a client")
+}
+
 /// A driver app.
 pub(crate) struct Driver {
     client: reqwest::Client,
@@ -16,7 +21,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(url: &str, key: &str) -> Self {
-        let client = reqwest::Client::builder().timeout(DEADLINE).build().expect("a client");
+        let client = client();
         Self { client, url: format!("{url}/v1/events"), key: key.to_owned() }
     }
 
@@ -42,7 +47,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(url: &str, key: &str) -> Self {
-        let client = reqwest::Client::builder().timeout(DEADLINE).build().expect("a client");
+        let client = client();
         Self { client, url: url.to_owned(), key: key.to_owned() }
     }
 

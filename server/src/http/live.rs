@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::{HeaderMap, Response};
@@ -26,7 +27,15 @@ pub struct LiveState {
 /// Somewhat above the protocol's own bound, so that the numbered `bye` can still be said.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
-pub async fn upgrade(State(state): State<LiveState>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response<Body> {
+pub async fn upgrade(
+    State(state): State<LiveState>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response<Body> {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return problem::respond(&Kind::Subprotocol.says(rejection.body_text())),
+    };
     let offered = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).unwrap_or("");
     let Some(format) = socket::negotiate(offered) else {
         let detail = "Sec-WebSocket-Protocol must offer waypost.v1.proto or waypost.v1.json";

@@ -27,7 +27,6 @@ pub enum Kind {
     TooLarge,
     MediaType,
     ContentEncoding,
-    TooManySessions,
     Recovering,
     Behind,
     Overloaded,
@@ -38,6 +37,30 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Self; 21] = [
+        Self::InvalidParameter,
+        Self::MalformedBody,
+        Self::MalformedEncoding,
+        Self::Subprotocol,
+        Self::CredentialMissing,
+        Self::CredentialUnknown,
+        Self::Ticket,
+        Self::Role,
+        Self::NotFound,
+        Self::NoSuchRoute,
+        Self::MethodNotAllowed,
+        Self::TooLarge,
+        Self::MediaType,
+        Self::ContentEncoding,
+        Self::Recovering,
+        Self::Behind,
+        Self::Overloaded,
+        Self::Closing,
+        Self::LogStopped,
+        Self::KeyStore,
+        Self::DiskFull,
+    ];
+
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidParameter | Self::MalformedBody | Self::MalformedEncoding | Self::Subprotocol => StatusCode::BAD_REQUEST,
@@ -47,7 +70,6 @@ impl Kind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManySessions => StatusCode::TOO_MANY_REQUESTS,
             Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore => StatusCode::SERVICE_UNAVAILABLE,
             Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         }
@@ -70,7 +92,6 @@ impl Kind {
             Self::TooLarge => "too_large",
             Self::MediaType => "media_type",
             Self::ContentEncoding => "content_encoding",
-            Self::TooManySessions => "too_many_sessions",
             Self::Recovering => "recovering",
             Self::Behind => "behind",
             Self::Overloaded => "overloaded",
@@ -98,7 +119,6 @@ impl Kind {
             Self::TooLarge => "more bytes or events than one request may have; nothing was stored",
             Self::MediaType => "the Content-Type is none that this route takes",
             Self::ContentEncoding => "the Content-Encoding is not gzip, zstd or identity",
-            Self::TooManySessions => "this key has as many live sessions as it may",
             Self::Recovering => "the node recovers; /readyz tells how far it is",
             Self::Behind => "the position asked for was not applied within 2 s",
             Self::Overloaded => "too much waits for the log; nothing was stored",
@@ -113,7 +133,6 @@ impl Kind {
     pub fn retry_after_s(self) -> Option<u16> {
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE => Some(1),
-            StatusCode::TOO_MANY_REQUESTS => Some(10),
             StatusCode::INSUFFICIENT_STORAGE => Some(30),
             _ => None,
         }
@@ -133,7 +152,6 @@ pub fn respond(problem: &Problem) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match problem.status {
         401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-        429 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("10"))),
         503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         507 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("30"))),
         _ => {}

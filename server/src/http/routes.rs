@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
@@ -15,7 +17,7 @@ use crate::http::events::{self, EventsState};
 use crate::http::live::{self, LiveState};
 use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
-use crate::http::{page, ready, session};
+use crate::http::{openapi, page, ready, session};
 use crate::readiness::Readiness;
 
 /// Every route of the API. A new one gets its handler and its documentation by exhaustive matches, so it cannot have one without the other.
@@ -29,6 +31,7 @@ pub enum Route {
     Live,
     Session,
     Config,
+    OpenApi,
     Metrics,
     Healthz,
     Readyz,
@@ -48,7 +51,7 @@ pub struct Routed {
 }
 
 impl Route {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Events,
         Self::Deliveries,
         Self::Nearest,
@@ -57,6 +60,7 @@ impl Route {
         Self::Live,
         Self::Session,
         Self::Config,
+        Self::OpenApi,
         Self::Metrics,
         Self::Healthz,
         Self::Readyz,
@@ -72,6 +76,7 @@ impl Route {
             Self::Live => "/v1/live",
             Self::Session => "/v1/session",
             Self::Config => "/v1/config",
+            Self::OpenApi => "/v1/openapi.json",
             Self::Metrics => "/metrics",
             Self::Healthz => "/healthz",
             Self::Readyz => "/readyz",
@@ -90,6 +95,10 @@ impl Route {
             Self::Config => {
                 let settings = json!({"style_url": routed.style_url});
                 get(async move || Json(settings))
+            }
+            Self::OpenApi => {
+                let document = Bytes::from(openapi::document().to_json().expect("strings and numbers are always JSON"));
+                get(async move || ([(CONTENT_TYPE, "application/json")], document))
             }
             Self::Metrics => get(render_metrics).with_state(Arc::clone(&routed.metrics)),
             Self::Healthz => get(async || "ok\n"),
