@@ -8,3 +8,4 @@ mod openapi;
 mod readiness;
 mod spine;
 mod tidy;
+mod time;

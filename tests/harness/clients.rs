@@ -96,4 +96,13 @@ impl Dashboard {
             return frame;
         }
     }
+
+    /// Returns when the server has read everything that was sent before. What it reads it hands on at once.
+    pub(crate) async fn settle(&mut self) {
+        for round in 0_u8..2 {
+            self.socket.send(Message::Ping(vec![round].into())).await.expect("sent");
+            let pong = async { while !matches!(self.socket.next().await.expect("open").expect("no error"), Message::Pong(_)) {} };
+            tokio::time::timeout(DEADLINE, pong).await.expect("a pong in time");
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! The whole server in this process, on a free port, with a temporary folder and a clock that stands still until it is moved.
 
-use std::time::Duration;
-
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
@@ -106,6 +104,3 @@ async fn create_key(folder: &tempfile::TempDir, role: Role) -> String {
 fn spawn(run: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> JoinHandle<anyhow::Result<()>> {
     tokio::spawn(run)
 }
-
-/// The longest that a test moves a clock in one go.
-pub(crate) const MINUTE: Duration = Duration::from_mins(1);
