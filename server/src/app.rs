@@ -26,6 +26,7 @@ use crate::http::keys::Keys;
 use crate::http::live::LiveState;
 use crate::http::read::ReadState;
 use crate::http::routes::{self, Routed};
+use crate::live::seats::Seats;
 use crate::live::socket::Serving;
 use crate::metrics;
 use crate::model::id::TenantId;
@@ -92,7 +93,8 @@ impl Server {
         };
         let serving = Serving { commands: entrance.commands.clone(), settings: live_settings(&config), clock: clock.clone(), shutdown: stop.clone() };
         let sockets = TaskTracker::new();
-        let live = LiveState { auth: Arc::clone(&auth), serving, sockets: sockets.clone() };
+        let seats = Seats::new(config.max_sessions_per_key);
+        let live = LiveState { auth: Arc::clone(&auth), serving, sockets: sockets.clone(), seats };
         let router = routes::router(&Routed {
             auth: Arc::clone(&auth),
             events: events.clone(),

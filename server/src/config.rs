@@ -42,8 +42,14 @@ pub struct Config {
     pub allowed_lateness_s: u64,
     /// Live drivers and deliveries of one tenant.
     pub entity_limit: u64,
-    /// Live sessions of one node.
+    /// Live sessions of one tenant on this node.
     pub max_sessions: usize,
+    /// Live sessions of one key on this node.
+    pub max_sessions_per_key: usize,
+    /// View changes of one live session each second; what comes faster waits, and a newer one replaces it. 1 to 1000.
+    pub view_changes_per_s: u32,
+    /// Bytes of one message to the server on a live session.
+    pub max_message_bytes: usize,
     /// A MapLibre style for the dashboard instead of the built-in offline map.
     pub style_url: Option<String>,
 }
@@ -67,6 +73,9 @@ impl Default for Config {
             allowed_lateness_s: 600,
             entity_limit: 1_000_000,
             max_sessions: 10_000,
+            max_sessions_per_key: 10_000,
+            view_changes_per_s: 20,
+            max_message_bytes: 16 << 10,
             style_url: None,
         }
     }
@@ -121,7 +130,10 @@ impl Config {
         in_range("checkpoint_interval_s", self.checkpoint_interval_s, 1, 86_400)?;
         in_range("dedup_max_ids", wide(self.dedup_max_ids), 1024, 1 << 30)?;
         in_range("entity_limit", self.entity_limit, 1, 1 << 32)?;
-        in_range("max_sessions", wide(self.max_sessions), 1, 1 << 20)
+        in_range("max_sessions", wide(self.max_sessions), 1, 1 << 20)?;
+        in_range("max_sessions_per_key", wide(self.max_sessions_per_key), 1, 1 << 20)?;
+        in_range("view_changes_per_s", u64::from(self.view_changes_per_s), 1, 1000)?;
+        in_range("max_message_bytes", wide(self.max_message_bytes), 256, 1 << 20)
     }
 }
 

@@ -98,7 +98,8 @@ fn main() -> ExitCode {
 /// Logs go to stderr, so that stdout carries only what scripts read.
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A reader of stderr that goes away must not take the server along: the default tells of a failed write by a print, which then panics.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
 }
 
 #[tokio::main]

@@ -105,4 +105,20 @@ impl Dashboard {
             tokio::time::timeout(DEADLINE, pong).await.expect("a pong in time");
         }
     }
+
+    /// Reads to the end: the last words, and the code of the close.
+    pub(crate) async fn goodbye(&mut self) -> (Value, u16) {
+        let mut last = Value::Null;
+        let end = async {
+            loop {
+                match self.socket.next().await.expect("a close before the end").expect("no error") {
+                    Message::Text(text) => last = serde_json::from_str(&text).expect("JSON"),
+                    Message::Close(frame) => return u16::from(frame.expect("a code").code),
+                    _ => {}
+                }
+            }
+        };
+        let close = tokio::time::timeout(DEADLINE, end).await.expect("an end in time");
+        (last["bye"].take(), close)
+    }
 }

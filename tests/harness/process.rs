@@ -59,8 +59,19 @@ impl ServerProcess {
         Self::spawn(command)
     }
 
+    /// With what it says on stderr.
+    pub(crate) fn start_listening(data: &Path) -> (Self, Said) {
+        let mut command = Command::new(binary());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stderr(Stdio::piped());
+        let mut server = Self::spawn(command);
+        let stderr = server.child.stderr.take().expect("piped");
+        let (lines, said) = tokio::sync::mpsc::channel(1000);
+        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).all(|line| lines.blocking_send(line).is_ok()));
+        (server, Said(said))
+    }
+
     fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the binary starts");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("piped");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("the first line");
@@ -82,9 +93,18 @@ impl ServerProcess {
     }
 
     /// SIGTERM; asserts a clean end.
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
+        self.terminate();
+        self.ended();
+    }
+
+    pub(crate) fn terminate(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").arg(&pid).status().expect("kill runs").success());
+    }
+
+    /// Asserts that it ended well.
+    pub(crate) fn ended(mut self) {
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().expect("waits") {
@@ -104,6 +124,23 @@ impl ServerProcess {
             answer.status().is_success().then_some(())
         })
         .await;
+    }
+}
+
+/// What a server says on stderr, line by line.
+pub(crate) struct Said(tokio::sync::mpsc::Receiver<String>);
+
+impl Said {
+    pub(crate) async fn line_with(mut self, words: &str) -> String {
+        let found = async {
+            loop {
+                let line = self.0.recv().await.expect("more lines");
+                if line.contains(words) {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, found).await.expect("said in time")
     }
 }
 

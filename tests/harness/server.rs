@@ -26,6 +26,8 @@ pub(crate) struct TestServer {
     pub(crate) clock: ManualClock,
     pub(crate) ingest: String,
     pub(crate) dashboard: String,
+    /// Buys one session that may read.
+    pub(crate) ticket: String,
     folder: tempfile::TempDir,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
@@ -50,9 +52,13 @@ impl TestServer {
         settings(&mut config);
         let stop = CancellationToken::new();
         let server = Server::open(config, Clock::Manual(clock.clone())).await.expect("opens");
+        let ticket = server.auth().ticket(TenantId::parse("acme").expect("valid"), Role::Dashboard).expect("a ticket");
         let running = spawn(server.run(listener, stop.clone()));
-        let server = Self { url, clock, ingest, dashboard, folder, stop, running, _alone: alone };
-        server.ready().await;
+        let mut server = Self { url, clock, ingest, dashboard, ticket, folder, stop, running, _alone: alone };
+        tokio::select! {
+            () = ready(&server.url) => {}
+            ended = &mut server.running => panic!("run ended at its start: {ended:?}; logged: {:?}", logged::take()),
+        }
         server
     }
 
@@ -66,11 +72,6 @@ impl TestServer {
 
     pub(crate) fn now_ms(&self) -> i64 {
         Clock::Manual(self.clock.clone()).now().0
-    }
-
-    async fn ready(&self) {
-        let reader = self.reader();
-        eventually("ready", async || (reader.get("/readyz", None).await.0 == 200).then_some(())).await;
     }
 
     /// Asserts that `run` ended well, that it left no task behind, and that nothing was logged at WARN or above.
@@ -90,6 +91,12 @@ impl TestServer {
         assert!(unexplained.is_empty(), "logged:\n{}", unexplained.join("\n"));
         self.folder.close().expect("the folder goes");
     }
+}
+
+async fn ready(url: &str) {
+    let client = reqwest::Client::new();
+    let asks = async || client.get(format!("{url}/readyz")).timeout(DEADLINE).send().await.ok().filter(|answer| answer.status().is_success());
+    eventually("ready", async || asks().await.map(drop)).await;
 }
 
 async fn create_key(folder: &tempfile::TempDir, role: Role) -> String {

@@ -21,7 +21,7 @@ use crate::model::time::UnixMs;
 pub struct Principal {
     pub tenant: TenantId,
     pub role: Role,
-    /// What kind of credential it was, for the log.
+    /// Which credential it was: what its limits are counted by. Never the secret.
     pub key: Arc<str>,
 }
 
@@ -146,7 +146,7 @@ impl Auth {
         let now = self.clock.now();
         let grants = self.grants.lock();
         let grant = grants.iter().find(|grant| grant.kind == GrantKind::Session && grant.hash == wanted && grant.expires > now)?;
-        Some(Principal { tenant: grant.tenant.clone(), role: grant.role, key: Arc::from("session") })
+        Some(Principal { tenant: grant.tenant.clone(), role: grant.role, key: Arc::from(format!("session {:02x?}", &grant.hash[..8])) })
     }
 }
 

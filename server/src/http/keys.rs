@@ -106,17 +106,17 @@ impl Keys {
         let Some((tenant, role, secret_hash)) = row else {
             return Ok(None);
         };
-        let known = known_from_row(&tenant, &role, &secret_hash)?;
+        let known = known_from_row(id, &tenant, &role, &secret_hash)?;
         self.known.insert(Box::from(id), known.clone());
         Ok(Some(known))
     }
 }
 
-fn known_from_row(tenant: &str, role: &str, secret_hash: &[u8]) -> Result<Known, KeysError> {
+fn known_from_row(id: &str, tenant: &str, role: &str, secret_hash: &[u8]) -> Result<Known, KeysError> {
     let tenant = TenantId::parse(tenant).map_err(|error| KeysError::BadRow(format!("tenant {error}")))?;
     let role = Role::from_str(role).map_err(|error| KeysError::BadRow(error.to_string()))?;
     let secret_hash = secret_hash.try_into().map_err(|error| KeysError::BadRow(format!("secret_hash: {error}")))?;
-    Ok(Known { secret_hash, principal: Principal { tenant, role, key: Arc::from("key") } })
+    Ok(Known { secret_hash, principal: Principal { tenant, role, key: Arc::from(id) } })
 }
 
 /// Takes a key apart: `wpk_<16 hex>_<43 base64url>`.
