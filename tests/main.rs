@@ -11,3 +11,4 @@ mod spine;
 mod stopping;
 mod tidy;
 mod time;
+mod walk;
