@@ -15,11 +15,11 @@ use crate::harness::process::{Data, ServerProcess};
 type Ledger = HashMap<String, (u64, u64)>;
 
 fn batch(round: usize, writer: usize, number: usize) -> Value {
-    let events: Vec<Value> = (0..20)
+    let events: Vec<Value> = (0_u32..20)
         .map(|item| {
             let id = format!("r{round}-w{writer}-n{number}-i{item}");
-            json!({"event_id": id, "event_name": "location", "actor_id": format!("d{}", (number * 7 + item) % 50), "event_time": 1_790_000_000_000_u64 + number as u64,
-                   "payload": {"lat": 57.7 + (item as f64) * 1e-4, "lng": 11.97}})
+            json!({"event_id": id, "event_name": "location", "actor_id": format!("d{}", (number * 7 + item as usize) % 50), "event_time": 1_790_000_000_000_u64 + number as u64,
+                   "payload": {"lat": 57.7 + f64::from(item) * 1e-4, "lng": 11.97}})
         })
         .collect();
     Value::Array(events)

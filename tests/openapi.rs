@@ -56,9 +56,9 @@ async fn every_route_is_in_the_document_and_the_other_way_round() {
         .iter()
         .map(|(path, item)| (path, item.as_object().expect("an item").keys().collect()))
         .collect();
-    let mut served: Vec<&str> = Route::ALL.into_iter().map(Route::path).collect();
-    served.sort_unstable();
-    assert_eq!(documented.keys().map(|path| path.as_str()).collect::<Vec<_>>(), served);
+    let mut routes: Vec<&str> = Route::ALL.into_iter().map(Route::path).collect();
+    routes.sort_unstable();
+    assert_eq!(documented.keys().map(|path| path.as_str()).collect::<Vec<_>>(), routes);
 
     // The router answers 405 and names the very methods of the document; HEAD goes with GET.
     let client = reqwest::Client::new();
@@ -141,6 +141,14 @@ async fn real_answers_are_what_the_document_says() {
     let (code, problem) = reader.get("/v1/deliveries", Some("no position")).await;
     document.check("/v1/deliveries", "get", code, "application/problem+json", &problem);
 
+    drop((driver, reader));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn real_refusals_are_what_the_document_says() {
+    let server = TestServer::start().await;
+    let document = Document::of(&server).await;
     let client = reqwest::Client::new();
     for (key, expected) in [("wpk_nonsense", 401), (server.ingest.as_str(), 403)] {
         let answer = client.get(format!("{}/v1/drivers/van-1", server.url)).bearer_auth(key).send().await.expect("answers");
@@ -156,7 +164,7 @@ async fn real_answers_are_what_the_document_says() {
     let answer = client.get(format!("{}/v1/live", server.url)).send().await.expect("answers");
     assert_eq!(answer.status().as_u16(), 400, "no handshake");
     document.check("/v1/live", "get", 400, "application/problem+json", &answer.json().await.expect("JSON"));
-    drop((client, driver, reader));
+    drop(client);
     server.stop().await;
 }
 

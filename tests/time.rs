@@ -94,12 +94,10 @@ async fn a_silent_driver_goes_from_live_to_delayed_to_stale_to_lost() {
     driver.post(&ping("e1", "van-1", server.now_ms(), 57.7, 11.97)).await;
     let enter = seen(&mut dashboard, |cell| entered(cell, "van-1").cloned()).await;
     assert_eq!(link_of(&enter["meta"]), 0);
-    let mut silent = Duration::ZERO;
-    for (word, code, after) in
-        [("delayed", 1, Duration::from_secs(31)), ("stale", 2, Duration::from_secs(121)), ("lost", 3, Duration::from_secs(601))]
-    {
+    let mut silent = 0;
+    for (word, code, after) in [("delayed", 1, 31), ("stale", 2, 121), ("lost", 3, 601)] {
         dashboard.settle().await;
-        server.clock.advance(after - silent);
+        server.clock.advance(Duration::from_secs(after - silent));
         silent = after;
         let meta = seen(&mut dashboard, |cell| {
             let index = cell["moves"]["handle"].as_array()?.iter().position(|handle| *handle == enter["handle"])?;

@@ -28,11 +28,12 @@ async fn after_any_walk_each_client_holds_what_the_server_holds() {
         Err(_) if std::env::var_os("WAYPOST_SOAK").is_some() => 1..=200,
         Err(_) => 1..=8,
     };
-    let mut verified = 0;
+    let (mut verified, mut walks) = (0, 0);
     for seed in seeds {
         verified += walk(seed).await;
+        walks += 1;
     }
-    assert!(verified > 500, "{verified} checksums were verified on the way");
+    assert!(verified > 60 * walks, "{verified} checksums were verified on {walks} walks");
 }
 
 /// Walks once; returns how many checksums the clients verified.
@@ -95,7 +96,7 @@ impl Walk {
             }
             4 => watcher.look(View::random(&mut self.rng)).await,
             5 => {
-                let view = watcher.view().filtered(&mut self.rng, &self.world);
+                let view = watcher.view().filtered(&mut self.rng);
                 watcher.look(view).await
             }
             6 => watcher.hold(),
@@ -119,10 +120,9 @@ impl Walk {
     }
 
     async fn compare(&mut self, server: &TestServer) {
-        if let Err(difference) = self.differs(server).await {
-            let told = self.told.join("\n");
-            panic!("WAYPOST_SEED={} at step {}: {difference}\n{}", self.seed, self.step, &told[told.len().saturating_sub(6000)..]);
-        }
+        let agreed = self.differs(server).await;
+        let told = || self.told.join("\n");
+        assert!(agreed.is_ok(), "WAYPOST_SEED={} at step {}: {}\n{}", self.seed, self.step, agreed.err().unwrap_or_default(), told());
     }
 
     async fn differs(&mut self, server: &TestServer) -> Result<(), String> {

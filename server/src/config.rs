@@ -14,7 +14,7 @@ use thiserror::Error;
 pub struct Config {
     /// The data folder; made when absent, locked while in use.
     pub data: PathBuf,
-    /// Where HTTP and WebSockets are served. Port 0 takes a free one.
+    /// Where HTTP and `WebSockets` are served. Port 0 takes a free one.
     pub listen: SocketAddr,
     /// Partitions of a log that is yet to be created, 1 to 4096. An existing log keeps its own; another number is an error.
     pub partitions: u16,
@@ -50,7 +50,7 @@ pub struct Config {
     pub view_changes_per_s: u32,
     /// Bytes of one message to the server on a live session.
     pub max_message_bytes: usize,
-    /// A MapLibre style for the dashboard instead of the built-in offline map.
+    /// A `MapLibre` style for the dashboard instead of the built-in offline map.
     pub style_url: Option<String>,
 }
 

@@ -40,7 +40,7 @@ struct Serve {
     /// The data folder; made when absent [default: waypost-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to serve HTTP and WebSockets; port 0 takes a free one [default: 127.0.0.1:8080]
+    /// Where to serve HTTP and `WebSockets`; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// Partitions of a log yet to be created [default: 64]

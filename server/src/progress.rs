@@ -116,7 +116,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_when_every_shard_has_mapped_the_offset() {
         let progress = Arc::new(Progress::new(2, 2));
-        let waiting = tokio::spawn({
+        let mut waiting = tokio::task::JoinSet::new();
+        waiting.spawn({
             let progress = Arc::clone(&progress);
             async move { progress.wait(Stage::Mapped, PartitionId(1), Offset(5), Duration::from_secs(2)).await }
         });
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(progress.lag(Stage::Mapped), 6);
         progress.set_mapped(PartitionId(1), 1, Offset(9));
         progress.mapped_now();
-        assert!(waiting.await.expect("the wait does not panic"));
+        assert_eq!(waiting.join_all().await, [true]);
         assert_eq!(progress.lag(Stage::Mapped), 0);
     }
 

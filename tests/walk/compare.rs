@@ -113,7 +113,10 @@ pub(super) async fn fresh(watcher: &mut Watcher, fresh: &mut Watcher) -> Result<
     difference
 }
 
-fn whole(watcher: &Watcher, cell: u64) -> (BTreeMap<u64, (String, i32, i32, u32)>, Counts) {
+/// A cell to the last bit: markers by handle, and counts.
+type Whole = (BTreeMap<u64, (String, i32, i32, u32)>, Counts);
+
+fn whole(watcher: &Watcher, cell: u64) -> Whole {
     let of_cell = watcher.picture.markers().filter(|(_, marker)| marker.cell == cell);
     let markers = of_cell.map(|(handle, marker)| (handle, (marker.id.clone(), marker.lat_e7, marker.lng_e7, marker.meta))).collect();
     (markers, counts_of(watcher, cell))

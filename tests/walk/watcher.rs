@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use waypost_sim::frame::Picture;
 use waypost_sim::wire::{self, Frame, client_message::Kind};
 
-use super::world::World;
+use super::world::a_driver;
 use crate::harness::DEADLINE;
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
@@ -67,9 +67,9 @@ impl View {
         view.wrapped()
     }
 
-    pub(super) fn filtered(&self, rng: &mut StdRng, world: &World) -> Self {
+    pub(super) fn filtered(&self, rng: &mut StdRng) -> Self {
         let statuses = if rng.random_bool(0.6) { (0..13).filter(|_| rng.random_bool(0.4)).collect() } else { vec![] };
-        let drivers = if rng.random_bool(0.4) { (0..6).map(|_| world.a_driver(rng)).collect() } else { vec![] };
+        let drivers = if rng.random_bool(0.4) { (0..6).map(|_| a_driver(rng)).collect() } else { vec![] };
         Self { statuses, drivers, ..self.clone() }
     }
 
@@ -246,7 +246,8 @@ impl Watcher {
         if let Some(bye) = &frame.bye {
             assert_eq!(bye.code, 5, "only who acknowledges nothing is sent away: {bye:?}");
         }
-        self.picture.apply(frame).unwrap_or_else(|error| panic!("{error} in tick {} to {}", frame.tick, self.words()));
+        let applied = self.picture.apply(frame);
+        assert!(applied.is_ok(), "{applied:?} in tick {} to {}", frame.tick, self.words());
         if frame.tick > 0 {
             self.level = frame.level.expect("a frame with content tells its level");
             self.echoed = frame.view_id;
@@ -342,12 +343,11 @@ fn enter_of(enter: &Value) -> wire::Enter {
 
 /// Absent is 0, as in the schema of record.
 fn int<T: TryFrom<i64>>(value: &Value, name: &str) -> T {
-    let number = value.get(name).map_or(0, |number| number.as_i64().unwrap_or_else(|| panic!("{name} is no integer: {value}")));
-    narrow(number)
+    narrow(value.get(name).map_or(0, |number| number.as_i64().expect("an integer")))
 }
 
 fn narrow<T: TryFrom<i64>>(number: i64) -> T {
-    T::try_from(number).unwrap_or_else(|_| panic!("{number} is out of range"))
+    T::try_from(number).ok().expect("in range")
 }
 
 fn flag(value: &Value, name: &str) -> bool {

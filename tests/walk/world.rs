@@ -81,7 +81,7 @@ impl World {
     pub(super) fn happen(&mut self, rng: &mut StdRng, at_ms: i64) -> Vec<Value> {
         let mut events = Vec::new();
         for _ in 0..rng.random_range(1..6) {
-            let driver = format!("driver-{}", rng.random_range(0..DRIVERS));
+            let driver = a_driver(rng);
             if !events.iter().any(|event: &Value| event["actor_id"] == driver.as_str()) {
                 events.push(self.drive(rng, &driver, at_ms));
             }
@@ -118,7 +118,7 @@ impl World {
     }
 
     fn deliver(&mut self, rng: &mut StdRng, id: &str, at_ms: i64) -> Option<Value> {
-        let driver = format!("driver-{}", rng.random_range(0..DRIVERS));
+        let driver = a_driver(rng);
         let full = self.aboard(&driver).count() >= MAX_ABOARD;
         let event = self.id();
         let delivery = self.deliveries.get_mut(id).expect("known");
@@ -148,10 +148,6 @@ impl World {
     /// The time of what has ended is over.
     pub(super) fn forget_ended(&mut self) {
         self.deliveries.values_mut().filter(|delivery| is_terminal(delivery.status)).for_each(|delivery| delivery.left = true);
-    }
-
-    pub(super) fn a_driver(&self, rng: &mut StdRng) -> String {
-        format!("driver-{}", rng.random_range(0..DRIVERS))
     }
 
     fn aboard<'a>(&'a self, driver: &'a str) -> impl Iterator<Item = (&'a String, &'a Delivery)> {
@@ -190,6 +186,10 @@ impl Place {
         let resolution = Resolution::try_from(u8::try_from(resolution).expect("small")).expect("a resolution");
         u64::from(finest.parent(resolution).map_or(finest, |parent: CellIndex| parent))
     }
+}
+
+pub(super) fn a_driver(rng: &mut StdRng) -> String {
+    format!("driver-{}", rng.random_range(0..DRIVERS))
 }
 
 fn is_terminal(status: usize) -> bool {

@@ -49,19 +49,19 @@ async fn run_in(data: &Path, drivers: u32, listen: SocketAddr, stop: Cancellatio
     // The fleet stops first, so that its last pings are answered before the server goes.
     let server_stop = CancellationToken::new();
     let fleet_stop = stop.child_token();
-    let fleet = async {
-        let driven = drive(address, key, drivers, fleet_stop.clone()).await;
+    let driving = async {
+        let ended = drive(address, key, drivers, fleet_stop.clone()).await;
         server_stop.cancel();
-        driven
+        ended
     };
-    let server = async {
-        let served = server.run(listener, server_stop.clone()).await;
+    let serving = async {
+        let ended = server.run(listener, server_stop.clone()).await;
         fleet_stop.cancel();
-        served
+        ended
     };
-    let (served, driven) = tokio::join!(server, fleet);
-    served?;
-    driven
+    let (server_ended, fleet_ended) = tokio::join!(serving, driving);
+    server_ended?;
+    fleet_ended
 }
 
 async fn drive(address: SocketAddr, key: String, drivers: u32, stop: CancellationToken) -> anyhow::Result<()> {

@@ -81,8 +81,8 @@ enum GrantKind {
 
 /// Tickets and sessions together; the oldest goes when a new one finds no room.
 const MAX_GRANTS: usize = 4096;
-const TICKET_LIFE: Duration = Duration::from_secs(3600);
-const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+const TICKET_LIFE: Duration = Duration::from_hours(1);
+const SESSION_LIFE: Duration = Duration::from_hours(12);
 
 impl Auth {
     pub fn new(keys: Keys, clock: Clock) -> Self {

@@ -1,4 +1,4 @@
-//! API keys: made, stored hashed in SQLite, verified in constant time. Never keeps or logs a secret.
+//! API keys: made, stored hashed in `SQLite`, verified in constant time. Never keeps or logs a secret.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -64,7 +64,7 @@ impl Keys {
     pub async fn create(&self, tenant: &TenantId, role: Role, clock: &Clock) -> Result<String, KeysError> {
         let id: [u8; 8] = random()?;
         let secret: [u8; 32] = random()?;
-        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("{:016x}", u64::from_be_bytes(id));
         sqlx::query("INSERT INTO keys (id, tenant, role, secret_hash, created_ms) VALUES (?, ?, ?, ?, ?)")
             .bind(&id)
             .bind(tenant.as_str())

@@ -56,7 +56,7 @@ pub async fn serve(
     serving: Serving,
 ) {
     let admitted = match admitted {
-        Some(admitted) => admitted.map_err(refusal),
+        Some(admitted) => admitted.map_err(|goodbye| Some((goodbye, reason_of(goodbye)))),
         None => first_message(&mut socket, format, authenticate, &serving).await,
     };
     match admitted {
@@ -72,12 +72,11 @@ pub async fn serve(
 /// None: the peer is gone, and nobody is left to be told.
 type Refusal = Option<(Goodbye, &'static str)>;
 
-fn refusal(goodbye: Goodbye) -> Refusal {
-    let reason = match goodbye {
+fn reason_of(goodbye: Goodbye) -> &'static str {
+    match goodbye {
         Goodbye::TooManySessions => "this key has as many live sessions as it may",
         _ => "the token is not valid for live views",
-    };
-    Some((goodbye, reason))
+    }
 }
 
 async fn first_message(
@@ -98,7 +97,7 @@ async fn first_message(
         };
         match decode(&message, format, serving.settings.max_message_bytes) {
             Ok(Some(Kind::Auth(auth))) => {
-                return authenticate(&auth.token).await.map_err(refusal);
+                return authenticate(&auth.token).await.map_err(|goodbye| Some((goodbye, reason_of(goodbye))));
             }
             Ok(None) => {}
             Ok(Some(_)) => return Err(Some((Goodbye::BadMessage, "the first message must be auth"))),
@@ -308,7 +307,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = axum::Router::new().route("/v1/live", axum::routing::get(upgrade));
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await });
         let connect = async || {
             let mut request = format!("ws://{address}/v1/live").into_client_request().unwrap();
             request.headers_mut().insert("Sec-WebSocket-Protocol", "waypost.v1.json".parse().unwrap());
@@ -332,7 +332,7 @@ mod tests {
 
         assert_eq!(bye(right.next().await.unwrap().unwrap())["code"], 1);
         assert!(matches!(wishes.recv().await, Some(SessionCommand::Close { session: closed }) if closed == session));
-        server.abort();
+        server.abort_all();
     }
 
     #[tokio::test(start_paused = true)]
@@ -354,7 +354,8 @@ mod tests {
         let mut request = format!("ws://{}/v1/live", listener.local_addr().unwrap()).into_client_request().unwrap();
         request.headers_mut().insert("Sec-WebSocket-Protocol", "waypost.v1.json".parse().unwrap());
         let router = axum::Router::new().route("/v1/live", axum::routing::get(upgrade));
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await });
         let (mut client, _) = tokio_tungstenite::connect_async(request).await.unwrap();
         let Some(SessionCommand::Open { outbox: _outbox, .. }) = wishes.recv().await else { unreachable!("it opens first") };
         let began = Instant::now();
@@ -363,7 +364,7 @@ mod tests {
         }
         let took = began.elapsed();
         assert!(took >= Duration::from_secs(74) && took <= Duration::from_secs(76), "{took:?}");
-        server.abort();
+        server.abort_all();
     }
 
     #[test]

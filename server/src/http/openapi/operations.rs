@@ -45,7 +45,7 @@ pub(super) fn events() -> OperationBuilder {
     ];
     let mut responses = problem_responses(&kinds.concat());
     for (status, code) in [("400", "out_of_range"), ("403", "tenant_mismatch")] {
-        let response = responses.remove(status).unwrap_or_else(ResponseBuilder::new);
+        let response = responses.remove(status).unwrap_or_default();
         responses.insert(status.to_owned(), response.content(JSON, content::<BatchResult>(one(code))));
     }
     responses.into_iter().fold(operation, |operation, (status, response)| operation.response(status, response.build()))
