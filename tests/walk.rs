@@ -101,11 +101,13 @@ impl Walk {
             }
             6 => watcher.hold(),
             7 => watcher.release().await,
-            8 => watcher.cut(),
-            _ => watcher.come_back().await,
+            _ => watcher.cut(),
         };
         self.told.push(format!("{}: watcher {index} {deed}", self.step));
-        for watcher in &mut self.watchers {
+        for (index, watcher) in self.watchers.iter_mut().enumerate() {
+            if watcher.is_cut() && self.rng.random_bool(0.2) {
+                self.told.push(format!("{}: watcher {index} {}", self.step, watcher.come_back().await));
+            }
             watcher.take_what_came().await;
         }
     }

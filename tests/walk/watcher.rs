@@ -107,6 +107,8 @@ pub(super) struct Watcher {
     /// Acks are withheld.
     held: bool,
     unacked: u64,
+    /// A frame with content came on this connection.
+    answered: bool,
 }
 
 impl Watcher {
@@ -124,6 +126,7 @@ impl Watcher {
             echoed: 0,
             held: false,
             unacked: 0,
+            answered: false,
         };
         watcher.come_back().await;
         watcher
@@ -166,6 +169,10 @@ impl Watcher {
         "is cut".to_owned()
     }
 
+    pub(super) fn is_cut(&self) -> bool {
+        self.socket.is_none()
+    }
+
     /// Connects again if it was cut, and says what it holds.
     pub(super) async fn come_back(&mut self) -> String {
         if self.socket.is_some() {
@@ -176,7 +183,7 @@ impl Watcher {
         request.headers_mut().insert("sec-websocket-protocol", name.parse().expect("a value"));
         let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("upgraded");
         self.socket = Some(socket);
-        self.unacked = 0;
+        (self.unacked, self.answered) = (0, false);
         let key = self.key.clone();
         self.send(Kind::Auth(wire::Auth { token: key.clone() }), json!({"auth": {"token": key}})).await;
         if self.echoed == 0 {
@@ -210,9 +217,18 @@ impl Watcher {
     pub(super) async fn catch_up(&mut self) -> Result<(), String> {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         self.release().await;
+        if self.socket.is_none() {
+            // The answer to its resume is read before anything else is asked, so that it is the resume that brings it level.
+            self.come_back().await;
+            self.read_until(deadline, |watcher| watcher.answered).await?;
+        }
         let view = self.view().clone();
         self.look(view).await;
-        while self.echoed != self.wanted {
+        self.read_until(deadline, |watcher| watcher.echoed == watcher.wanted).await
+    }
+
+    async fn read_until(&mut self, deadline: tokio::time::Instant, reached: impl Fn(&Self) -> bool) -> Result<(), String> {
+        while !reached(self) {
             self.come_back().await;
             let socket = self.socket.as_mut().expect("just connected");
             let came = tokio::time::timeout_at(deadline, socket.next()).await;
@@ -252,6 +268,7 @@ impl Watcher {
             self.level = frame.level.expect("a frame with content tells its level");
             self.echoed = frame.view_id;
             self.unacked = frame.tick;
+            self.answered = true;
         }
     }
 
