@@ -1,10 +1,11 @@
 //! What one key may do on a live connection, and what a ticket buys: each limit is enforced and told by its number.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::clients::{Dashboard, Reader};
-use crate::harness::eventually;
 use crate::harness::server::TestServer;
+use crate::harness::{DEADLINE, eventually};
 
 fn view(view_id: u32) -> Value {
     json!({"view": {"west": 11.9, "south": 57.6, "east": 12.1, "north": 57.8, "zoom": 14, "view_id": view_id}})
@@ -87,5 +88,19 @@ async fn a_ticket_is_traded_once_and_its_session_may_only_read() {
     let written = client.post(format!("{}/v1/events", server.url)).bearer_auth(token).json(&json!([])).send().await.expect("answers");
     assert_eq!(written.status().as_u16(), 403);
     drop((client, dashboard));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_given_up_and_nothing_of_it_is_stored() {
+    let server = TestServer::start_with(|config| config.body_timeout_s = 1).await;
+    let mut stream = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("connects");
+    let head = format!("POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 100\r\n\r\n[", server.ingest);
+    stream.write_all(head.as_bytes()).await.expect("written");
+    let mut answer = [0; 4096];
+    let read = tokio::time::timeout(DEADLINE, stream.read(&mut answer)).await.expect("an answer in time").expect("readable");
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"request_timeout\""), "{answer}");
+    drop(stream);
     server.stop().await;
 }

@@ -9,6 +9,7 @@ mod stages;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -83,7 +84,12 @@ impl Server {
         let Self { config, clock, data, auth, metrics } = self;
         let (mut stages, entrance) = Stages::start(&config, &clock);
         let readiness = Arc::new(Readiness::default());
-        let events = EventsState { auth: Arc::clone(&auth), ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
+        let events = EventsState {
+            auth: Arc::clone(&auth),
+            ingest: Arc::new(OnceLock::new()),
+            max_body_bytes: config.max_body_bytes,
+            body_timeout: Duration::from_secs(config.body_timeout_s),
+        };
         let reads = ReadState {
             auth: Arc::clone(&auth),
             map: Arc::clone(&entrance.map),

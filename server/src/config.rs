@@ -26,6 +26,8 @@ pub struct Config {
     pub max_events: usize,
     /// Bytes of one request's body, as sent.
     pub max_body_bytes: usize,
+    /// How long a client may take over one request's body.
+    pub body_timeout_s: u64,
     /// Quarantine corrupt parts of the log instead of refusing to start.
     pub repair: bool,
     /// Bytes of one segment of the log.
@@ -64,6 +66,7 @@ impl Default for Config {
             tick_ms: 100,
             max_events: 1000,
             max_body_bytes: 1 << 20,
+            body_timeout_s: 60,
             repair: false,
             segment_bytes: 64 << 20,
             log_max_bytes: 8 << 30,
@@ -126,6 +129,7 @@ impl Config {
         in_range("tick_ms", self.tick_ms, 10, 5000)?;
         in_range("max_events", wide(self.max_events), 1, 100_000)?;
         in_range("max_body_bytes", wide(self.max_body_bytes), 1024, 1 << 30)?;
+        in_range("body_timeout_s", self.body_timeout_s, 1, 3600)?;
         in_range("segment_bytes", self.segment_bytes, 1 << 20, 4 << 30)?;
         in_range("checkpoint_interval_s", self.checkpoint_interval_s, 1, 86_400)?;
         in_range("dedup_max_ids", wide(self.dedup_max_ids), 1024, 1 << 30)?;

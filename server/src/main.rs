@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -86,7 +87,7 @@ enum Keys {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging();
-    match run(cli.command) {
+    match run_to_end(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -102,7 +103,16 @@ fn start_logging() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
 }
 
-#[tokio::main]
+/// How long threads that block may take at the end: a recovery that nobody waits for any more is given up.
+const THREADS_END: Duration = Duration::from_secs(1);
+
+fn run_to_end(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("the threads cannot be started")?;
+    let ended = runtime.block_on(run(command));
+    runtime.shutdown_timeout(THREADS_END);
+    ended
+}
+
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(arguments) => {

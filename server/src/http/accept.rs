@@ -25,7 +25,7 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// How long a stop waits for requests that have begun and for `WebSockets` that say goodbye; who is slower is cut off.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown`, then lets every request that has begun finish, and every task of `upgraded`: `WebSockets` outlive their connection here.
 pub async fn run(listener: TcpListener, router: Router, shutdown: CancellationToken, upgraded: TaskTracker) {

@@ -1,7 +1,7 @@
 //! `POST /v1/events`: reads headers and body, hands them to ingest, words the answer. No rule of events lives here.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
@@ -22,6 +22,8 @@ pub struct EventsState {
     pub auth: Arc<Auth>,
     pub ingest: Arc<OnceLock<Ingest<Wal>>>,
     pub max_body_bytes: usize,
+    /// A body that comes slower than this would hold its memory and its connection for ever.
+    pub body_timeout: Duration,
 }
 
 pub async fn post(State(state): State<EventsState>, request: HttpRequest) -> Response<Body> {
@@ -37,7 +39,8 @@ async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Bo
     };
     let max = state.max_body_bytes;
     let too_large = |error: axum::Error| Kind::TooLarge.says(format!("at most {max} bytes a request: {error}"));
-    let body = axum::body::to_bytes(body, max).await.map_err(too_large)?;
+    let slow = |_elapsed| Kind::RequestTimeout.says(format!("the body was not there within {} s", state.body_timeout.as_secs()));
+    let body = tokio::time::timeout(state.body_timeout, axum::body::to_bytes(body, max)).await.map_err(slow)?.map_err(too_large)?;
     let started = Instant::now();
     let submitted = ingest.submit(Request { tenant: principal.tenant, media, encoding, body }).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());

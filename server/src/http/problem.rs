@@ -24,6 +24,7 @@ pub enum Kind {
     NotFound,
     NoSuchRoute,
     MethodNotAllowed,
+    RequestTimeout,
     TooLarge,
     MediaType,
     ContentEncoding,
@@ -37,7 +38,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidParameter,
         Self::MalformedBody,
         Self::MalformedEncoding,
@@ -49,6 +50,7 @@ impl Kind {
         Self::NotFound,
         Self::NoSuchRoute,
         Self::MethodNotAllowed,
+        Self::RequestTimeout,
         Self::TooLarge,
         Self::MediaType,
         Self::ContentEncoding,
@@ -68,6 +70,7 @@ impl Kind {
             Self::Role => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore => StatusCode::SERVICE_UNAVAILABLE,
@@ -89,6 +92,7 @@ impl Kind {
             Self::NotFound => "not_found",
             Self::NoSuchRoute => "no_such_route",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
             Self::TooLarge => "too_large",
             Self::MediaType => "media_type",
             Self::ContentEncoding => "content_encoding",
@@ -116,6 +120,7 @@ impl Kind {
             Self::NotFound => "there is no such entity in this tenant, or not any more",
             Self::NoSuchRoute => "there is no such route",
             Self::MethodNotAllowed => "this path knows other methods; `Allow` names them",
+            Self::RequestTimeout => "the body came too slowly; nothing was stored",
             Self::TooLarge => "more bytes or events than one request may have; nothing was stored",
             Self::MediaType => "the Content-Type is none that this route takes",
             Self::ContentEncoding => "the Content-Encoding is not gzip, zstd or identity",
@@ -183,5 +188,28 @@ pub fn refused(refused: &Refused) -> Problem {
         Refused::Log(AppendError::Closing) => Kind::Closing.says(detail),
         // What exactly the disk said is for the log of the server, not for a phone.
         Refused::Log(AppendError::Poisoned(_)) => Kind::LogStopped.says("the event log has stopped; nothing was stored"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_the_log_refuses_says_when_to_come_back_and_not_what_the_disk_said() {
+        let table = [
+            (AppendError::DiskFull, 507, "disk_full", "30"),
+            (AppendError::Overloaded, 503, "overloaded", "1"),
+            (AppendError::Closing, 503, "closing", "1"),
+            (AppendError::Poisoned(Arc::from("/secret/path: EIO")), 503, "log_stopped", "1"),
+        ];
+        for (error, status, code, retry_after) in table {
+            let problem = refused(&Refused::Log(error));
+            assert_eq!((problem.status, problem.code), (status, code));
+            assert!(!problem.detail.contains("secret"), "{problem:?}");
+            assert_eq!(respond(&problem).headers()[RETRY_AFTER], retry_after);
+        }
     }
 }

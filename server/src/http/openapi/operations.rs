@@ -17,7 +17,7 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub(super) fn events() -> OperationBuilder {
     let description = "At most 1,000 events and 1 MiB as sent (both configurable). An answer comes when every accepted event is durable. One bad event harms \
                        no other. A batch answers 200 with one result an item whatever became of them; a single JSON object has its own status: 400 when it \
-                       was rejected (403 when it names another tenant), 409 when its id stands already with other content. On 401, 413, 415, 503 and \
+                       was rejected (403 when it names another tenant), 409 when its id stands already with other content. On 401, 408, 413, 415, 503 and \
                        507 nothing of the request was stored.";
     let mut operation = guarded(operation("postEvents", "events", "Post events", description)).request_body(Some(event_bodies().build()));
     operation = operation
@@ -40,7 +40,7 @@ pub(super) fn events() -> OperationBuilder {
         .response("409", told("A single event whose id stands already with other content; nothing was stored", &differs));
     let kinds = [
         &GUARDED[..],
-        &[Kind::MalformedEncoding, Kind::TooLarge, Kind::MediaType, Kind::ContentEncoding],
+        &[Kind::MalformedEncoding, Kind::RequestTimeout, Kind::TooLarge, Kind::MediaType, Kind::ContentEncoding],
         &[Kind::Recovering, Kind::Overloaded, Kind::Closing, Kind::LogStopped, Kind::DiskFull],
     ];
     let mut responses = problem_responses(&kinds.concat());
