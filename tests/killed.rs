@@ -8,17 +8,18 @@ use waypost::log::block::EntryKind;
 use waypost::log::wal::{Wal, WalOptions};
 use waypost::log::{EventLog as _, LogReader as _};
 
-use crate::harness::{Data, Driver, ServerProcess};
+use crate::harness::clients::Driver;
+use crate::harness::process::{Data, ServerProcess};
 
 /// Where each acknowledged event stands.
 type Ledger = HashMap<String, (u64, u64)>;
 
 fn batch(round: usize, writer: usize, number: usize) -> Value {
-    let events: Vec<Value> = (0..20)
+    let events: Vec<Value> = (0_u32..20)
         .map(|item| {
             let id = format!("r{round}-w{writer}-n{number}-i{item}");
-            json!({"event_id": id, "event_name": "location", "actor_id": format!("d{}", (number * 7 + item) % 50), "event_time": 1_790_000_000_000_u64 + number as u64,
-                   "payload": {"lat": 57.7 + (item as f64) * 1e-4, "lng": 11.97}})
+            json!({"event_id": id, "event_name": "location", "actor_id": format!("d{}", (number * 7 + item as usize) % 50), "event_time": 1_790_000_000_000_u64 + number as u64,
+                   "payload": {"lat": 57.7 + f64::from(item) * 1e-4, "lng": 11.97}})
         })
         .collect();
     Value::Array(events)
@@ -69,7 +70,7 @@ async fn nothing_acknowledged_is_missing_or_there_twice_after_sigkill() {
     for round in 0..rounds {
         let server = ServerProcess::start(data.path());
         server.ready().await;
-        let writers: tokio::task::JoinSet<Ledger> = (0..4).map(|writer| write(Driver::new(&server, &data.ingest), round, writer)).collect();
+        let writers: tokio::task::JoinSet<Ledger> = (0..4).map(|writer| write(Driver::new(&server.url, &data.ingest), round, writer)).collect();
         // Anywhere in the load: the moment differs each round.
         tokio::time::sleep(std::time::Duration::from_millis(150 + (round as u64 * 97) % 400)).await;
         server.kill();
@@ -88,7 +89,7 @@ async fn nothing_acknowledged_is_missing_or_there_twice_after_sigkill() {
     // A phone that saw no answer sends again: what stands already is a duplicate at its first place.
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let driver = Driver::new(&server, &data.ingest);
+    let driver = Driver::new(&server.url, &data.ingest);
     let (_, answer, _) = driver.post(&batch(0, 0, 0)).await;
     for result in answer["results"].as_array().expect("results") {
         assert_eq!(result["status"], "duplicate", "{result}");

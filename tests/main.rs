@@ -3,5 +3,12 @@
 mod harness;
 mod ingest;
 mod killed;
+mod limits;
+mod metrics;
+mod openapi;
+mod readiness;
 mod spine;
+mod stopping;
 mod tidy;
+mod time;
+mod walk;

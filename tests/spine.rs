@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Dashboard, Data, Driver, Reader, ServerProcess, create_key, eventually};
+use crate::harness::clients::{Dashboard, Driver, Reader};
+use crate::harness::eventually;
+use crate::harness::process::{Data, ServerProcess, create_key};
 
 fn ping(id: &str, driver: &str, lat: f64) -> Value {
     json!({"event_id": id, "event_name": "location", "actor_id": driver, "event_time": now_ms(), "payload": {"lat": lat, "lng": 11.97, "speed_mps": 8.0, "heading_deg": 90.0}})
@@ -38,8 +40,8 @@ async fn a_ping_reaches_the_dashboard_and_rest_and_survives_sigkill() {
     let data = Data::new();
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let driver = Driver::new(&server, &data.ingest);
-    let mut dashboard = Dashboard::open(&server, &data.dashboard).await;
+    let driver = Driver::new(&server.url, &data.ingest);
+    let mut dashboard = Dashboard::open(&server.url, &data.dashboard).await;
     dashboard.send(&gothenburg()).await;
 
     let (status, answer, position) = driver.post(&ping("e1", "van-1", 57.7)).await;
@@ -51,7 +53,7 @@ async fn a_ping_reaches_the_dashboard_and_rest_and_survives_sigkill() {
     let (_, _, _) = driver.post(&delivery("e3", "delivery.assigned", "order-1", &json!({"driver": "van-1"}))).await;
     let (_, _, after) = driver.post(&delivery("e4", "delivery.status", "order-1", &json!({"status": "picked_up"}))).await;
 
-    let reader = Reader::new(&server, &data.dashboard);
+    let reader = Reader::new(&server.url, &data.dashboard);
     let (status, order) = reader.get("/v1/deliveries/order-1", after.as_deref()).await;
     assert_eq!((status, order["status"].as_str(), order["driver"].as_str()), (200, Some("picked_up"), Some("van-1")), "{order}");
     let (status, van) = reader.get("/v1/drivers/van-1", position.as_deref()).await;
@@ -62,15 +64,15 @@ async fn a_ping_reaches_the_dashboard_and_rest_and_survives_sigkill() {
     server.kill();
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let reader = Reader::new(&server, &data.dashboard);
+    let reader = Reader::new(&server.url, &data.dashboard);
     eventually("the map is back", async || {
         let (_, found) = reader.get("/v1/deliveries?bbox=11.9,57.6,12.1,57.8", None).await;
         (found["features"][0]["id"] == "order-1").then_some(())
     })
     .await;
-    let (_, answer, _) = Driver::new(&server, &data.ingest).post(&ping("e1", "van-1", 57.7)).await;
+    let (_, answer, _) = Driver::new(&server.url, &data.ingest).post(&ping("e1", "van-1", 57.7)).await;
     assert!(answer["results"][0]["status"] == "duplicate", "{answer}");
-    let mut dashboard = Dashboard::open(&server, &data.dashboard).await;
+    let mut dashboard = Dashboard::open(&server.url, &data.dashboard).await;
     dashboard.send(&gothenburg()).await;
     entered(&mut dashboard, "van-1").await;
     server.stop();
@@ -82,13 +84,13 @@ async fn nobody_reads_or_writes_without_the_right_credential_or_across_tenants()
     let stranger = create_key(data.path(), "other", "admin");
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let (status, _, position) = Driver::new(&server, &data.ingest).post(&ping("e1", "van-1", 57.7)).await;
+    let (status, _, position) = Driver::new(&server.url, &data.ingest).post(&ping("e1", "van-1", 57.7)).await;
     assert_eq!(status, 200);
     for (key, wanted) in [(data.dashboard.as_str(), 200), (stranger.as_str(), 404), (data.ingest.as_str(), 403), ("wpk_nonsense", 401)] {
-        let (status, body) = Reader::new(&server, key).get("/v1/drivers/van-1", position.as_deref()).await;
+        let (status, body) = Reader::new(&server.url, key).get("/v1/drivers/van-1", position.as_deref()).await;
         assert_eq!(status, wanted, "{body}");
     }
-    let (status, body, _) = Driver::new(&server, &data.dashboard).post(&ping("e2", "van-1", 57.7)).await;
+    let (status, body, _) = Driver::new(&server.url, &data.dashboard).post(&ping("e2", "van-1", 57.7)).await;
     assert_eq!(status, 403, "{body}");
     server.stop();
 }
@@ -100,7 +102,7 @@ async fn a_handshake_without_a_known_subprotocol_is_refused_and_so_is_a_wrong_ke
     server.ready().await;
     let address = format!("{}/v1/live", server.url.replacen("http", "ws", 1));
     assert!(tokio_tungstenite::connect_async(&address).await.is_err(), "no subprotocol offered");
-    let mut stranger = Dashboard::open(&server, "wpk_nonsense").await;
+    let mut stranger = Dashboard::open(&server.url, "wpk_nonsense").await;
     let frame = stranger.frame().await;
     assert_eq!(frame["bye"]["code"], 2, "{frame}");
     server.stop();
@@ -111,7 +113,7 @@ async fn a_stop_takes_a_checkpoint_and_the_next_start_goes_on_from_it() {
     let data = Data::new();
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let driver = Driver::new(&server, &data.ingest);
+    let driver = Driver::new(&server.url, &data.ingest);
     driver.post(&ping("e1", "van-1", 57.7)).await;
     driver.post(&delivery("e2", "delivery.assigned", "order-1", &json!({"driver": "van-1"}))).await;
     server.stop();
@@ -120,8 +122,9 @@ async fn a_stop_takes_a_checkpoint_and_the_next_start_goes_on_from_it() {
 
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let (_, _, after) = Driver::new(&server, &data.ingest).post(&delivery("e3", "delivery.status", "order-1", &json!({"status": "picked_up"}))).await;
-    let reader = Reader::new(&server, &data.dashboard);
+    let (_, _, after) =
+        Driver::new(&server.url, &data.ingest).post(&delivery("e3", "delivery.status", "order-1", &json!({"status": "picked_up"}))).await;
+    let reader = Reader::new(&server.url, &data.dashboard);
     let (status, order) = reader.get("/v1/deliveries/order-1", after.as_deref()).await;
     assert_eq!((status, order["status"].as_str(), order["driver"].as_str()), (200, Some("picked_up"), Some("van-1")), "{order}");
     let history: Vec<_> = order["history"].as_array().expect("a history").iter().map(|event| event["status"].as_str().unwrap_or("")).collect();

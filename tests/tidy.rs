@@ -4,9 +4,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, top to bottom, as ARCHITECTURE.md draws them: a module imports only from those that stand after it.
-const FLOORS: [&str; 19] = [
-    "main", "app", "http", "ingest", "track", "marker", "live", "map", "log", "formats", "metrics", "config", "data_dir", "progress", "slots",
-    "clock", "wire", "model", "lib",
+const FLOORS: [&str; 20] = [
+    "main",
+    "app",
+    "http",
+    "ingest",
+    "track",
+    "marker",
+    "live",
+    "map",
+    "log",
+    "formats",
+    "metrics",
+    "config",
+    "data_dir",
+    "progress",
+    "readiness",
+    "slots",
+    "clock",
+    "wire",
+    "model",
+    "lib",
 ];
 const MAX_LINES: usize = 300;
 /// Files that were longer when this rule came, at the length they had: they may only shrink, and leave this list when split.
@@ -49,7 +67,9 @@ fn floor_of(file: &Path) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let first = file.strip_prefix(root).expect("a server source").components().next().expect("a name");
     let name = Path::new(first.as_os_str()).file_stem().expect("a name").to_string_lossy().into_owned();
-    floor(&name).unwrap_or_else(|| panic!("{name} stands on no floor: give it one in tests/tidy.rs and ARCHITECTURE.md"))
+    let floor = floor(&name);
+    assert!(floor.is_some(), "{name} stands on no floor: give it one in tests/tidy.rs and ARCHITECTURE.md");
+    floor.unwrap_or_default()
 }
 
 fn floor(name: &str) -> Option<usize> {

@@ -1,18 +1,21 @@
 //! Joins the stages and starts and stops them in order. Only `main` and tests import it.
 
 pub mod demo;
+mod flow;
+mod flow_watch;
+mod sampler;
 mod stages;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, watch};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -23,176 +26,109 @@ use crate::http::events::EventsState;
 use crate::http::keys::Keys;
 use crate::http::live::LiveState;
 use crate::http::read::ReadState;
-use crate::http::routes;
-use crate::ingest::{Ingest, Limits};
+use crate::http::routes::{self, Routed};
+use crate::live::seats::Seats;
 use crate::live::socket::Serving;
-use crate::log::EventLog as _;
-use crate::log::block::BlockNumber;
-use crate::log::dedup::DedupOptions;
-use crate::log::wal::{Wal, WalOptions};
 use crate::metrics;
 use crate::model::id::TenantId;
-use crate::progress::{Progress, Stage};
-use crate::track::checkpoint::{CheckpointStore, Recovered};
-use crate::track::coordinator::{self, Schedule};
-use crate::track::{self, clock_keeper, dealer};
-use stages::{Entrance, Stages, live_settings};
+use crate::readiness::Readiness;
+use flow::Flow;
+use stages::{Stages, live_settings};
 
-/// How long a stop waits for the facts to be level with the log; what is missing is dealt at the next start.
-const LEVEL_WAIT: Duration = Duration::from_secs(1);
-
-/// Serves until `stop`. The port is open while the log recovers; `/readyz` and 503 tell that it does.
-pub async fn serve(config: Config, repair: bool, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
-    serve_with(config, repair, clock, stop, |address, _auth| announce(&format!("listening on http://{address}"))).await
+/// Serves until `stop`; the first line on stdout says where.
+pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    let server = Server::open(config, clock).await?;
+    let listener = server.bind()?;
+    announce(&format!("listening on http://{}", listener.local_addr()?))?;
+    server.run(listener, stop).await
 }
 
-/// Serves; `started` is told the address as soon as the port is open.
-async fn serve_with(
+/// A server before its port is open: it holds its data folder and knows who may come in. The caller owns the socket, the clock and the stop signal.
+#[derive(Debug)]
+pub struct Server {
     config: Config,
-    repair: bool,
     clock: Clock,
-    stop: CancellationToken,
-    started: impl FnOnce(SocketAddr, &Arc<Auth>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let holder = format!("process {} on {}", std::process::id(), config.listen);
-    let data = DataDir::open(&config.data, &holder)?;
-    let metrics = Arc::new(metrics::install()?);
-    let keys = Keys::open(data.path()).await?;
-    if !keys.any().await? {
-        tracing::warn!(
-            "there is no API key yet, so nobody can post or read; make one: waypost keys create --data {} --tenant NAME --role admin",
-            config.data.display()
-        );
-    }
-    let auth = Arc::new(Auth::new(keys, clock.clone()));
-    let listener = accept::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    started(listener.local_addr()?, &auth)?;
-
-    let (mut stages, entrance) = Stages::start(&config, &clock);
-    let ready = Arc::new(AtomicBool::new(false));
-    let events = EventsState { auth: Arc::clone(&auth), ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
-    let reads = ReadState {
-        auth: Arc::clone(&auth),
-        map: Arc::clone(&entrance.map),
-        partitions: entrance.partitions.clone().into(),
-        progress: Arc::clone(&entrance.progress),
-        ready: Arc::clone(&ready),
-    };
-    let settings = live_settings(&config);
-    let serving = Serving { commands: entrance.commands.clone(), settings, clock: clock.clone(), shutdown: stop.clone() };
-    let router = routes::router(events.clone(), reads, LiveState { auth: Arc::clone(&auth), serving }, metrics);
-    let http_done = CancellationToken::new();
-    let flow = Flow { config: &config, repair, clock, data: data.path(), events, ready, stop: stop.clone(), http_done: http_done.clone() };
-    // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.
-    let flowing = async {
-        let flowed = flow.run(entrance, &mut stages).await;
-        stop.cancel();
-        flowed
-    };
-    let serving = async {
-        accept::run(listener, router, stop.clone()).await;
-        http_done.cancel();
-    };
-    let (flowed, ()) = tokio::join!(flowing, serving);
-    flowed?;
-    stages.join().await?;
-    auth.close().await;
-    tracing::info!("stopped");
-    Ok(())
+    data: DataDir,
+    auth: Arc<Auth>,
+    metrics: Arc<PrometheusHandle>,
 }
 
-/// From the log to the partitions, and the way back down.
-struct Flow<'a> {
-    config: &'a Config,
-    repair: bool,
-    clock: Clock,
-    data: &'a Path,
-    events: EventsState,
-    ready: Arc<AtomicBool>,
-    stop: CancellationToken,
-    /// Every request has been answered: nothing more will be appended.
-    http_done: CancellationToken,
-}
-
-impl Flow<'_> {
-    /// Recovers the log and the newest checkpoint, deals what came after it, opens ingest, and goes on until the shell has stopped.
-    async fn run(self, mut entrance: Entrance, stages: &mut Stages) -> anyhow::Result<()> {
-        let opened = tokio::select! {
-            () = self.stop.cancelled() => return Ok(()),
-            opened = recover(self.config, self.repair, self.clock.clone(), self.data) => opened?,
-        };
-        let (log, store, recovered) = opened;
-        stages.start_partitions(recovered.states, &mut entrance);
-        let reader = log.read(recovered.after).context("the log cannot be read")?;
-        let (barriers, barrier_requests) = mpsc::channel(1);
-        let (newest, dealt) = watch::channel(None);
-        let progress = Arc::clone(&entrance.progress);
-        let dealing = dealer::run(reader, recovered.after, entrance.partitions, barrier_requests, Arc::clone(&progress), newest);
-        let dealer = async {
-            let ended = dealing.await;
-            self.stop.cancel();
-            ended
-        };
-        let keeper = clock_keeper::run(Arc::clone(&log), entrance.due_times, self.clock.clone(), self.stop.clone());
-        let schedule = Schedule { interval: Duration::from_secs(self.config.checkpoint_interval_s), ..Schedule::default() };
-        let last_checkpoint = CancellationToken::new();
-        let coordinator = coordinator::run(store, recovered.after, barriers, Arc::clone(&log), schedule, last_checkpoint.clone());
-        let (dealt, (), (), (), ()) =
-            tokio::join!(dealer, keeper, coordinator, self.open_ingest(&log, dealt), self.close(&log, &progress, &last_checkpoint));
-        dealt.context("the log cannot be read on")
-    }
-
-    /// Ingest opens when all that was durable at the start has been dealt.
-    async fn open_ingest(&self, log: &Arc<Wal>, mut dealt: watch::Receiver<Option<BlockNumber>>) {
-        let recovered = log.durable();
-        let reached = dealt.wait_for(|dealt| *dealt >= recovered);
-        tokio::select! {
-            () = self.stop.cancelled() => return,
-            reached = reached => if reached.is_err() { return },
+impl Server {
+    /// Locks the data folder and opens the key store.
+    pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let holder = format!("process {} on {}", std::process::id(), config.listen);
+        let data = DataDir::open(&config.data, &holder)?;
+        let metrics = Arc::new(metrics::install()?);
+        let keys = Keys::open(data.path()).await?;
+        if !keys.any().await? {
+            tracing::warn!(
+                "there is no API key yet, so nobody can post or read; make one: waypost keys create --data {} --tenant NAME --role admin",
+                config.data.display()
+            );
         }
-        let limits = Limits { max_events: self.config.max_events, max_bytes: self.config.max_body_bytes.saturating_mul(8) };
-        drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits)));
-        self.ready.store(true, Ordering::Release);
-        tracing::info!("ready");
+        let auth = Arc::new(Auth::new(keys, clock.clone()));
+        Ok(Self { config, clock, data, auth, metrics })
     }
 
-    /// In this order: no more requests, the log's last block, the facts level with it, a last checkpoint.
-    async fn close(&self, log: &Arc<Wal>, progress: &Progress, last_checkpoint: &CancellationToken) {
-        self.http_done.cancelled().await;
-        log.close().await;
-        let deadline = tokio::time::Instant::now() + LEVEL_WAIT;
-        while progress.lag(Stage::Tracked) > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        last_checkpoint.cancel();
+    pub fn auth(&self) -> &Auth {
+        &self.auth
     }
-}
 
-type Opened = (Arc<Wal>, CheckpointStore, Recovered);
+    /// The socket that the settings name.
+    pub fn bind(&self) -> anyhow::Result<TcpListener> {
+        accept::bind(self.config.listen).with_context(|| format!("cannot listen on {}", self.config.listen))
+    }
 
-async fn recover(config: &Config, repair: bool, clock: Clock, data: &Path) -> anyhow::Result<Opened> {
-    let dedup = DedupOptions {
-        allowed_lateness_ms: i64::try_from(config.allowed_lateness_s.saturating_mul(1000)).unwrap_or(i64::MAX),
-        max_ids: config.dedup_max_ids,
-        ..DedupOptions::default()
-    };
-    let options = WalOptions {
-        partitions: config.partitions,
-        segment_bytes: config.segment_bytes,
-        max_bytes: config.log_max_bytes,
-        dedup,
-        repair,
-        ..WalOptions::default()
-    };
-    let (wal, checkpoints, partitions) = (data.join("wal"), data.join("checkpoints"), config.partitions);
-    let entities = track::roster::Limits::share(config.entity_limit, partitions);
-    let open = move || -> anyhow::Result<Opened> {
-        let log = Wal::open(&wal, options, clock).context("the log cannot be opened")?;
-        let store = CheckpointStore::open(checkpoints, partitions).context("the checkpoints cannot be opened")?;
-        let recovered = store.load(entities).context("the checkpoints cannot be read")?;
-        Ok((log, store, recovered))
-    };
-    tokio::task::spawn_blocking(open).await.context("recovery panicked")?
+    /// Serves until `stop` or until a stage fails. The port answers while the log recovers; `/readyz` and 503 tell that it does.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self { config, clock, data, auth, metrics } = self;
+        let (mut stages, entrance) = Stages::start(&config, &clock);
+        let readiness = Arc::new(Readiness::default());
+        let events = EventsState {
+            auth: Arc::clone(&auth),
+            ingest: Arc::new(OnceLock::new()),
+            max_body_bytes: config.max_body_bytes,
+            body_timeout: Duration::from_secs(config.body_timeout_s),
+        };
+        let reads = ReadState {
+            auth: Arc::clone(&auth),
+            map: Arc::clone(&entrance.map),
+            partitions: entrance.partitions.clone().into(),
+            progress: Arc::clone(&entrance.progress),
+            readiness: Arc::clone(&readiness),
+        };
+        let serving = Serving { commands: entrance.commands.clone(), settings: live_settings(&config), clock: clock.clone(), shutdown: stop.clone() };
+        let sockets = TaskTracker::new();
+        let seats = Seats::new(config.max_sessions_per_key);
+        let live = LiveState { auth: Arc::clone(&auth), serving, sockets: sockets.clone(), seats };
+        let router = routes::router(&Routed {
+            auth: Arc::clone(&auth),
+            events: events.clone(),
+            reads,
+            live,
+            readiness: Arc::clone(&readiness),
+            metrics: Arc::clone(&metrics),
+            style_url: config.style_url.clone(),
+        });
+        let http_done = CancellationToken::new();
+        let flow = Flow { config: &config, clock, data: data.path(), events, readiness, metrics, stop: stop.clone(), http_done: http_done.clone() };
+        // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.
+        let flowing = async {
+            let flowed = flow.run(entrance, &mut stages).await;
+            stop.cancel();
+            flowed
+        };
+        let serving = async {
+            accept::run(listener, router, stop.clone(), sockets).await;
+            http_done.cancel();
+        };
+        let (flowed, ()) = tokio::join!(flowing, serving);
+        flowed?;
+        stages.join().await?;
+        auth.close().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
 }
 
 /// Makes a key and prints it: stdout carries the key alone.

@@ -14,7 +14,7 @@ use thiserror::Error;
 pub struct Config {
     /// The data folder; made when absent, locked while in use.
     pub data: PathBuf,
-    /// Where HTTP and WebSockets are served. Port 0 takes a free one.
+    /// Where HTTP and `WebSockets` are served. Port 0 takes a free one.
     pub listen: SocketAddr,
     /// Partitions of a log that is yet to be created, 1 to 4096. An existing log keeps its own; another number is an error.
     pub partitions: u16,
@@ -26,6 +26,10 @@ pub struct Config {
     pub max_events: usize,
     /// Bytes of one request's body, as sent.
     pub max_body_bytes: usize,
+    /// How long a client may take over one request's body.
+    pub body_timeout_s: u64,
+    /// Quarantine corrupt parts of the log instead of refusing to start.
+    pub repair: bool,
     /// Bytes of one segment of the log.
     pub segment_bytes: u64,
     /// The log keeps at most this much once a checkpoint covers it.
@@ -40,9 +44,15 @@ pub struct Config {
     pub allowed_lateness_s: u64,
     /// Live drivers and deliveries of one tenant.
     pub entity_limit: u64,
-    /// Live sessions of one node.
+    /// Live sessions of one tenant on this node.
     pub max_sessions: usize,
-    /// A MapLibre style for the dashboard instead of the built-in offline map.
+    /// Live sessions of one key on this node.
+    pub max_sessions_per_key: usize,
+    /// View changes of one live session each second; what comes faster waits, and a newer one replaces it. 1 to 1000.
+    pub view_changes_per_s: u32,
+    /// Bytes of one message to the server on a live session.
+    pub max_message_bytes: usize,
+    /// A `MapLibre` style for the dashboard instead of the built-in offline map.
     pub style_url: Option<String>,
 }
 
@@ -56,6 +66,8 @@ impl Default for Config {
             tick_ms: 100,
             max_events: 1000,
             max_body_bytes: 1 << 20,
+            body_timeout_s: 60,
+            repair: false,
             segment_bytes: 64 << 20,
             log_max_bytes: 8 << 30,
             log_max_age_h: 72,
@@ -64,6 +76,9 @@ impl Default for Config {
             allowed_lateness_s: 600,
             entity_limit: 1_000_000,
             max_sessions: 10_000,
+            max_sessions_per_key: 10_000,
+            view_changes_per_s: 20,
+            max_message_bytes: 16 << 10,
             style_url: None,
         }
     }
@@ -78,6 +93,8 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<bool>,
 }
 
 #[derive(Debug, Error)]
@@ -112,11 +129,15 @@ impl Config {
         in_range("tick_ms", self.tick_ms, 10, 5000)?;
         in_range("max_events", wide(self.max_events), 1, 100_000)?;
         in_range("max_body_bytes", wide(self.max_body_bytes), 1024, 1 << 30)?;
+        in_range("body_timeout_s", self.body_timeout_s, 1, 3600)?;
         in_range("segment_bytes", self.segment_bytes, 1 << 20, 4 << 30)?;
         in_range("checkpoint_interval_s", self.checkpoint_interval_s, 1, 86_400)?;
         in_range("dedup_max_ids", wide(self.dedup_max_ids), 1024, 1 << 30)?;
         in_range("entity_limit", self.entity_limit, 1, 1 << 32)?;
-        in_range("max_sessions", wide(self.max_sessions), 1, 1 << 20)
+        in_range("max_sessions", wide(self.max_sessions), 1, 1 << 20)?;
+        in_range("max_sessions_per_key", wide(self.max_sessions_per_key), 1, 1 << 20)?;
+        in_range("view_changes_per_s", u64::from(self.view_changes_per_s), 1, 1000)?;
+        in_range("max_message_bytes", wide(self.max_message_bytes), 256, 1 << 20)
     }
 }
 

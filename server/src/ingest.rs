@@ -16,6 +16,7 @@ use crate::formats::results::{ItemId, ItemResult, Outcome};
 use crate::formats::{json, protobuf};
 use crate::log::prepare::Batch;
 use crate::log::{AppendError, Appended, EventLog};
+use crate::metrics::{IngestCounts, IngestTotals};
 use crate::model::event::Event;
 use crate::model::id::TenantId;
 use crate::model::time::UnixMs;
@@ -75,6 +76,7 @@ pub struct Ingest<L> {
     log: Arc<L>,
     clock: Clock,
     limits: Limits,
+    counts: IngestCounts,
 }
 
 /// An item on its way: an event and the index of its answer, or a refusal.
@@ -82,13 +84,30 @@ type Read = Result<Event, (String, Refusal)>;
 
 impl<L: EventLog> Ingest<L> {
     pub fn new(log: Arc<L>, clock: Clock, limits: Limits) -> Self {
-        Self { log, clock, limits }
+        Self { log, clock, limits, counts: IngestCounts::default() }
+    }
+
+    /// What became of the events so far.
+    pub fn counts(&self) -> &IngestCounts {
+        &self.counts
     }
 
     /// Decodes, validates, stamps and appends; returns when every accepted event is durable.
     pub async fn submit(&self, request: Request) -> Result<Answer, Refused> {
+        let mut events = 1;
+        let submitted = self.try_submit(request, &mut events).await;
+        self.counts.add(match &submitted {
+            Ok(answer) => count(&answer.results),
+            Err(_) => IngestTotals { refused: events, ..IngestTotals::default() },
+        });
+        submitted
+    }
+
+    /// `events` is told how many the request holds as soon as that is known.
+    async fn try_submit(&self, request: Request, events: &mut u64) -> Result<Answer, Refused> {
         let body = body::expand(request.body, request.encoding, self.limits.max_bytes)?;
         let (read, single) = self.read(&request.tenant, request.media, &body)?;
+        *events = read.len() as u64;
         let mut batch = Batch::with_capacity(read.len());
         let mut results = Vec::with_capacity(read.len());
         for item in read {
@@ -103,7 +122,6 @@ impl<L: EventLog> Ingest<L> {
         }
         let appended = if batch.is_empty() { Vec::new() } else { self.log.append(batch).await? };
         let results = merge(results, appended);
-        count(&results);
         let position = LogPosition::of(results.iter().filter_map(|result| result.outcome.place()));
         Ok(Answer { results, single, position })
     }
@@ -149,11 +167,16 @@ fn merge(items: Vec<(ItemId, Option<Refusal>)>, appended: Vec<Appended>) -> Vec<
     items.into_iter().map(|(event_id, refusal)| ItemResult { event_id, outcome: outcome(refusal) }).collect()
 }
 
-fn count(results: &[ItemResult]) {
-    for status in ["accepted", "duplicate", "rejected"] {
-        let number = results.iter().filter(|result| result.outcome.status() == status).count();
-        metrics::counter!("waypost_ingest_events_total", "outcome" => status).increment(number as u64);
+fn count(results: &[ItemResult]) -> IngestTotals {
+    let mut totals = IngestTotals::default();
+    for result in results {
+        match result.outcome {
+            Outcome::Accepted { .. } => totals.accepted += 1,
+            Outcome::Duplicate { .. } => totals.duplicate += 1,
+            Outcome::Rejected(_) => totals.rejected += 1,
+        }
     }
+    totals
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod config;
 pub mod data_dir;
 pub mod metrics;
 pub mod progress;
+pub mod readiness;
 pub mod slots;
 pub mod wire;
 

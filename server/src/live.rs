@@ -4,6 +4,7 @@ pub mod chunk;
 pub mod json;
 pub mod lens;
 pub mod resume;
+pub mod seats;
 pub mod session;
 pub mod socket;
 pub mod tick;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -40,7 +41,7 @@ struct Serve {
     /// The data folder; made when absent [default: waypost-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to serve HTTP and WebSockets; port 0 takes a free one [default: 127.0.0.1:8080]
+    /// Where to serve HTTP and `WebSockets`; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// Partitions of a log yet to be created [default: 64]
@@ -86,7 +87,7 @@ enum Keys {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging();
-    match run(cli.command) {
+    match run_to_end(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -98,16 +99,27 @@ fn main() -> ExitCode {
 /// Logs go to stderr, so that stdout carries only what scripts read.
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A reader of stderr that goes away must not take the server along: the default tells of a failed write by a print, which then panics.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
 }
 
-#[tokio::main]
+/// How long threads that block may take at the end: a recovery that nobody waits for any more is given up.
+const THREADS_END: Duration = Duration::from_secs(1);
+
+fn run_to_end(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("the threads cannot be started")?;
+    let ended = runtime.block_on(run(command));
+    runtime.shutdown_timeout(THREADS_END);
+    ended
+}
+
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(arguments) => {
-            let flags = Flags { data: arguments.data, listen: arguments.listen, partitions: arguments.partitions };
+            let flags =
+                Flags { data: arguments.data, listen: arguments.listen, partitions: arguments.partitions, repair: arguments.repair.then_some(true) };
             let config = Config::load(&flags, arguments.config).context("the settings are not valid")?;
-            app::serve(config, arguments.repair, Clock::System, stop_signal()?).await
+            app::serve(config, Clock::System, stop_signal()?).await
         }
         Command::Demo(arguments) => app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?).await,
         Command::Keys(Keys::Create { data, tenant, role }) => {

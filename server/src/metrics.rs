@@ -1,6 +1,8 @@
-//! The Prometheus recorder and the words for what the stages count. Never samples by itself; gauges are set by whoever owns the number.
+//! The Prometheus recorder, the words for what the stages count, and the counts of ingest. Never samples by itself: the app's sampler does.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{Counter, Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -11,6 +13,9 @@ pub struct MetricsError(String);
 
 /// Seconds: from a memory copy to a stalled disk.
 const LATENCY_BUCKETS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Told as buckets. What else is measured is a summary of the last minute, with quantiles.
+const HISTOGRAMS: [&str; 5] =
+    ["waypost_ack_seconds", "waypost_ping_to_frame_seconds", "waypost_fdatasync_seconds", "waypost_checkpoint_seconds", "waypost_tick_seconds"];
 
 /// A process has one recorder, however many servers a test starts in it.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
@@ -21,31 +26,155 @@ pub fn install() -> Result<PrometheusHandle, MetricsError> {
     if let Some(handle) = installed.as_ref() {
         return Ok(handle.clone());
     }
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_BUCKETS)
-        .map_err(|error| MetricsError(error.to_string()))?
-        .build_recorder();
+    let failed = |error: metrics_exporter_prometheus::BuildError| MetricsError(error.to_string());
+    let mut builder = PrometheusBuilder::new().set_quantiles(&[0.5, 0.99]).map_err(failed)?;
+    for name in HISTOGRAMS {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &LATENCY_BUCKETS).map_err(failed)?;
+    }
+    let recorder = builder.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| MetricsError(error.to_string()))?;
     describe();
+    begin_at_zero();
     *installed = Some(handle.clone());
     Ok(handle)
 }
 
+/// What became of the events that clients sent. Every event of a request that could be read is counted once.
+#[derive(Debug)]
+pub struct IngestCounts([(AtomicU64, Counter); 4]);
+
+/// The outcomes by the value of the label `outcome`.
+const OUTCOMES: [&str; 4] = ["accepted", "duplicate", "rejected", "refused"];
+
+/// A request's events, or all since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IngestTotals {
+    pub accepted: u64,
+    pub duplicate: u64,
+    /// The caller's fault, one by one.
+    pub rejected: u64,
+    /// With the whole of their request: nothing was stored. A request that cannot be read counts as one.
+    pub refused: u64,
+}
+
+impl Default for IngestCounts {
+    fn default() -> Self {
+        Self(OUTCOMES.map(|outcome| (AtomicU64::new(0), metrics::counter!("waypost_ingest_events_total", "outcome" => outcome))))
+    }
+}
+
+impl IngestCounts {
+    pub fn add(&self, of: IngestTotals) {
+        for ((total, counter), number) in self.0.iter().zip([of.accepted, of.duplicate, of.rejected, of.refused]) {
+            if number > 0 {
+                total.fetch_add(number, Ordering::Relaxed);
+                counter.increment(number);
+            }
+        }
+    }
+
+    pub fn totals(&self) -> IngestTotals {
+        let [accepted, duplicate, rejected, refused] = [0, 1, 2, 3].map(|outcome: usize| self.0[outcome].0.load(Ordering::Relaxed));
+        IngestTotals { accepted, duplicate, rejected, refused }
+    }
+}
+
+impl IngestTotals {
+    pub fn all(&self) -> u64 {
+        self.accepted + self.duplicate + self.rejected + self.refused
+    }
+
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            accepted: self.accepted.saturating_sub(earlier.accepted),
+            duplicate: self.duplicate.saturating_sub(earlier.duplicate),
+            rejected: self.rejected.saturating_sub(earlier.rejected),
+            refused: self.refused.saturating_sub(earlier.refused),
+        }
+    }
+}
+
+/// What is watched by name is there from the first scrape on.
+fn begin_at_zero() {
+    for name in [
+        "ingest_qps",
+        "ingest_error_rate",
+        "queue_lag_seconds",
+        "consumer_lag",
+        "dedupe_rate",
+        "dropped_events",
+        "waypost_log_bytes",
+        "waypost_log_segments",
+        "waypost_log_oldest_age_seconds",
+        "waypost_checkpoint_age_seconds",
+        "waypost_dedup_ids",
+        "waypost_live_sessions",
+    ] {
+        metrics::gauge!(name).set(0.0);
+    }
+    for kind in ["driver", "delivery", "tombstone"] {
+        metrics::gauge!("waypost_entities", "kind" => kind).set(0.0);
+    }
+    for name in
+        ["waypost_dedup_evicted_early_total", "waypost_entity_limit_total", "waypost_checkpoint_failures_total", "waypost_blocks_missing_total"]
+    {
+        metrics::counter!(name).increment(0);
+    }
+    IngestCounts::default().add(IngestTotals::default());
+}
+
 fn describe() {
-    describe_counter!("waypost_ingest_events_total", "Events of ingest requests by outcome: accepted, duplicate, rejected");
+    describe_counter!("waypost_ingest_events_total", "Events by outcome: accepted, duplicate, rejected one by one, refused with their whole request");
     describe_histogram!("waypost_ack_seconds", Unit::Seconds, "From the end of a request's body to its answer");
     describe_histogram!("waypost_fdatasync_seconds", Unit::Seconds, "One fdatasync of the log");
+    describe_histogram!("waypost_fdatasync_recent_seconds", Unit::Seconds, "One fdatasync of the log: quantiles of the last minute");
     describe_histogram!("waypost_ping_to_frame_seconds", Unit::Seconds, "From the ingest of a frame's oldest change to its hand-over to the socket");
-    describe_gauge!("ingest_qps", "Events accepted a second, over the last sampling interval");
-    describe_gauge!("ingest_error_rate", "Share of events rejected, over the last sampling interval");
-    describe_gauge!("dedupe_rate", "Share of events that were duplicates, over the last sampling interval");
-    describe_gauge!("queue_lag_seconds", Unit::Seconds, "How long the map has been behind the log without a break; 0 when it is level");
+    describe_histogram!("waypost_checkpoint_seconds", Unit::Seconds, "Taking one checkpoint");
+    describe_histogram!("waypost_tick_seconds", Unit::Seconds, "Work of one tick of the live stage");
+    describe_gauge!("ingest_qps", "Events accepted a second, over the last second");
+    describe_gauge!("ingest_error_rate", "Share of events rejected or refused, over the last second with any");
+    describe_gauge!("dedupe_rate", "Share of events that were duplicates, over the last second with any");
+    describe_gauge!("queue_lag_seconds", Unit::Seconds, "Upper bound of the age of the oldest record that is not on the map yet; 0 when all are");
     describe_gauge!("consumer_lag", "Records that are durable and not yet on the map");
-    describe_counter!("dropped_events", "Events dropped by policy; always 0 until shedding exists");
+    describe_gauge!("dropped_events", "Events dropped by policy; always 0 until shedding exists");
     describe_gauge!("waypost_log_bytes", Unit::Bytes, "Bytes of the log's segments");
-    describe_gauge!("waypost_checkpoint_age_seconds", Unit::Seconds, "Time since the newest checkpoint");
+    describe_gauge!("waypost_log_segments", "Segments of the log");
+    describe_gauge!("waypost_log_oldest_age_seconds", Unit::Seconds, "Age of the oldest block in the oldest segment");
+    describe_gauge!("waypost_checkpoint_age_seconds", Unit::Seconds, "Time since a checkpoint of this run covered all there was, or since its start");
+    describe_counter!("waypost_checkpoint_failures_total", "Checkpoints that could not be taken");
+    describe_counter!("waypost_blocks_missing_total", "Blocks of the log that were missing when it was read");
     describe_gauge!("waypost_dedup_ids", "Event ids held to tell a duplicate");
+    describe_counter!("waypost_dedup_evicted_early_total", "Event ids that had to go before their time");
     describe_gauge!("waypost_entities", "Live entities by kind");
+    describe_counter!("waypost_entity_limit_total", "Entities refused because their tenant has as many as it may");
     describe_gauge!("waypost_live_sessions", "Open live sessions");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_watched_by_name_is_there_from_the_first_scrape_on() {
+        let exposition = install().expect("a recorder").render();
+        for name in ["ingest_qps", "ingest_error_rate", "queue_lag_seconds", "consumer_lag", "dropped_events", "dedupe_rate", "waypost_log_bytes"] {
+            assert!(exposition.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} in\n{exposition}");
+        }
+        for outcome in OUTCOMES {
+            assert!(exposition.contains(&format!("waypost_ingest_events_total{{outcome=\"{outcome}\"}}")), "{outcome}");
+        }
+    }
+
+    #[test]
+    fn counts_are_told_since_a_moment() {
+        let counts = IngestCounts::default();
+        counts.add(IngestTotals { accepted: 3, rejected: 1, ..IngestTotals::default() });
+        let earlier = counts.totals();
+        counts.add(IngestTotals { accepted: 2, duplicate: 5, ..IngestTotals::default() });
+        assert_eq!(counts.totals().since(&earlier), IngestTotals { accepted: 2, duplicate: 5, ..IngestTotals::default() });
+        assert_eq!(counts.totals().all(), 11);
+    }
 }

@@ -79,6 +79,11 @@ impl Progress {
         self.partitions.iter().map(|p| p.durable.load(Ordering::Acquire).saturating_sub(p.reached(stage))).sum()
     }
 
+    /// For each partition the ends of what was dealt and of what is on the map.
+    pub fn ends(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.partitions.iter().map(|of| (of.durable.load(Ordering::Acquire), of.reached(Stage::Mapped)))
+    }
+
     /// Waits until `stage` has applied `offset`; false when `timeout` passed first.
     pub async fn wait(&self, stage: Stage, partition: PartitionId, offset: Offset, timeout: Duration) -> bool {
         let Some(of) = self.partitions.get(partition.index()) else {
@@ -111,7 +116,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_when_every_shard_has_mapped_the_offset() {
         let progress = Arc::new(Progress::new(2, 2));
-        let waiting = tokio::spawn({
+        let mut waiting = tokio::task::JoinSet::new();
+        waiting.spawn({
             let progress = Arc::clone(&progress);
             async move { progress.wait(Stage::Mapped, PartitionId(1), Offset(5), Duration::from_secs(2)).await }
         });
@@ -121,7 +127,7 @@ mod tests {
         assert_eq!(progress.lag(Stage::Mapped), 6);
         progress.set_mapped(PartitionId(1), 1, Offset(9));
         progress.mapped_now();
-        assert!(waiting.await.expect("the wait does not panic"));
+        assert_eq!(waiting.join_all().await, [true]);
         assert_eq!(progress.lag(Stage::Mapped), 0);
     }
 

@@ -2,18 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use waypost_sim::fleet::{self, FleetOptions};
 
-use super::{announce, serve_with};
+use super::{Server, announce};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::auth::{Auth, Role};
+use crate::http::auth::Role;
 use crate::http::keys::Keys;
 use crate::http::page;
 use crate::model::id::TenantId;
@@ -39,31 +37,31 @@ async fn run_in(data: &Path, drivers: u32, listen: SocketAddr, stop: Cancellatio
     let keys = Keys::open(data).await?;
     let key = keys.create(&tenant, Role::Ingest, &Clock::System).await?;
     keys.close().await;
-    let (listening, address) = oneshot::channel();
-    let started = move |address: SocketAddr, auth: &Arc<Auth>| -> anyhow::Result<()> {
-        let ticket = auth.ticket(tenant, Role::Dashboard)?;
-        if !page::is_built() {
-            announce("this binary has no dashboard in it; the address below serves the API")?;
-        }
-        announce(&format!("http://{address}/#ticket={ticket}"))?;
-        listening.send(address).map_err(|_gone| anyhow::anyhow!("the demo stopped before its server listened"))
-    };
     let config = Config { data: data.to_owned(), listen, ..Config::default() };
+    let server = Server::open(config, Clock::System).await?;
+    let ticket = server.auth().ticket(tenant, Role::Dashboard)?;
+    let listener = server.bind()?;
+    let address = listener.local_addr()?;
+    if !page::is_built() {
+        announce("this binary has no dashboard in it; the address below serves the API")?;
+    }
+    announce(&format!("http://{address}/#ticket={ticket}"))?;
     // The fleet stops first, so that its last pings are answered before the server goes.
     let server_stop = CancellationToken::new();
-    let server = serve_with(config, false, Clock::System, server_stop.clone(), started);
-    let fleet = async {
-        let driven = match address.await {
-            Ok(address) => drive(address, key, drivers, stop.clone()).await,
-            // The server could not start; its own error says why.
-            Err(_never_listened) => Ok(()),
-        };
+    let fleet_stop = stop.child_token();
+    let driving = async {
+        let ended = drive(address, key, drivers, fleet_stop.clone()).await;
         server_stop.cancel();
-        driven
+        ended
     };
-    let (served, driven) = tokio::join!(server, fleet);
-    served?;
-    driven
+    let serving = async {
+        let ended = server.run(listener, server_stop.clone()).await;
+        fleet_stop.cancel();
+        ended
+    };
+    let (server_ended, fleet_ended) = tokio::join!(serving, driving);
+    server_ended?;
+    fleet_ended
 }
 
 async fn drive(address: SocketAddr, key: String, drivers: u32, stop: CancellationToken) -> anyhow::Result<()> {

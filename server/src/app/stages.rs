@@ -89,5 +89,11 @@ impl Stages {
 }
 
 pub(super) fn live_settings(config: &Config) -> live::Settings {
-    live::Settings { tick: Duration::from_millis(config.tick_ms), max_sessions_per_tenant: config.max_sessions, ..live::Settings::default() }
+    live::Settings {
+        tick: Duration::from_millis(config.tick_ms),
+        max_sessions_per_tenant: config.max_sessions,
+        view_changes_per_s: config.view_changes_per_s,
+        max_message_bytes: config.max_message_bytes,
+        ..live::Settings::default()
+    }
 }

@@ -48,6 +48,24 @@ pub enum Code {
 }
 
 impl Code {
+    pub const ALL: [Self; 15] = [
+        Self::MalformedJson,
+        Self::MalformedProtobuf,
+        Self::MissingField,
+        Self::WrongType,
+        Self::InvalidId,
+        Self::InvalidEventName,
+        Self::OutOfRange,
+        Self::NullIsland,
+        Self::InvalidTime,
+        Self::TimeTooFarAhead,
+        Self::UnknownStatus,
+        Self::TenantMismatch,
+        Self::TooLarge,
+        Self::TooManyAttributes,
+        Self::TooDeep,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MalformedJson => "malformed_json",

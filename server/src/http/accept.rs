@@ -24,8 +24,11 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until `shutdown`, then lets every request that has begun finish.
-pub async fn run(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+/// How long a stop waits for requests that have begun and for `WebSockets` that say goodbye; who is slower is cut off.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Serves until `shutdown`, then lets every request that has begun finish, and every task of `upgraded`: `WebSockets` outlive their connection here.
+pub async fn run(listener: TcpListener, router: Router, shutdown: CancellationToken, upgraded: TaskTracker) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -45,7 +48,14 @@ pub async fn run(listener: TcpListener, router: Router, shutdown: CancellationTo
     }
     drop(listener);
     connections.close();
-    connections.wait().await;
+    let drained = async {
+        connections.wait().await;
+        upgraded.close();
+        upgraded.wait().await;
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::info!(requests = connections.len(), sockets = upgraded.len(), "some clients were too slow to finish and are cut off");
+    }
 }
 
 async fn serve(stream: TcpStream, router: Router, shutdown: CancellationToken) {

@@ -21,7 +21,7 @@ use crate::model::time::UnixMs;
 pub struct Principal {
     pub tenant: TenantId,
     pub role: Role,
-    /// What kind of credential it was, for the log.
+    /// Which credential it was: what its limits are counted by. Never the secret.
     pub key: Arc<str>,
 }
 
@@ -81,8 +81,8 @@ enum GrantKind {
 
 /// Tickets and sessions together; the oldest goes when a new one finds no room.
 const MAX_GRANTS: usize = 4096;
-const TICKET_LIFE: Duration = Duration::from_secs(3600);
-const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+const TICKET_LIFE: Duration = Duration::from_hours(1);
+const SESSION_LIFE: Duration = Duration::from_hours(12);
 
 impl Auth {
     pub fn new(keys: Keys, clock: Clock) -> Self {
@@ -146,7 +146,7 @@ impl Auth {
         let now = self.clock.now();
         let grants = self.grants.lock();
         let grant = grants.iter().find(|grant| grant.kind == GrantKind::Session && grant.hash == wanted && grant.expires > now)?;
-        Some(Principal { tenant: grant.tenant.clone(), role: grant.role, key: Arc::from("session") })
+        Some(Principal { tenant: grant.tenant.clone(), role: grant.role, key: Arc::from(format!("session {:02x?}", &grant.hash[..8])) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `POST /v1/events`: reads headers and body, hands them to ingest, words the answer. No rule of events lives here.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use crate::formats::problem::Problem;
 use crate::formats::results::{self, Outcome};
 use crate::http::auth::{Access, Auth};
-use crate::http::problem;
+use crate::http::problem::{self, Kind};
 use crate::ingest::body::Encoding;
 use crate::ingest::{Answer, Ingest, MediaType, Request};
 use crate::log::wal::Wal;
@@ -22,6 +22,8 @@ pub struct EventsState {
     pub auth: Arc<Auth>,
     pub ingest: Arc<OnceLock<Ingest<Wal>>>,
     pub max_body_bytes: usize,
+    /// A body that comes slower than this would hold its memory and its connection for ever.
+    pub body_timeout: Duration,
 }
 
 pub async fn post(State(state): State<EventsState>, request: HttpRequest) -> Response<Body> {
@@ -33,11 +35,12 @@ async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Bo
     let principal = state.auth.authorise(&head.headers, Access::Write).await.map_err(|denied| problem::denied(&denied))?;
     let (media, encoding) = (media_type(&head.headers)?, encoding(&head.headers)?);
     let Some(ingest) = state.ingest.get() else {
-        return Err(Problem::new(503, "Service Unavailable", "recovering", "the log is being recovered; /readyz tells when it is done"));
+        return Err(Kind::Recovering.says("the log is being recovered; /readyz tells when it is done"));
     };
     let max = state.max_body_bytes;
-    let too_large = |error: axum::Error| Problem::new(413, "Content Too Large", "too_large", format!("at most {max} bytes a request: {error}"));
-    let body = axum::body::to_bytes(body, max).await.map_err(too_large)?;
+    let too_large = |error: axum::Error| Kind::TooLarge.says(format!("at most {max} bytes a request: {error}"));
+    let slow = |_elapsed| Kind::RequestTimeout.says(format!("the body was not there within {} s", state.body_timeout.as_secs()));
+    let body = tokio::time::timeout(state.body_timeout, axum::body::to_bytes(body, max)).await.map_err(slow)?.map_err(too_large)?;
     let started = Instant::now();
     let submitted = ingest.submit(Request { tenant: principal.tenant, media, encoding, body }).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
@@ -79,7 +82,7 @@ fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
         "application/x-protobuf" | "application/protobuf" => Ok(MediaType::Protobuf),
         other => {
             let detail = format!("Content-Type {other} is not one of application/json, application/x-ndjson, application/x-protobuf");
-            Err(Problem::new(415, "Unsupported Media Type", "media_type", detail))
+            Err(Kind::MediaType.says(detail))
         }
     }
 }
@@ -89,7 +92,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
         None | Some(b"identity" | b"") => Ok(Encoding::Identity),
         Some(b"gzip") => Ok(Encoding::Gzip),
         Some(b"zstd") => Ok(Encoding::Zstd),
-        Some(_) => Err(Problem::new(415, "Unsupported Media Type", "content_encoding", "Content-Encoding must be gzip, zstd or identity")),
+        Some(_) => Err(Kind::ContentEncoding.says("Content-Encoding must be gzip, zstd or identity")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! API keys: made, stored hashed in SQLite, verified in constant time. Never keeps or logs a secret.
+//! API keys: made, stored hashed in `SQLite`, verified in constant time. Never keeps or logs a secret.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -64,7 +64,7 @@ impl Keys {
     pub async fn create(&self, tenant: &TenantId, role: Role, clock: &Clock) -> Result<String, KeysError> {
         let id: [u8; 8] = random()?;
         let secret: [u8; 32] = random()?;
-        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("{:016x}", u64::from_be_bytes(id));
         sqlx::query("INSERT INTO keys (id, tenant, role, secret_hash, created_ms) VALUES (?, ?, ?, ?, ?)")
             .bind(&id)
             .bind(tenant.as_str())
@@ -106,17 +106,17 @@ impl Keys {
         let Some((tenant, role, secret_hash)) = row else {
             return Ok(None);
         };
-        let known = known_from_row(&tenant, &role, &secret_hash)?;
+        let known = known_from_row(id, &tenant, &role, &secret_hash)?;
         self.known.insert(Box::from(id), known.clone());
         Ok(Some(known))
     }
 }
 
-fn known_from_row(tenant: &str, role: &str, secret_hash: &[u8]) -> Result<Known, KeysError> {
+fn known_from_row(id: &str, tenant: &str, role: &str, secret_hash: &[u8]) -> Result<Known, KeysError> {
     let tenant = TenantId::parse(tenant).map_err(|error| KeysError::BadRow(format!("tenant {error}")))?;
     let role = Role::from_str(role).map_err(|error| KeysError::BadRow(error.to_string()))?;
     let secret_hash = secret_hash.try_into().map_err(|error| KeysError::BadRow(format!("secret_hash: {error}")))?;
-    Ok(Known { secret_hash, principal: Principal { tenant, role, key: Arc::from("key") } })
+    Ok(Known { secret_hash, principal: Principal { tenant, role, key: Arc::from(id) } })
 }
 
 /// Takes a key apart: `wpk_<16 hex>_<43 base64url>`.

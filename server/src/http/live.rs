@@ -3,44 +3,72 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse as _;
 
-use crate::formats::problem::Problem;
-use crate::http::auth::{Access, Auth, bearer};
-use crate::http::problem;
-use crate::live::Format;
-use crate::live::socket::{self, SUBPROTOCOLS, Serving};
+use tokio_util::task::TaskTracker;
+
+use crate::http::auth::{Access, Auth, Denied, bearer};
+use crate::http::problem::{self, Kind};
+use crate::live::seats::Seats;
+use crate::live::socket::{self, Admitted, SUBPROTOCOLS, Serving};
+use crate::live::{Format, Goodbye};
 
 #[derive(Clone, Debug)]
 pub struct LiveState {
     pub auth: Arc<Auth>,
     pub serving: Serving,
+    /// Every open WebSocket, so that a stop waits for their goodbyes.
+    pub sockets: TaskTracker,
+    pub seats: Arc<Seats>,
 }
 
-/// Somewhat above the protocol's own bound, so that the numbered `bye` can still be said.
-const MAX_MESSAGE_BYTES: usize = 64 << 10;
+impl LiveState {
+    /// Checks the credential, and takes one of its seats.
+    async fn admit(&self, token: &str) -> Result<Result<Admitted, Goodbye>, Denied> {
+        let principal = self.auth.authorise_token(token, Access::Read).await?;
+        let seat = self.seats.take(&principal.key).ok_or(Goodbye::TooManySessions);
+        Ok(seat.map(|seat| Admitted { tenant: principal.tenant, seat }))
+    }
+}
 
-pub async fn upgrade(State(state): State<LiveState>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response<Body> {
+/// Above the protocol's own bound by this much, so that the numbered `bye` can still be said.
+const MESSAGE_SLACK_BYTES: usize = 64 << 10;
+
+pub async fn upgrade(
+    State(state): State<LiveState>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response<Body> {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return problem::respond(&Kind::Subprotocol.says(rejection.body_text())),
+    };
     let offered = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).unwrap_or("");
     let Some(format) = socket::negotiate(offered) else {
         let detail = "Sec-WebSocket-Protocol must offer waypost.v1.proto or waypost.v1.json";
-        return problem::respond(&Problem::new(400, "Bad Request", "subprotocol", detail));
+        return problem::respond(&Kind::Subprotocol.says(detail));
     };
     // A credential in the handshake is checked there; browsers cannot send one and authenticate by their first message.
-    let authenticated = match bearer(&headers) {
+    let admitted = match bearer(&headers) {
         None => None,
-        Some(token) => match state.auth.authorise_token(token, Access::Read).await {
-            Ok(principal) => Some(principal.tenant),
+        Some(token) => match state.admit(token).await {
+            Ok(admitted) => Some(admitted),
             Err(denied) => return problem::respond(&problem::denied(&denied)),
         },
     };
-    let LiveState { auth, serving } = state;
-    let authenticate = async move |token: &str| auth.authorise_token(token, Access::Read).await.ok().map(|principal| principal.tenant);
-    let upgrade = upgrade.protocols([name(format)]).max_message_size(MAX_MESSAGE_BYTES).read_buffer_size(8 << 10);
-    upgrade.on_upgrade(move |socket| socket::serve(socket, format, authenticated, authenticate, serving)).into_response()
+    let (serving, open) = (state.serving.clone(), state.sockets.token());
+    let authenticate = async move |token: &str| state.admit(token).await.unwrap_or(Err(Goodbye::AuthFailed));
+    let max_bytes = serving.settings.max_message_bytes + MESSAGE_SLACK_BYTES;
+    let upgrade = upgrade.protocols([name(format)]).max_message_size(max_bytes).read_buffer_size(8 << 10);
+    let serve = async move |socket| {
+        socket::serve(socket, format, admitted, authenticate, serving).await;
+        drop(open);
+    };
+    upgrade.on_upgrade(serve).into_response()
 }
 
 fn name(format: Format) -> &'static str {

@@ -32,8 +32,8 @@ pub async fn serve(uri: Uri, headers: HeaderMap) -> Response<Body> {
             plain(StatusCode::NOT_FOUND, "<!doctype html><title>404</title>Not found.")
         };
     };
-    let etag: String = file.metadata.sha256_hash()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-    let etag = format!("\"{etag}\"");
+    let hash = file.metadata.sha256_hash();
+    let etag = format!("\"{:032x}\"", u128::from_be_bytes(*hash.first_chunk().expect("a hash has 32 bytes")));
     let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == etag.as_bytes());
     let (status, body) = if unchanged { (StatusCode::NOT_MODIFIED, Body::empty()) } else { (StatusCode::OK, Body::from(file.data.into_owned())) };
     // File names under assets/ carry a hash of the content, so they never change.

@@ -1,4 +1,4 @@
-//! Turns refusals into HTTP answers. Decides no refusal.
+//! The catalogue of problems and their HTTP answers. Decides no refusal.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -9,6 +9,145 @@ use crate::http::auth::Denied;
 use crate::ingest::Refused;
 use crate::ingest::body::BodyError;
 use crate::log::AppendError;
+
+/// Every reason for which a whole request is refused, besides a body that cannot be read: that has the code of its refusal and status 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    InvalidParameter,
+    MalformedBody,
+    MalformedEncoding,
+    Subprotocol,
+    CredentialMissing,
+    CredentialUnknown,
+    Ticket,
+    Role,
+    NotFound,
+    NoSuchRoute,
+    MethodNotAllowed,
+    RequestTimeout,
+    TooLarge,
+    MediaType,
+    ContentEncoding,
+    Recovering,
+    Behind,
+    Overloaded,
+    Closing,
+    LogStopped,
+    KeyStore,
+    DiskFull,
+}
+
+impl Kind {
+    pub const ALL: [Self; 22] = [
+        Self::InvalidParameter,
+        Self::MalformedBody,
+        Self::MalformedEncoding,
+        Self::Subprotocol,
+        Self::CredentialMissing,
+        Self::CredentialUnknown,
+        Self::Ticket,
+        Self::Role,
+        Self::NotFound,
+        Self::NoSuchRoute,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::TooLarge,
+        Self::MediaType,
+        Self::ContentEncoding,
+        Self::Recovering,
+        Self::Behind,
+        Self::Overloaded,
+        Self::Closing,
+        Self::LogStopped,
+        Self::KeyStore,
+        Self::DiskFull,
+    ];
+
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidParameter | Self::MalformedBody | Self::MalformedEncoding | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::CredentialMissing | Self::CredentialUnknown | Self::Ticket => StatusCode::UNAUTHORIZED,
+            Self::Role => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+
+    /// A stable word for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "invalid_parameter",
+            Self::MalformedBody => "malformed_body",
+            Self::MalformedEncoding => "malformed_encoding",
+            Self::Subprotocol => "subprotocol",
+            Self::CredentialMissing => "credential_missing",
+            Self::CredentialUnknown => "credential_unknown",
+            Self::Ticket => "ticket",
+            Self::Role => "role",
+            Self::NotFound => "not_found",
+            Self::NoSuchRoute => "no_such_route",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::TooLarge => "too_large",
+            Self::MediaType => "media_type",
+            Self::ContentEncoding => "content_encoding",
+            Self::Recovering => "recovering",
+            Self::Behind => "behind",
+            Self::Overloaded => "overloaded",
+            Self::Closing => "closing",
+            Self::LogStopped => "log_stopped",
+            Self::KeyStore => "key_store",
+            Self::DiskFull => "disk_full",
+        }
+    }
+
+    /// When it is answered, for people.
+    pub fn means(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "a parameter or header is not valid; `pointer` names it",
+            Self::MalformedBody => "the body is not the JSON that this route takes",
+            Self::MalformedEncoding => "the body is not packed as Content-Encoding says",
+            Self::Subprotocol => "neither subprotocol was offered, or this is no WebSocket handshake",
+            Self::CredentialMissing => "no credential came along",
+            Self::CredentialUnknown => "the credential is not known",
+            Self::Ticket => "the ticket is unknown, used or expired",
+            Self::Role => "the credential's role may not do this",
+            Self::NotFound => "there is no such entity in this tenant, or not any more",
+            Self::NoSuchRoute => "there is no such route",
+            Self::MethodNotAllowed => "this path knows other methods; `Allow` names them",
+            Self::RequestTimeout => "the body came too slowly; nothing was stored",
+            Self::TooLarge => "more bytes or events than one request may have; nothing was stored",
+            Self::MediaType => "the Content-Type is none that this route takes",
+            Self::ContentEncoding => "the Content-Encoding is not gzip, zstd or identity",
+            Self::Recovering => "the node recovers; /readyz tells how far it is",
+            Self::Behind => "the position asked for was not applied within 2 s",
+            Self::Overloaded => "too much waits for the log; nothing was stored",
+            Self::Closing => "the node stops; nothing was stored",
+            Self::LogStopped => "a write to the log failed; nothing is stored until a restart",
+            Self::KeyStore => "the credential could not be checked",
+            Self::DiskFull => "no space is left for the log; nothing was stored",
+        }
+    }
+
+    /// Seconds after which the same request may fare better.
+    pub fn retry_after_s(self) -> Option<u16> {
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            StatusCode::INSUFFICIENT_STORAGE => Some(30),
+            _ => None,
+        }
+    }
+
+    pub fn says(self, detail: impl Into<String>) -> Problem {
+        let status = self.status();
+        Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Error"), self.code(), detail)
+    }
+}
 
 pub fn respond(problem: &Problem) -> Response<Body> {
     let body = serde_json::to_vec(problem).expect("strings and numbers are always JSON");
@@ -28,12 +167,12 @@ pub fn respond(problem: &Problem) -> Response<Body> {
 pub fn denied(denied: &Denied) -> Problem {
     let detail = denied.to_string();
     match denied {
-        Denied::Missing => Problem::new(401, "Unauthorized", "credential_missing", detail),
-        Denied::Unknown => Problem::new(401, "Unauthorized", "credential_unknown", detail),
-        Denied::Role(_) => Problem::new(403, "Forbidden", "role", detail),
+        Denied::Missing => Kind::CredentialMissing.says(detail),
+        Denied::Unknown => Kind::CredentialUnknown.says(detail),
+        Denied::Role(_) => Kind::Role.says(detail),
         Denied::Store(error) => {
             tracing::error!(%error, "a credential could not be checked");
-            Problem::new(503, "Service Unavailable", "key_store", "the key store failed; try again")
+            Kind::KeyStore.says("the key store failed; try again")
         }
     }
 }
@@ -41,15 +180,36 @@ pub fn denied(denied: &Denied) -> Problem {
 pub fn refused(refused: &Refused) -> Problem {
     let detail = refused.to_string();
     match refused {
-        Refused::Body(BodyError::TooLarge { .. }) | Refused::TooMany { .. } => Problem::new(413, "Content Too Large", "too_large", detail),
-        Refused::Body(BodyError::Corrupt(_)) => Problem::new(400, "Bad Request", "malformed_encoding", detail),
+        Refused::Body(BodyError::TooLarge { .. }) | Refused::TooMany { .. } => Kind::TooLarge.says(detail),
+        Refused::Body(BodyError::Corrupt(_)) => Kind::MalformedEncoding.says(detail),
         Refused::Malformed(refusal) => Problem::new(400, "Bad Request", refusal.code.as_str(), refusal.detail.clone()).at(refusal.pointer.clone()),
-        Refused::Log(AppendError::DiskFull) => Problem::new(507, "Insufficient Storage", "disk_full", detail),
-        Refused::Log(AppendError::Overloaded) => Problem::new(503, "Service Unavailable", "overloaded", detail),
-        Refused::Log(AppendError::Closing) => Problem::new(503, "Service Unavailable", "closing", detail),
+        Refused::Log(AppendError::DiskFull) => Kind::DiskFull.says(detail),
+        Refused::Log(AppendError::Overloaded) => Kind::Overloaded.says(detail),
+        Refused::Log(AppendError::Closing) => Kind::Closing.says(detail),
         // What exactly the disk said is for the log of the server, not for a phone.
-        Refused::Log(AppendError::Poisoned(_)) => {
-            Problem::new(503, "Service Unavailable", "log_stopped", "the event log has stopped; nothing was stored")
+        Refused::Log(AppendError::Poisoned(_)) => Kind::LogStopped.says("the event log has stopped; nothing was stored"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_the_log_refuses_says_when_to_come_back_and_not_what_the_disk_said() {
+        let table = [
+            (AppendError::DiskFull, 507, "disk_full", "30"),
+            (AppendError::Overloaded, 503, "overloaded", "1"),
+            (AppendError::Closing, 503, "closing", "1"),
+            (AppendError::Poisoned(Arc::from("/secret/path: EIO")), 503, "log_stopped", "1"),
+        ];
+        for (error, status, code, retry_after) in table {
+            let problem = refused(&Refused::Log(error));
+            assert_eq!((problem.status, problem.code), (status, code));
+            assert!(!problem.detail.contains("secret"), "{problem:?}");
+            assert_eq!(respond(&problem).headers()[RETRY_AFTER], retry_after);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The reading routes: deliveries by box, by id and nearest, drivers by id. Answers from the map and from facts; changes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Json;
@@ -15,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::formats::problem::Problem;
 use crate::http::auth::{Access, Auth};
-use crate::http::problem;
+use crate::http::problem::{self, Kind};
 use crate::ingest::position::LogPosition;
 use crate::map::SharedMap;
 use crate::map::query::{Row, RowFilter};
@@ -27,6 +26,7 @@ use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::progress::{Progress, Stage};
+use crate::readiness::Readiness;
 use crate::track::delivery::AssignmentKind;
 use crate::track::partition::PartitionInput;
 use crate::track::view::DeliveryView;
@@ -37,8 +37,8 @@ pub struct ReadState {
     pub map: SharedMap,
     pub partitions: Arc<[mpsc::Sender<PartitionInput>]>,
     pub progress: Arc<Progress>,
-    /// False while the log recovers: facts cannot be asked yet.
-    pub ready: Arc<AtomicBool>,
+    /// While the log recovers the facts cannot be asked.
+    pub readiness: Arc<Readiness>,
 }
 
 /// How long a reader waits for its own writes.
@@ -134,7 +134,7 @@ async fn one_delivery(state: &ReadState, headers: &HeaderMap, id: &str) -> Answe
     let partition = partition_of(&tenant, id.as_str(), u16::try_from(state.partitions.len()).unwrap_or(u16::MAX));
     let (reply, answer) = oneshot::channel();
     let question = PartitionInput::Delivery { tenant: tenant.clone(), delivery: id.clone(), reply };
-    let gone = || Problem::new(503, "Service Unavailable", "stopping", "the server is stopping");
+    let gone = || Kind::Closing.says("the server is stopping");
     state.partitions[partition.index()].send(question).await.map_err(|_closed| gone())?;
     let facts = answer.await.map_err(|_closed| gone())?.ok_or_else(|| not_found("delivery"))?;
     let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_delivery(id.as_str()).map(|placed| placed.marker.clone()));
@@ -162,8 +162,8 @@ impl ReadState {
     /// Checks the credential and waits for the reader's own writes.
     async fn admit(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
         let principal = self.auth.authorise(headers, Access::Read).await.map_err(|denied| problem::denied(&denied))?;
-        if !self.ready.load(Ordering::Acquire) {
-            return Err(Problem::new(503, "Service Unavailable", "recovering", "the log is being recovered; /readyz tells when it is done"));
+        if !self.readiness.has_recovered() {
+            return Err(Kind::Recovering.says("the log is being recovered; /readyz tells when it is done"));
         }
         let Some(position) = headers.get("waypost-position").and_then(|value| value.to_str().ok()) else {
             return Ok(principal.tenant);
@@ -179,7 +179,7 @@ impl ReadState {
         };
         match tokio::time::timeout(POSITION_WAIT, all).await {
             Ok(true) => Ok(principal.tenant),
-            _ => Err(Problem::new(503, "Service Unavailable", "behind", "that position is not applied yet; try again")),
+            _ => Err(Kind::Behind.says("that position is not applied yet; try again")),
         }
     }
 }
@@ -262,9 +262,9 @@ fn time(time: UnixMs) -> String {
 }
 
 fn bad(pointer: &str, detail: &str) -> Problem {
-    Problem::new(400, "Bad Request", "invalid_parameter", detail).at(pointer)
+    Kind::InvalidParameter.says(detail).at(pointer)
 }
 
 fn not_found(what: &str) -> Problem {
-    Problem::new(404, "Not Found", "not_found", format!("no such {what}"))
+    Kind::NotFound.says(format!("no such {what}"))
 }

@@ -1,46 +1,121 @@
-//! Which path leads where. No handler of more than a few lines lives here.
+//! Which path leads where: one list, from which both the router and the `OpenAPI` document are made. No handler of more than a few lines lives here.
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Response, StatusCode};
-use axum::response::IntoResponse as _;
-use axum::routing::{get, post};
+use axum::http::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::{MethodRouter, any, get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
 
-use crate::formats::problem::Problem;
+use crate::http::auth::Auth;
 use crate::http::events::{self, EventsState};
 use crate::http::live::{self, LiveState};
+use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
-use crate::http::{page, problem, session};
+use crate::http::{openapi, page, ready, session};
+use crate::readiness::Readiness;
 
-/// Every route of the server.
-pub fn router(events: EventsState, reads: ReadState, live: LiveState, metrics: Arc<PrometheusHandle>) -> Router {
-    let auth = Arc::clone(&events.auth);
-    Router::new()
-        .route("/v1/events", post(events::post))
-        .route("/readyz", get(readyz))
-        .with_state(events)
-        .route("/v1/deliveries", get(read::deliveries))
-        .route("/v1/deliveries/nearest", get(read::nearest))
-        .route("/v1/deliveries/{id}", get(read::delivery))
-        .route("/v1/drivers/{id}", get(read::driver))
-        .with_state(reads)
-        .route("/v1/live", get(live::upgrade).with_state(live))
-        .route("/v1/session", post(session::post).with_state(auth))
-        .route("/metrics", get(render_metrics).with_state(metrics))
-        .route("/healthz", get(async || "ok\n"))
-        .route("/v1/{*rest}", axum::routing::any(no_such_route))
-        .fallback(get(page::serve))
+/// Every route of the API. A new one gets its handler and its documentation by exhaustive matches, so it cannot have one without the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    Events,
+    Deliveries,
+    Nearest,
+    Delivery,
+    Driver,
+    Live,
+    Session,
+    Config,
+    OpenApi,
+    Metrics,
+    Healthz,
+    Readyz,
 }
 
-async fn readyz(State(events): State<EventsState>) -> Response<Body> {
-    if events.ingest.get().is_some() {
-        return "ready\n".into_response();
+/// What the handlers need.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    pub auth: Arc<Auth>,
+    pub events: EventsState,
+    pub reads: ReadState,
+    pub live: LiveState,
+    pub readiness: Arc<Readiness>,
+    pub metrics: Arc<PrometheusHandle>,
+    /// What the dashboard is told of this server's settings.
+    pub style_url: Option<String>,
+}
+
+impl Route {
+    pub const ALL: [Self; 12] = [
+        Self::Events,
+        Self::Deliveries,
+        Self::Nearest,
+        Self::Delivery,
+        Self::Driver,
+        Self::Live,
+        Self::Session,
+        Self::Config,
+        Self::OpenApi,
+        Self::Metrics,
+        Self::Healthz,
+        Self::Readyz,
+    ];
+
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Events => "/v1/events",
+            Self::Deliveries => "/v1/deliveries",
+            Self::Nearest => "/v1/deliveries/nearest",
+            Self::Delivery => "/v1/deliveries/{id}",
+            Self::Driver => "/v1/drivers/{id}",
+            Self::Live => "/v1/live",
+            Self::Session => "/v1/session",
+            Self::Config => "/v1/config",
+            Self::OpenApi => "/v1/openapi.json",
+            Self::Metrics => "/metrics",
+            Self::Healthz => "/healthz",
+            Self::Readyz => "/readyz",
+        }
     }
-    problem::respond(&Problem::new(503, "Service Unavailable", "recovering", "the log is being checked and its ids are being rebuilt"))
+
+    fn handler(self, routed: &Routed) -> MethodRouter {
+        match self {
+            Self::Events => post(events::post).with_state(routed.events.clone()),
+            Self::Deliveries => get(read::deliveries).with_state(routed.reads.clone()),
+            Self::Nearest => get(read::nearest).with_state(routed.reads.clone()),
+            Self::Delivery => get(read::delivery).with_state(routed.reads.clone()),
+            Self::Driver => get(read::driver).with_state(routed.reads.clone()),
+            Self::Live => get(live::upgrade).with_state(routed.live.clone()),
+            Self::Session => post(session::post).with_state(Arc::clone(&routed.auth)),
+            Self::Config => {
+                let settings = json!({"style_url": routed.style_url});
+                get(async move || Json(settings))
+            }
+            Self::OpenApi => {
+                let document = Bytes::from(openapi::document().to_json().expect("strings and numbers are always JSON"));
+                get(async move || ([(CONTENT_TYPE, "application/json")], document))
+            }
+            Self::Metrics => get(render_metrics).with_state(Arc::clone(&routed.metrics)),
+            Self::Healthz => get(async || "ok\n"),
+            Self::Readyz => get(ready::get).with_state(Arc::clone(&routed.readiness)),
+        }
+    }
+}
+
+/// Every route of the server; what is no API is the dashboard's.
+pub fn router(routed: &Routed) -> Router {
+    let wrong_method = async || problem::respond(&Kind::MethodNotAllowed.says("this path knows other methods; Allow names them"));
+    Route::ALL
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path(), route.handler(routed)))
+        .route("/v1/{*rest}", any(no_such_route))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(get(page::serve))
 }
 
 async fn render_metrics(State(metrics): State<Arc<PrometheusHandle>>) -> String {
@@ -48,6 +123,5 @@ async fn render_metrics(State(metrics): State<Arc<PrometheusHandle>>) -> String 
 }
 
 async fn no_such_route() -> Response<Body> {
-    let status = StatusCode::NOT_FOUND.as_u16();
-    problem::respond(&Problem::new(status, "Not Found", "no_such_route", "no such route"))
+    problem::respond(&Kind::NoSuchRoute.says("no such route"))
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::seats::Seat;
 use super::tick::OUTBOX;
 use super::{Format, Goodbye, OutFrame, SessionCommand, Settings, json};
 use crate::clock::Clock;
@@ -39,33 +40,51 @@ pub struct Serving {
     pub shutdown: CancellationToken,
 }
 
+/// Who may watch, and the seat that is given back when the connection ends.
+#[derive(Debug)]
+pub struct Admitted {
+    pub tenant: TenantId,
+    pub seat: Seat,
+}
+
 /// Serves one connection until either side ends it.
 pub async fn serve(
     mut socket: WebSocket,
     format: Format,
-    authenticated: Option<TenantId>,
-    authenticate: impl AsyncFn(&str) -> Option<TenantId>,
+    admitted: Option<Result<Admitted, Goodbye>>,
+    authenticate: impl AsyncFn(&str) -> Result<Admitted, Goodbye>,
     serving: Serving,
 ) {
-    let admitted = match authenticated {
-        Some(tenant) => Ok(tenant),
+    let admitted = match admitted {
+        Some(admitted) => admitted.map_err(|goodbye| Some((goodbye, reason_of(goodbye)))),
         None => first_message(&mut socket, format, authenticate, &serving).await,
     };
     match admitted {
-        Ok(tenant) => Connection::open(socket, format, tenant, serving).await,
+        Ok(Admitted { tenant, seat }) => {
+            Connection::open(socket, format, tenant, serving).await;
+            drop(seat);
+        }
         Err(Some((goodbye, reason))) => say_bye(&mut socket, OutFrame::bye(format, goodbye, reason, reconnect_in_ms(goodbye))).await,
         Err(None) => {}
     }
 }
 
+/// None: the peer is gone, and nobody is left to be told.
 type Refusal = Option<(Goodbye, &'static str)>;
+
+fn reason_of(goodbye: Goodbye) -> &'static str {
+    match goodbye {
+        Goodbye::TooManySessions => "this key has as many live sessions as it may",
+        _ => "the token is not valid for live views",
+    }
+}
 
 async fn first_message(
     socket: &mut WebSocket,
     format: Format,
-    authenticate: impl AsyncFn(&str) -> Option<TenantId>,
+    authenticate: impl AsyncFn(&str) -> Result<Admitted, Goodbye>,
     serving: &Serving,
-) -> Result<TenantId, Refusal> {
+) -> Result<Admitted, Refusal> {
     let deadline = Instant::now() + serving.settings.auth_timeout;
     loop {
         let message = tokio::select! {
@@ -78,7 +97,7 @@ async fn first_message(
         };
         match decode(&message, format, serving.settings.max_message_bytes) {
             Ok(Some(Kind::Auth(auth))) => {
-                return authenticate(&auth.token).await.ok_or(Some((Goodbye::AuthFailed, "the token is not valid for live views")));
+                return authenticate(&auth.token).await.map_err(|goodbye| Some((goodbye, reason_of(goodbye))));
             }
             Ok(None) => {}
             Ok(Some(_)) => return Err(Some((Goodbye::BadMessage, "the first message must be auth"))),
@@ -104,6 +123,7 @@ fn reconnect_in_ms(goodbye: Goodbye) -> u32 {
     match goodbye {
         Goodbye::Shutdown => rand::random_range(RECONNECT_JITTER_MS),
         Goodbye::AuthTimeout => 1_000,
+        Goodbye::TooManySessions => 10_000,
         _ => 0,
     }
 }
@@ -248,7 +268,14 @@ async fn say_bye(socket: &mut WebSocket, frame: OutFrame) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::seats::Seats;
     use super::*;
+
+    fn admitted(seats: &Arc<Seats>) -> Admitted {
+        Admitted { tenant: TenantId::parse("acme").unwrap(), seat: seats.take(&Arc::from("key")).unwrap() }
+    }
 
     #[test]
     fn the_binary_subprotocol_wins_and_an_unknown_one_is_refused() {
@@ -270,13 +297,18 @@ mod tests {
         let serving = Serving { commands, settings: Settings::default(), clock: Clock::System, shutdown: shutdown.clone() };
         let upgrade = move |upgrade: WebSocketUpgrade| {
             let serving = serving.clone();
-            let known = async |token: &str| (token == "secret").then(|| TenantId::parse("acme").unwrap());
+            let seats = Seats::new(10);
+            let known = async move |token: &str| match token {
+                "secret" => Ok(admitted(&seats)),
+                _ => Err(Goodbye::AuthFailed),
+            };
             async move { upgrade.protocols(["waypost.v1.json"]).on_upgrade(move |socket| serve(socket, Format::Json, None, known, serving)) }
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = axum::Router::new().route("/v1/live", axum::routing::get(upgrade));
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await });
         let connect = async || {
             let mut request = format!("ws://{address}/v1/live").into_client_request().unwrap();
             request.headers_mut().insert("Sec-WebSocket-Protocol", "waypost.v1.json".parse().unwrap());
@@ -300,7 +332,39 @@ mod tests {
 
         assert_eq!(bye(right.next().await.unwrap().unwrap())["code"], 1);
         assert!(matches!(wishes.recv().await, Some(SessionCommand::Close { session: closed }) if closed == session));
-        server.abort();
+        server.abort_all();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_connection_is_pinged_every_25_s() {
+        use axum::extract::ws::WebSocketUpgrade;
+        use futures_util::StreamExt;
+        use tokio_tungstenite::tungstenite::Message as Wire;
+        use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+        let (commands, mut wishes) = mpsc::channel(8);
+        let serving = Serving { commands, settings: Settings::default(), clock: Clock::System, shutdown: CancellationToken::new() };
+        let upgrade = move |upgrade: WebSocketUpgrade| {
+            let serving = serving.clone();
+            let nobody = async |_: &str| Err(Goodbye::AuthFailed);
+            let known = Some(Ok(admitted(&Seats::new(1))));
+            async move { upgrade.protocols(["waypost.v1.json"]).on_upgrade(move |socket| serve(socket, Format::Json, known, nobody, serving)) }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut request = format!("ws://{}/v1/live", listener.local_addr().unwrap()).into_client_request().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", "waypost.v1.json".parse().unwrap());
+        let router = axum::Router::new().route("/v1/live", axum::routing::get(upgrade));
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await });
+        let (mut client, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let Some(SessionCommand::Open { outbox: _outbox, .. }) = wishes.recv().await else { unreachable!("it opens first") };
+        let began = Instant::now();
+        for _ in 0..3 {
+            assert!(matches!(client.next().await, Some(Ok(Wire::Ping(_)))));
+        }
+        let took = began.elapsed();
+        assert!(took >= Duration::from_secs(74) && took <= Duration::from_secs(76), "{took:?}");
+        server.abort_all();
     }
 
     #[test]

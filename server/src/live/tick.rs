@@ -202,7 +202,8 @@ mod tests {
         let (input, inputs) = mpsc::channel(4);
         let (commands, wishes) = mpsc::channel(4);
         let clock = Clock::Manual(ManualClock::new(UnixMs(100)));
-        let task = tokio::spawn(run(inputs, wishes, Arc::clone(&map), Arc::clone(&progress), clock, Settings::default()));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(run(inputs, wishes, Arc::clone(&map), Arc::clone(&progress), clock, Settings::default()));
         let session = SessionId(1);
         let (outbox, mut frames) = mpsc::channel(OUTBOX);
         let tenant = TenantId::parse("acme").unwrap();
@@ -225,7 +226,7 @@ mod tests {
         assert!(began.elapsed() >= Duration::from_millis(95));
 
         drop(input);
-        task.await.unwrap();
+        tasks.join_all().await;
         assert!(frames.recv().await.is_none());
     }
 }

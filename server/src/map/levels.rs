@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn every_zoom_has_its_level() {
-        let levels = [24.0, 13.0, 12.99, 10.0, 9.5, 7.0, 4.0, 3.9, 0.0].map(Level::for_zoom);
         use Level::{Counts1, Counts2, Counts4, Markers6, Markers8};
+        let levels = [24.0, 13.0, 12.99, 10.0, 9.5, 7.0, 4.0, 3.9, 0.0].map(Level::for_zoom);
         assert_eq!(levels, [Markers8, Markers8, Markers6, Markers6, Counts4, Counts4, Counts2, Counts1, Counts1]);
     }
 }

@@ -271,16 +271,13 @@ mod tests {
         for (index, (number, position)) in steps.iter().enumerate() {
             let tick = Tick(1 + index as u64 / 10);
             let number = number % 40;
-            match position {
-                Some(position) => {
-                    model.insert(number, *position);
-                    map.apply(MarkerChange::Put(marker(number, *position)), tick);
-                }
-                None => {
-                    model.remove(&number);
-                    let remove = MarkerChange::Remove { tenant: tenant(), handle: Handle(number), ended: None, ingest_time: UnixMs(0) };
-                    map.apply(remove, tick);
-                }
+            if let Some(position) = position {
+                model.insert(number, *position);
+                map.apply(MarkerChange::Put(marker(number, *position)), tick);
+            } else {
+                model.remove(&number);
+                let remove = MarkerChange::Remove { tenant: tenant(), handle: Handle(number), ended: None, ingest_time: UnixMs(0) };
+                map.apply(remove, tick);
             }
         }
         (map, model)

@@ -56,21 +56,25 @@ pub async fn run<L: EventLog>(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = recovered;
     let mut taken_at = tokio::time::Instant::now();
+    let mut covered_at = taken_at;
     loop {
         let stopping = tokio::select! {
             () = stop.cancelled() => true,
             _ = looks.tick() => false,
         };
-        gauge!("waypost_checkpoint_age_seconds").set(taken_at.elapsed().as_secs_f64());
+        gauge!("waypost_checkpoint_age_seconds").set(covered_at.elapsed().as_secs_f64());
         let blocks = log.durable().map_or(0, |durable| durable.0.saturating_sub(last.map_or(0, |last| last.0)));
         let due = taken_at.elapsed() >= schedule.interval || blocks >= schedule.blocks;
         if due || stopping {
+            let began = tokio::time::Instant::now();
             match take(&store, last, &barriers).await {
-                Ok(Some(taken)) => {
-                    last = Some(taken.block);
-                    log.release(taken.released);
+                Ok(taken) => {
+                    covered_at = began;
+                    if let Some(taken) = taken {
+                        last = Some(taken.block);
+                        log.release(taken.released);
+                    }
                 }
-                Ok(None) => {}
                 Err(error) => {
                     counter!("waypost_checkpoint_failures_total").increment(1);
                     tracing::error!(%error, "no checkpoint could be taken");

@@ -80,6 +80,7 @@ impl DueTimes {
     }
 
     /// Also lets time pass when one of `listeners` says that something is due.
+    #[must_use]
     pub fn with_listeners(self, listeners: Vec<Arc<AtomicI64>>) -> Self {
         Self { listeners, ..self }
     }

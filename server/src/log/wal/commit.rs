@@ -191,7 +191,9 @@ impl<S: Storage> Appender<S> {
         let synced = file.write_at(self.tail.at, bytes).and_then(|()| {
             let started = Instant::now();
             file.sync()?;
-            metrics::histogram!("waypost_fdatasync_seconds").record(started.elapsed().as_secs_f64());
+            let took = started.elapsed().as_secs_f64();
+            metrics::histogram!("waypost_fdatasync_seconds").record(took);
+            metrics::histogram!("waypost_fdatasync_recent_seconds").record(took);
             Ok(())
         });
         synced.map_err(|error| self.shared.poison(&error))?;
@@ -213,12 +215,8 @@ impl<S: Storage> Appender<S> {
             oldest_block_time: self.upkeep.oldest_block_time,
             dedup_ids: dedup.len(),
             dedup_evicted_early: dedup.evicted_early(),
+            events: self.tail.next_offsets.iter().map(|next| next.0).sum(),
         };
-        metrics::gauge!("waypost_log_bytes").set(precise(stats.log_bytes));
-        metrics::gauge!("waypost_log_segments").set(precise(stats.segments as u64));
-        metrics::gauge!("waypost_log_oldest_block_seconds").set(precise(stats.oldest_block_time.map_or(0, |time| time.0 / 1000).unsigned_abs()));
-        metrics::gauge!("waypost_dedup_ids").set(precise(stats.dedup_ids as u64));
-        metrics::counter!("waypost_dedup_evicted_early_total").absolute(stats.dedup_evicted_early);
         self.shared.set_stats(stats);
     }
 
@@ -298,9 +296,4 @@ fn refuse(batches: Vec<Request>, clocks: Vec<(Vec<PartitionId>, Reply<()>)>, err
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is read by people; 2^53 is far away")]
-fn precise(value: u64) -> f64 {
-    value as f64
 }

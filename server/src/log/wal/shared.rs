@@ -42,6 +42,8 @@ pub struct WalStats {
     pub dedup_ids: usize,
     /// Ids that had to go before their time, since the start.
     pub dedup_evicted_early: u64,
+    /// All events ever appended, over all partitions.
+    pub events: u64,
 }
 
 #[derive(Debug, Default)]

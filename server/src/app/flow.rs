@@ -1,0 +1,150 @@
+//! From the log to the partitions, and the way back down: recovery, the opening of ingest, the order of a stop. Handles no request.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::sampler::{self, Sampler};
+use super::stages::{Entrance, Stages};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::events::EventsState;
+use crate::ingest::{Ingest, Limits};
+use crate::log::EventLog as _;
+use crate::log::block::BlockNumber;
+use crate::log::dedup::DedupOptions;
+use crate::log::wal::{Wal, WalOptions};
+use crate::progress::{Progress, Stage};
+use crate::readiness::{Lag, Readiness, Recovery, State};
+use crate::track::checkpoint::{CheckpointStore, Recovered};
+use crate::track::coordinator::{self, Schedule};
+use crate::track::{clock_keeper, dealer, roster};
+
+/// How long a stop waits for the facts to be level with the log; what is missing is dealt at the next start.
+const LEVEL_WAIT: Duration = Duration::from_secs(1);
+
+pub(super) struct Flow<'a> {
+    pub(super) config: &'a Config,
+    pub(super) clock: Clock,
+    pub(super) data: &'a Path,
+    pub(super) events: EventsState,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) metrics: Arc<PrometheusHandle>,
+    pub(super) stop: CancellationToken,
+    /// Every request has been answered: nothing more will be appended.
+    pub(super) http_done: CancellationToken,
+}
+
+impl Flow<'_> {
+    /// Recovers the log and the newest checkpoint, deals what came after it, opens ingest, and goes on until the shell has stopped.
+    pub(super) async fn run(self, mut entrance: Entrance, stages: &mut Stages) -> anyhow::Result<()> {
+        let opened = tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            opened = self.recover() => opened?,
+        };
+        let (log, store, recovered) = opened;
+        stages.start_partitions(recovered.states, &mut entrance);
+        let reader = log.read(recovered.after).context("the log cannot be read")?;
+        let (barriers, barrier_requests) = mpsc::channel(1);
+        let (newest, dealt) = watch::channel(recovered.after);
+        let progress = Arc::clone(&entrance.progress);
+        let dealing = dealer::run(reader, recovered.after, entrance.partitions, barrier_requests, Arc::clone(&progress), newest);
+        let dealer = async {
+            let ended = dealing.await;
+            self.stop.cancel();
+            ended
+        };
+        let keeper = clock_keeper::run(Arc::clone(&log), entrance.due_times, self.clock.clone(), self.stop.clone());
+        let schedule = Schedule { interval: Duration::from_secs(self.config.checkpoint_interval_s), ..Schedule::default() };
+        let last_checkpoint = CancellationToken::new();
+        let coordinator = coordinator::run(store, recovered.after, barriers, Arc::clone(&log), schedule, last_checkpoint.clone());
+        let sampler = self.sampler(&log, &progress, dealt.clone());
+        let opening = self.open_ingest(&log, recovered.after, dealt);
+        let closing = self.close(&log, &progress, &last_checkpoint);
+        let (dealt, (), (), (), (), ()) = tokio::join!(dealer, keeper, coordinator, opening, sampler::run(sampler, last_checkpoint.clone()), closing);
+        dealt.context("the log cannot be read on")
+    }
+
+    fn sampler(&self, log: &Arc<Wal>, progress: &Arc<Progress>, dealt: watch::Receiver<Option<BlockNumber>>) -> Sampler {
+        Sampler {
+            log: Arc::clone(log),
+            progress: Arc::clone(progress),
+            dealt,
+            ingest: Arc::clone(&self.events.ingest),
+            readiness: Arc::clone(&self.readiness),
+            clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    /// Ingest opens when all that was durable at the start has been dealt.
+    async fn open_ingest(&self, log: &Arc<Wal>, after: Option<BlockNumber>, mut dealt: watch::Receiver<Option<BlockNumber>>) {
+        let recovered = log.durable();
+        let blocks = |until: Option<BlockNumber>| until.map_or(0, |until| until.0).saturating_sub(after.map_or(0, |after| after.0));
+        loop {
+            let now = *dealt.borrow_and_update();
+            if now >= recovered {
+                break;
+            }
+            self.readiness.set(State::Recovering(Recovery::Replay { blocks_done: blocks(now), blocks_total: blocks(recovered) }));
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = dealt.changed() => if changed.is_err() { return },
+            }
+        }
+        let limits = Limits { max_events: self.config.max_events, max_bytes: self.config.max_body_bytes.saturating_mul(8) };
+        drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits)));
+        self.readiness.set(State::Ready(Lag::default()));
+        tracing::info!("ready");
+    }
+
+    /// In this order: no more requests, the log's last block, the facts level with it, a last checkpoint.
+    async fn close(&self, log: &Arc<Wal>, progress: &Progress, last_checkpoint: &CancellationToken) {
+        self.http_done.cancelled().await;
+        log.close().await;
+        let deadline = tokio::time::Instant::now() + LEVEL_WAIT;
+        while progress.lag(Stage::Tracked) > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        last_checkpoint.cancel();
+    }
+
+    async fn recover(&self) -> anyhow::Result<Opened> {
+        let options = wal_options(self.config);
+        let (wal, checkpoints, partitions) = (self.data.join("wal"), self.data.join("checkpoints"), self.config.partitions);
+        let entities = roster::Limits::share(self.config.entity_limit, partitions);
+        let (clock, readiness) = (self.clock.clone(), Arc::clone(&self.readiness));
+        let open = move || -> anyhow::Result<Opened> {
+            let log = Wal::open(&wal, options, clock).context("the log cannot be opened")?;
+            readiness.set(State::Recovering(Recovery::Checkpoint));
+            let store = CheckpointStore::open(checkpoints, partitions).context("the checkpoints cannot be opened")?;
+            let recovered = store.load(entities).context("the checkpoints cannot be read")?;
+            Ok((log, store, recovered))
+        };
+        tokio::task::spawn_blocking(open).await.context("recovery panicked")?
+    }
+}
+
+type Opened = (Arc<Wal>, CheckpointStore, Recovered);
+
+fn wal_options(config: &Config) -> WalOptions {
+    let dedup = DedupOptions {
+        allowed_lateness_ms: i64::try_from(config.allowed_lateness_s.saturating_mul(1000)).unwrap_or(i64::MAX),
+        max_ids: config.dedup_max_ids,
+        ..DedupOptions::default()
+    };
+    WalOptions {
+        partitions: config.partitions,
+        segment_bytes: config.segment_bytes,
+        max_bytes: config.log_max_bytes,
+        max_age: Duration::from_secs(config.log_max_age_h.saturating_mul(3600)),
+        dedup,
+        repair: config.repair,
+        ..WalOptions::default()
+    }
+}

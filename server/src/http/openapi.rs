@@ -1,0 +1,133 @@
+//! The `OpenAPI` 3.1 document of this server, made from its list of routes, its problems and its statuses. Serves nothing by itself.
+
+pub mod answers;
+mod operations;
+mod parts;
+mod reading;
+pub mod schemas;
+
+use utoipa::openapi::Schema;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Components, ComponentsBuilder, Info, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, RefOr, Tag,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::http::problem::Kind;
+use crate::http::routes::Route;
+
+/// The document, with an operation for each route there is.
+pub fn document() -> OpenApi {
+    let mut paths = PathsBuilder::new();
+    for route in Route::ALL {
+        let (method, operation) = operation(route);
+        paths = paths.path(route.path(), PathItem::new(method, operation));
+    }
+    let tag = |name: &str, description: &str| {
+        let mut tag = Tag::new(name);
+        tag.description = Some(description.to_owned());
+        tag
+    };
+    OpenApiBuilder::new()
+        .info(info())
+        .paths(paths.build())
+        .components(Some(components()))
+        .tags(Some([
+            tag("events", "What driver apps and back offices post"),
+            tag("picture", "The picture as it is now"),
+            tag("live", "Viewports that follow the picture"),
+            tag("running", "For those who run the server; needs no credential"),
+        ]))
+        .build()
+}
+
+fn operation(route: Route) -> (HttpMethod, Operation) {
+    let (method, operation): (HttpMethod, OperationBuilder) = match route {
+        Route::Events => (HttpMethod::Post, operations::events()),
+        Route::Deliveries => (HttpMethod::Get, reading::deliveries()),
+        Route::Nearest => (HttpMethod::Get, reading::nearest()),
+        Route::Delivery => (HttpMethod::Get, reading::delivery()),
+        Route::Driver => (HttpMethod::Get, reading::driver()),
+        Route::Live => (HttpMethod::Get, operations::live()),
+        Route::Session => (HttpMethod::Post, operations::session()),
+        Route::Config => (HttpMethod::Get, operations::config()),
+        Route::OpenApi => (HttpMethod::Get, operations::openapi()),
+        Route::Metrics => (HttpMethod::Get, operations::metrics()),
+        Route::Healthz => (HttpMethod::Get, operations::healthz()),
+        Route::Readyz => (HttpMethod::Get, operations::readyz()),
+    };
+    (method, operation.build())
+}
+
+fn info() -> Info {
+    let description = format!(
+        "Real-time delivery tracking. Coordinates are degrees WGS 84, distances metres, speeds metres a second, headings degrees clockwise from true \
+         north, times RFC 3339 in UTC. The tenant comes from the credential alone. What fails answers `application/problem+json` (RFC 9457) with a \
+         stable `code`; a status of 503 or 507 carries `Retry-After`. Fields are only ever added. On any path of the API: 404 `{}` ({}) and 405 \
+         `{}` ({}).",
+        Kind::NoSuchRoute.code(),
+        Kind::NoSuchRoute.means(),
+        Kind::MethodNotAllowed.code(),
+        Kind::MethodNotAllowed.means(),
+    );
+    InfoBuilder::new()
+        .title("Waypost")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(description))
+        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .build()
+}
+
+fn components() -> Components {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "An API key (`waypost keys create`), or a session token that a one-time ticket was traded for. Roles: `ingest` posts events, `dashboard` \
+             reads and watches, `admin` does both.",
+        ))
+        .build();
+    let mut components = ComponentsBuilder::new().security_scheme(parts::BEARER, SecurityScheme::Http(bearer));
+    for (name, schema) in all_schemas() {
+        components = components.schema(name, schema);
+    }
+    components.build()
+}
+
+fn all_schemas() -> Vec<(String, RefOr<Schema>)> {
+    fn with<T: ToSchema + PartialSchema>(all: &mut Vec<(String, RefOr<Schema>)>) {
+        all.push((T::name().into_owned(), T::schema()));
+        T::schemas(all);
+    }
+    let mut all = Vec::new();
+    with::<schemas::Event>(&mut all);
+    with::<schemas::EventBatch>(&mut all);
+    with::<schemas::BatchResult>(&mut all);
+    with::<schemas::FeatureCollection>(&mut all);
+    with::<schemas::NearestCollection>(&mut all);
+    with::<answers::Delivery>(&mut all);
+    with::<answers::Driver>(&mut all);
+    with::<answers::Trade>(&mut all);
+    with::<answers::Session>(&mut all);
+    with::<answers::Settings>(&mut all);
+    with::<answers::Readiness>(&mut all);
+    with::<answers::Problem>(&mut all);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::refusal::Code;
+
+    #[test]
+    fn every_problem_and_every_code_of_an_item_is_in_the_document() {
+        let text = document().to_json().expect("JSON");
+        for kind in Kind::ALL {
+            assert!(text.contains(&format!("`{}`", kind.code())) || text.contains(&format!("\"{}\"", kind.code())), "{}", kind.code());
+        }
+        for code in Code::ALL {
+            assert!(text.contains(code.as_str()), "{}", code.as_str());
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The operations that read, as the document says them. Answers no request.
+
+use serde_json::{Value, json};
+use utoipa::openapi::path::{OperationBuilder, Parameter};
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ObjectBuilder, Required};
+
+use super::answers::{Delivery, Driver};
+use super::parts::{GUARDED, JSON, answer, content, guarded, id, number, operation, path_id, position_parameter, problems, query, string};
+use super::schemas::{FeatureCollection, NearestCollection};
+use crate::http::problem::Kind;
+use crate::model::status::Status;
+
+pub(super) fn deliveries() -> OperationBuilder {
+    let description = "Those on the map, as GeoJSON, ordered by id. A page ends with a cursor in `next` until there is no more.";
+    let bbox = query(
+        "bbox",
+        "`west,south,east,north` in degrees; a west greater than the east crosses the antimeridian",
+        string().examples([json!("11.9,57.6,12.1,57.8")]),
+    );
+    let operation = reading("findDeliveries", "Find deliveries", description)
+        .parameter(bbox.build())
+        .parameters(Some(filters()))
+        .parameter(query("cursor", "`next` of the page before", id()).build())
+        .parameter(query("fields", "`id`: id and position alone", string().enum_values(Some(["id"]))).build());
+    let example = json!({"type": "FeatureCollection", "features": [feature()], "next": null});
+    let operation = operation.response("200", answer("A page", JSON, content::<FeatureCollection>(example)).build());
+    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::Recovering, Kind::Behind]].concat())
+}
+
+pub(super) fn nearest() -> OperationBuilder {
+    let degrees = |name: &str, limit: f64| query(name, "Degrees, WGS 84", number(-limit, limit)).required(Required::True).build();
+    let operation = reading("nearestDeliveries", "The nearest deliveries", "By great-circle distance, the nearest first.")
+        .parameter(degrees("lat", 90.0))
+        .parameter(degrees("lng", 180.0))
+        .parameters(Some(filters()));
+    let mut nearest = feature();
+    nearest["properties"]["distance_m"] = json!(412.0);
+    let example = json!({"type": "FeatureCollection", "features": [nearest]});
+    let operation = operation.response("200", answer("The nearest", JSON, content::<NearestCollection>(example)).build());
+    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::Recovering, Kind::Behind]].concat())
+}
+
+pub(super) fn delivery() -> OperationBuilder {
+    let operation = reading("delivery", "One delivery", "Also one that left the map, for 24 h.").parameter(path_id("The delivery"));
+    let example = json!({
+        "id": "order-1042", "status": "picked_up", "driver": "driver-7", "assignment": "explicit", "position": fix(), "speed_mps": 8.2, "heading_deg": 90.0,
+        "motion": "moving", "link": "live", "heard": "2026-11-24T09:30:01Z", "pickup": {"lat": 57.7, "lng": 11.96}, "destination": {"lat": 57.71, "lng": 11.99},
+        "promised_by": null, "eta": "2026-11-24T09:41:00Z", "recipient_ref": null, "attributes": {},
+        "history": [{"status": "picked_up", "time": "2026-11-24T09:29:00Z", "legal": true, "reason": null, "proof": null}],
+    });
+    let operation = operation.response("200", answer("The delivery", JSON, content::<Delivery>(example)).build());
+    problems(operation, &entity_kinds())
+}
+
+pub(super) fn driver() -> OperationBuilder {
+    let operation = reading("driver", "One driver", "While on duty and on the map.").parameter(path_id("The driver"));
+    let example = json!({
+        "id": "driver-7", "position": fix(), "speed_mps": 8.2, "heading_deg": 90.0, "status": "picked_up", "motion": "moving", "link": "live",
+        "heard": "2026-11-24T09:30:01Z", "deliveries": [{"id": "order-1042", "status": "picked_up", "eta": null, "promised_by": null}], "deliveries_count": 1,
+    });
+    let operation = operation.response("200", answer("The driver", JSON, content::<Driver>(example)).build());
+    problems(operation, &entity_kinds())
+}
+
+fn reading(id: &str, summary: &str, description: &str) -> OperationBuilder {
+    guarded(operation(id, "picture", summary, description)).parameter(position_parameter())
+}
+
+fn entity_kinds() -> Vec<Kind> {
+    [&GUARDED[..], &[Kind::InvalidParameter, Kind::NotFound, Kind::Recovering, Kind::Behind, Kind::Closing]].concat()
+}
+
+fn filters() -> Vec<Parameter> {
+    let statuses = format!("Any of these, joined by commas: {}", Status::ALL.map(Status::as_str).join(", "));
+    let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(10_000)).default(Some(json!(100)));
+    vec![
+        query("status", &statuses, string().examples([json!("picked_up,arrived")])).build(),
+        query("driver", "Those of this driver", id()).build(),
+        query("q", "Part of a delivery's id", string()).build(),
+        query("limit", "How many at most", limit).build(),
+    ]
+}
+
+fn fix() -> Value {
+    json!({"lat": 57.7089, "lng": 11.9746, "time": "2026-11-24T09:30:00Z", "accuracy_m": 5.0})
+}
+
+fn feature() -> Value {
+    json!({
+        "type": "Feature", "id": "order-1042", "geometry": {"type": "Point", "coordinates": [11.9746, 57.7089]},
+        "properties": {
+            "position": fix(), "status": "picked_up", "driver": "driver-7", "eta": null, "promised_by": null, "speed_mps": 8.2, "heading_deg": 90.0,
+            "motion": "moving", "link": "live", "heard": "2026-11-24T09:30:01Z",
+        },
+    })
+}

@@ -1,0 +1,124 @@
+//! Those who talk to a server: a driver app, a reader, a dashboard. Every read has a deadline; none knows how the server was started.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use super::DEADLINE;
+
+/// Without an idle timeout, for which a client would keep a task.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(DEADLINE).pool_idle_timeout(None).build().expect("a client")
+}
+
+/// A driver app.
+pub(crate) struct Driver {
+    client: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+impl Driver {
+    pub(crate) fn new(url: &str, key: &str) -> Self {
+        let client = client();
+        Self { client, url: format!("{url}/v1/events"), key: key.to_owned() }
+    }
+
+    pub(crate) async fn post(&self, body: &Value) -> (u16, Value, Option<String>) {
+        self.try_post(body).await.expect("the server answers")
+    }
+
+    /// `None` when the connection broke.
+    pub(crate) async fn try_post(&self, body: &Value) -> Option<(u16, Value, Option<String>)> {
+        let sent = self.client.post(&self.url).bearer_auth(&self.key).json(body).send().await.ok()?;
+        let status = sent.status().as_u16();
+        let position = sent.headers().get("waypost-position").map(|value| value.to_str().expect("text").to_owned());
+        Some((status, sent.json().await.ok()?, position))
+    }
+}
+
+/// Whoever reads.
+pub(crate) struct Reader {
+    client: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+impl Reader {
+    pub(crate) fn new(url: &str, key: &str) -> Self {
+        let client = client();
+        Self { client, url: url.to_owned(), key: key.to_owned() }
+    }
+
+    pub(crate) async fn get(&self, path: &str, position: Option<&str>) -> (u16, Value) {
+        let mut request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.key);
+        if let Some(position) = position {
+            request = request.header("waypost-position", position);
+        }
+        let answer = request.send().await.expect("the server answers");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+}
+
+/// A dashboard that speaks the JSON subprotocol.
+pub(crate) struct Dashboard {
+    socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+}
+
+impl Dashboard {
+    pub(crate) async fn open(url: &str, key: &str) -> Self {
+        let address = format!("{}/v1/live", url.replacen("http", "ws", 1));
+        let mut request = address.into_client_request().expect("an address");
+        request.headers_mut().insert("sec-websocket-protocol", "waypost.v1.json".parse().expect("a value"));
+        let (socket, answer) = tokio_tungstenite::connect_async(request).await.expect("upgraded");
+        assert_eq!(answer.headers()["sec-websocket-protocol"], "waypost.v1.json");
+        let mut dashboard = Self { socket };
+        dashboard.send(&serde_json::json!({"auth": {"token": key}})).await;
+        dashboard
+    }
+
+    pub(crate) async fn send(&mut self, message: &Value) {
+        self.socket.send(Message::text(message.to_string())).await.expect("sent");
+    }
+
+    /// The next frame, acknowledged when it wants that.
+    pub(crate) async fn frame(&mut self) -> Value {
+        loop {
+            let message = tokio::time::timeout(DEADLINE, self.socket.next()).await.expect("a frame in time").expect("open").expect("no error");
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let frame: Value = serde_json::from_str(&text).expect("JSON");
+            if let Some(tick) = frame["tick"].as_u64().filter(|tick| *tick > 0) {
+                self.send(&serde_json::json!({"ack": {"tick": tick}})).await;
+            }
+            return frame;
+        }
+    }
+
+    /// Returns when the server has read everything that was sent before. What it reads it hands on at once.
+    pub(crate) async fn settle(&mut self) {
+        for round in 0_u8..2 {
+            self.socket.send(Message::Ping(vec![round].into())).await.expect("sent");
+            let pong = async { while !matches!(self.socket.next().await.expect("open").expect("no error"), Message::Pong(_)) {} };
+            tokio::time::timeout(DEADLINE, pong).await.expect("a pong in time");
+        }
+    }
+
+    /// Reads to the end: the last words, and the code of the close.
+    pub(crate) async fn goodbye(&mut self) -> (Value, u16) {
+        let mut last = Value::Null;
+        let end = async {
+            loop {
+                match self.socket.next().await.expect("a close before the end").expect("no error") {
+                    Message::Text(text) => last = serde_json::from_str(&text).expect("JSON"),
+                    Message::Close(frame) => return u16::from(frame.expect("a code").code),
+                    _ => {}
+                }
+            }
+        };
+        let close = tokio::time::timeout(DEADLINE, end).await.expect("an end in time");
+        (last["bye"].take(), close)
+    }
+}

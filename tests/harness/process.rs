@@ -1,0 +1,153 @@
+//! The real binary as a process of its own, for what only a process can show: being killed, refused, short of disk.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{DEADLINE, eventually};
+
+/// A data folder that goes with the test, and the keys made in it.
+pub(crate) struct Data {
+    folder: tempfile::TempDir,
+    pub(crate) ingest: String,
+    pub(crate) dashboard: String,
+}
+
+impl Data {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ingest = create_key(folder.path(), "acme", "ingest");
+        let dashboard = create_key(folder.path(), "acme", "dashboard");
+        Self { folder, ingest, dashboard }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+pub(crate) fn create_key(data: &Path, tenant: &str, role: &str) -> String {
+    let output =
+        Command::new(binary()).args(["keys", "create", "--tenant", tenant, "--role", role, "--data"]).arg(data).output().expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_waypost"))
+}
+
+/// The real server as a process of its own; killed when dropped.
+pub(crate) struct ServerProcess {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl ServerProcess {
+    pub(crate) fn start(data: &Path) -> Self {
+        let mut command = Command::new(binary());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        Self::spawn(command)
+    }
+
+    /// Under limits that a shell sets first.
+    pub(crate) fn start_limited(data: &Path, limits: &str, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("bash");
+        command.arg("-c").arg(format!("{limits}; exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\"")).arg(binary()).arg(data);
+        command.envs(settings.iter().copied());
+        Self::spawn(command)
+    }
+
+    /// With what it says on stderr.
+    pub(crate) fn start_listening(data: &Path) -> (Self, Said) {
+        let mut command = Command::new(binary());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stderr(Stdio::piped());
+        let mut server = Self::spawn(command);
+        let stderr = server.child.stderr.take().expect("piped");
+        let (lines, said) = tokio::sync::mpsc::channel(1000);
+        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).all(|line| lines.blocking_send(line).is_ok()));
+        (server, Said(said))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let stdout = child.stdout.take().expect("piped");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("the first line");
+        let url = line.trim().strip_prefix("listening on ").expect("the promised first line").to_owned();
+        Self { child, url }
+    }
+
+    /// Starts a server that must not start, and returns what it said.
+    pub(crate) fn refused(data: &Path) -> String {
+        let output = Command::new(binary()).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).output().expect("the binary runs");
+        assert!(!output.status.success(), "it started");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// As a power cut would: no warning, no clean-up.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
+
+    /// SIGTERM; asserts a clean end.
+    pub(crate) fn stop(self) {
+        self.terminate();
+        self.ended();
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().expect("kill runs").success());
+    }
+
+    /// Asserts that it ended well.
+    pub(crate) fn ended(mut self) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waits") {
+                assert!(status.success(), "the server ended with {status}");
+                return;
+            }
+            assert!(Instant::now() < deadline, "the server did not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until recovery is over.
+    pub(crate) async fn ready(&self) {
+        let client = reqwest::Client::new();
+        eventually("ready", async || {
+            let answer = client.get(format!("{}/readyz", self.url)).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+}
+
+/// What a server says on stderr, line by line.
+pub(crate) struct Said(tokio::sync::mpsc::Receiver<String>);
+
+impl Said {
+    pub(crate) async fn line_with(mut self, words: &str) -> String {
+        let found = async {
+            loop {
+                let line = self.0.recv().await.expect("more lines");
+                if line.contains(words) {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, found).await.expect("said in time")
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The model: what was posted, and what must be on the map because of it. Shares no code with the server.
+
+use std::collections::BTreeMap;
+
+use h3o::{CellIndex, LatLng, Resolution};
+use rand::rngs::StdRng;
+use rand::{Rng as _, seq::IndexedRandom as _};
+use serde_json::Value;
+
+use crate::harness::events::{assigned, created, duty, ping, status};
+
+const DRIVERS: u32 = 30;
+/// More are on a marker's list of 16 no longer.
+const MAX_ABOARD: usize = 10;
+/// A status's code is its place here.
+const STATUSES: [&str; 13] = [
+    "",
+    "created",
+    "assigned",
+    "en_route_pickup",
+    "at_pickup",
+    "picked_up",
+    "en_route_dropoff",
+    "approaching",
+    "arrived",
+    "delivered",
+    "failed",
+    "returned",
+    "cancelled",
+];
+const ASSIGNED: usize = 2;
+const PICKED_UP: usize = 5;
+const EN_ROUTE_DROPOFF: usize = 6;
+const ARRIVED: usize = 8;
+const DELIVERED: usize = 9;
+const FAILED: usize = 10;
+const RETURNED: usize = 11;
+const CANCELLED: usize = 12;
+
+/// In units of 1e-7 degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) lat_e7: i32,
+    pub(super) lng_e7: i32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct World {
+    drivers: BTreeMap<String, Courier>,
+    deliveries: BTreeMap<String, Delivery>,
+    events: u64,
+}
+
+#[derive(Debug, Default)]
+struct Courier {
+    off_duty: bool,
+    /// The newest position; none when that one must not be shown.
+    place: Option<Place>,
+}
+
+#[derive(Debug)]
+struct Delivery {
+    pickup: Place,
+    driver: Option<String>,
+    status: usize,
+    left: bool,
+}
+
+/// What a map shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marker {
+    pub(super) id: String,
+    pub(super) driver: bool,
+    pub(super) place: Place,
+    pub(super) status: u32,
+    pub(super) aboard: u32,
+}
+
+impl World {
+    /// Something happens to a few drivers and deliveries, no two things to one of them.
+    pub(super) fn happen(&mut self, rng: &mut StdRng, at_ms: i64) -> Vec<Value> {
+        let mut events = Vec::new();
+        for _ in 0..rng.random_range(1..6) {
+            let driver = a_driver(rng);
+            if !events.iter().any(|event: &Value| event["actor_id"] == driver.as_str()) {
+                events.push(self.drive(rng, &driver, at_ms));
+            }
+        }
+        if rng.random_bool(0.4) {
+            let delivery = format!("order-{}", self.deliveries.len());
+            let pickup = somewhere(rng);
+            events.push(created(&self.id(), &delivery, at_ms, degrees(pickup.lat_e7), degrees(pickup.lng_e7)));
+            self.deliveries.insert(delivery, Delivery { pickup, driver: None, status: 1, left: false });
+        }
+        for _ in 0..rng.random_range(0..4) {
+            let known: Vec<String> = self.deliveries.keys().cloned().collect();
+            let Some(delivery) = known.choose(rng) else { continue };
+            if !events.iter().any(|event: &Value| event["entity_id"] == delivery.as_str()) {
+                events.extend(self.deliver(rng, delivery, at_ms));
+            }
+        }
+        events
+    }
+
+    fn drive(&mut self, rng: &mut StdRng, driver: &str, at_ms: i64) -> Value {
+        let id = self.id();
+        let courier = self.drivers.entry(driver.to_owned()).or_default();
+        if rng.random_bool(0.12) {
+            courier.off_duty = !courier.off_duty;
+            return duty(&id, driver, at_ms, if courier.off_duty { "off" } else { "on" });
+        }
+        let place = match courier.place {
+            Some(place) if rng.random_bool(0.8) => nearby(rng, place),
+            _ => somewhere(rng),
+        };
+        courier.place = Some(place).filter(|_| !courier.off_duty);
+        ping(&id, driver, at_ms, degrees(place.lat_e7), degrees(place.lng_e7))
+    }
+
+    fn deliver(&mut self, rng: &mut StdRng, id: &str, at_ms: i64) -> Option<Value> {
+        let driver = a_driver(rng);
+        let full = self.aboard(&driver).count() >= MAX_ABOARD;
+        let event = self.id();
+        let delivery = self.deliveries.get_mut(id).expect("known");
+        let now = delivery.status;
+        if is_terminal(now) {
+            return None;
+        }
+        if now != FAILED && !full && rng.random_bool(0.4) {
+            delivery.driver = Some(driver.clone());
+            delivery.status = if now < PICKED_UP { ASSIGNED } else { now };
+            return Some(assigned(&event, id, at_ms, &driver));
+        }
+        delivery.status = match now {
+            FAILED => *[EN_ROUTE_DROPOFF, RETURNED].choose(rng).expect("two"),
+            PICKED_UP..=ARRIVED if rng.random_bool(0.2) => FAILED,
+            _ if rng.random_bool(0.15) => CANCELLED,
+            _ => rng.random_range(now + 1..=DELIVERED),
+        };
+        Some(status(&event, id, at_ms, STATUSES[delivery.status]))
+    }
+
+    fn id(&mut self) -> String {
+        self.events += 1;
+        format!("e{}", self.events)
+    }
+
+    /// The time of what has ended is over.
+    pub(super) fn forget_ended(&mut self) {
+        self.deliveries.values_mut().filter(|delivery| is_terminal(delivery.status)).for_each(|delivery| delivery.left = true);
+    }
+
+    fn aboard<'a>(&'a self, driver: &'a str) -> impl Iterator<Item = (&'a String, &'a Delivery)> {
+        self.deliveries.iter().filter(move |(_, delivery)| delivery.driver.as_deref() == Some(driver) && !delivery.left)
+    }
+
+    pub(super) fn markers(&self) -> Vec<Marker> {
+        let drivers = self.drivers.iter().filter(|(_, courier)| !courier.off_duty).filter_map(|(id, courier)| {
+            let running = self.aboard(id).map(|(_, delivery)| delivery.status).filter(|status| !is_terminal(*status));
+            let status = running.max_by_key(|status| if *status == FAILED { 0 } else { *status }).unwrap_or(0);
+            let aboard = u32::try_from(self.aboard(id).count()).expect("few");
+            Some(Marker { id: id.clone(), driver: true, place: courier.place?, status: code(status), aboard })
+        });
+        let waiting = self.deliveries.iter().filter(|(_, delivery)| delivery.driver.is_none() && !delivery.left).map(|(id, delivery)| {
+            let Delivery { pickup, status, .. } = delivery;
+            Marker { id: id.clone(), driver: false, place: *pickup, status: code(*status), aboard: 0 }
+        });
+        drivers.chain(waiting).collect()
+    }
+
+    /// Where each delivery on the map is, and its status.
+    pub(super) fn deliveries(&self) -> BTreeMap<String, (Place, String)> {
+        let on_map = self.deliveries.iter().filter(|(_, delivery)| !delivery.left);
+        let place_of = |delivery: &Delivery| match &delivery.driver {
+            None => Some(delivery.pickup),
+            Some(driver) => self.drivers.get(driver).filter(|courier| !courier.off_duty)?.place,
+        };
+        on_map.filter_map(|(id, delivery)| Some((id.clone(), (place_of(delivery)?, STATUSES[delivery.status].to_owned())))).collect()
+    }
+}
+
+impl Place {
+    /// The cell at a level of detail: the ancestor of the finest one, not the one that the place lies in geometrically.
+    pub(super) fn cell(self, resolution: u32) -> u64 {
+        let finest = LatLng::new(degrees(self.lat_e7), degrees(self.lng_e7)).expect("finite").to_cell(Resolution::Eight);
+        let resolution = Resolution::try_from(u8::try_from(resolution).expect("small")).expect("a resolution");
+        u64::from(finest.parent(resolution).map_or(finest, |parent: CellIndex| parent))
+    }
+}
+
+pub(super) fn a_driver(rng: &mut StdRng) -> String {
+    format!("driver-{}", rng.random_range(0..DRIVERS))
+}
+
+fn is_terminal(status: usize) -> bool {
+    matches!(status, DELIVERED | RETURNED | CANCELLED)
+}
+
+fn code(status: usize) -> u32 {
+    u32::try_from(status).expect("at most twelve")
+}
+
+pub(super) fn degrees(e7: i32) -> f64 {
+    f64::from(e7) / 1e7
+}
+
+/// A city, a place where the longitude jumps, or one where all longitudes meet.
+fn somewhere(rng: &mut StdRng) -> Place {
+    let (lat_e7, lng_e7, spread_e7) = match rng.random_range(0..10) {
+        0..=6 => (577_000_000, 119_700_000, 800_000),
+        7 | 8 => (-170_000_000, 1_799_900_000, 500_000),
+        _ => (898_000_000, rng.random_range(-1_800_000_000..1_800_000_000), 1_000_000),
+    };
+    moved(Place { lat_e7, lng_e7 }, rng.random_range(-spread_e7..spread_e7), rng.random_range(-spread_e7..spread_e7))
+}
+
+/// At least 50 m away, so that it is always worth telling.
+fn nearby(rng: &mut StdRng, place: Place) -> Place {
+    let far = |rng: &mut StdRng| rng.random_range(10_000..60_000) * if rng.random_bool(0.5) { 1 } else { -1 };
+    let lat = far(rng);
+    moved(place, lat, far(rng))
+}
+
+fn moved(place: Place, lat_e7: i32, lng_e7: i32) -> Place {
+    let lng = i64::from(place.lng_e7) + i64::from(lng_e7);
+    let wrapped = (lng + 1_800_000_000).rem_euclid(3_600_000_000) - 1_800_000_000;
+    Place { lat_e7: (place.lat_e7 + lat_e7).clamp(-899_999_000, 899_999_000), lng_e7: i32::try_from(wrapped).expect("within half a turn") }
+}
