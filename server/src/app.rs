@@ -80,7 +80,8 @@ async fn serve_with(
     };
     let settings = live_settings(&config);
     let serving = Serving { commands: entrance.commands.clone(), settings, clock: clock.clone(), shutdown: stop.clone() };
-    let router = routes::router(events.clone(), reads, LiveState { auth: Arc::clone(&auth), serving }, metrics);
+    let live = LiveState { auth: Arc::clone(&auth), serving, ready: Arc::clone(&ready) };
+    let router = routes::router(events.clone(), reads, live, metrics);
     let http_done = CancellationToken::new();
     let flow = Flow { config: &config, repair, clock, data: data.path(), events, ready, stop: stop.clone(), http_done: http_done.clone() };
     // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.
@@ -122,11 +123,16 @@ impl Flow<'_> {
             opened = recover(self.config, self.repair, self.clock.clone(), self.data) => opened?,
         };
         let (log, store, recovered) = opened;
+        let progress = Arc::clone(&entrance.progress);
+        for state in &recovered.states {
+            if let Some(applied) = state.applied() {
+                progress.set_durable(state.partition(), applied);
+            }
+        }
         stages.start_partitions(recovered.states, &mut entrance);
         let reader = log.read(recovered.after).context("the log cannot be read")?;
         let (barriers, barrier_requests) = mpsc::channel(1);
         let (newest, dealt) = watch::channel(None);
-        let progress = Arc::clone(&entrance.progress);
         let dealing = dealer::run(reader, recovered.after, entrance.partitions, barrier_requests, Arc::clone(&progress), newest);
         let dealer = async {
             let ended = dealing.await;
@@ -138,17 +144,22 @@ impl Flow<'_> {
         let last_checkpoint = CancellationToken::new();
         let coordinator = coordinator::run(store, recovered.after, barriers, Arc::clone(&log), schedule, last_checkpoint.clone());
         let (dealt, (), (), (), ()) =
-            tokio::join!(dealer, keeper, coordinator, self.open_ingest(&log, dealt), self.close(&log, &progress, &last_checkpoint));
+            tokio::join!(dealer, keeper, coordinator, self.open(&log, &progress, dealt), self.close(&log, &progress, &last_checkpoint));
         dealt.context("the log cannot be read on")
     }
 
-    /// Ingest opens when all that was durable at the start has been dealt.
-    async fn open_ingest(&self, log: &Arc<Wal>, mut dealt: watch::Receiver<Option<BlockNumber>>) {
+    /// Ingest, reads and live views open when all that was durable at the start has been dealt and is on the map: a part of the map would look
+    /// like the whole.
+    async fn open(&self, log: &Arc<Wal>, progress: &Progress, mut dealt: watch::Receiver<Option<BlockNumber>>) {
         let recovered = log.durable();
-        let reached = dealt.wait_for(|dealt| *dealt >= recovered);
+        let on_the_map = async {
+            dealt.wait_for(|dealt| *dealt >= recovered).await.ok()?;
+            progress.level(Stage::Mapped).await;
+            Some(())
+        };
         tokio::select! {
             () = self.stop.cancelled() => return,
-            reached = reached => if reached.is_err() { return },
+            reached = on_the_map => if reached.is_none() { return },
         }
         let limits = Limits { max_events: self.config.max_events, max_bytes: self.config.max_body_bytes.saturating_mul(8) };
         drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits)));

@@ -1,6 +1,7 @@
 //! `GET /v1/live`: upgrades to a WebSocket in one of the two subprotocols. The protocol itself lives in `live/`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::{State, WebSocketUpgrade};
@@ -18,6 +19,8 @@ use crate::live::socket::{self, SUBPROTOCOLS, Serving};
 pub struct LiveState {
     pub auth: Arc<Auth>,
     pub serving: Serving,
+    /// False while the log recovers: whoever looked would take the part that is on the map for the whole.
+    pub ready: Arc<AtomicBool>,
 }
 
 /// Somewhat above the protocol's own bound, so that the numbered `bye` can still be said.
@@ -29,6 +32,9 @@ pub async fn upgrade(State(state): State<LiveState>, headers: HeaderMap, upgrade
         let detail = "Sec-WebSocket-Protocol must offer waypost.v1.proto or waypost.v1.json";
         return problem::respond(&Problem::new(400, "Bad Request", "subprotocol", detail));
     };
+    if !state.ready.load(Ordering::Acquire) {
+        return problem::respond(&problem::recovering());
+    }
     // A credential in the handshake is checked there; browsers cannot send one and authenticate by their first message.
     let authenticated = match bearer(&headers) {
         None => None,
@@ -37,7 +43,7 @@ pub async fn upgrade(State(state): State<LiveState>, headers: HeaderMap, upgrade
             Err(denied) => return problem::respond(&problem::denied(&denied)),
         },
     };
-    let LiveState { auth, serving } = state;
+    let LiveState { auth, serving, .. } = state;
     let authenticate = async move |token: &str| auth.authorise_token(token, Access::Read).await.ok().map(|principal| principal.tenant);
     let upgrade = upgrade.protocols([name(format)]).max_message_size(MAX_MESSAGE_BYTES).read_buffer_size(8 << 10);
     upgrade.on_upgrade(move |socket| socket::serve(socket, format, authenticated, authenticate, serving)).into_response()
