@@ -71,7 +71,7 @@ async fn serve_with(
     let (mut stages, entrance) = Stages::start(&config, &clock);
     let ready = Arc::new(AtomicBool::new(false));
     let events = EventsState { auth: Arc::clone(&auth), ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
-    let reads = ReadState {
+    let read_state = ReadState {
         auth: Arc::clone(&auth),
         map: Arc::clone(&entrance.map),
         partitions: entrance.partitions.clone().into(),
@@ -81,7 +81,7 @@ async fn serve_with(
     let settings = live_settings(&config);
     let serving = Serving { commands: entrance.commands.clone(), settings, clock: clock.clone(), shutdown: stop.clone() };
     let live = LiveState { auth: Arc::clone(&auth), serving, ready: Arc::clone(&ready) };
-    let router = routes::router(events.clone(), reads, live, metrics);
+    let router = routes::router(events.clone(), read_state, live, metrics);
     let http_done = CancellationToken::new();
     let flow = Flow { config: &config, repair, clock, data: data.path(), events, ready, stop: stop.clone(), http_done: http_done.clone() };
     // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.

@@ -3,10 +3,13 @@
 pub mod chunk;
 pub mod json;
 pub mod lens;
+mod pace;
 pub mod resume;
-pub mod session;
+mod session;
+pub mod sessions;
 pub mod socket;
 pub mod tick;
+mod view;
 
 use std::time::Duration;
 

@@ -276,7 +276,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = axum::Router::new().route("/v1/live", axum::routing::get(upgrade));
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await });
         let connect = async || {
             let mut request = format!("ws://{address}/v1/live").into_client_request().unwrap();
             request.headers_mut().insert("Sec-WebSocket-Protocol", "waypost.v1.json".parse().unwrap());
@@ -300,7 +301,7 @@ mod tests {
 
         assert_eq!(bye(right.next().await.unwrap().unwrap())["code"], 1);
         assert!(matches!(wishes.recv().await, Some(SessionCommand::Close { session: closed }) if closed == session));
-        server.abort();
+        server.abort_all();
     }
 
     #[test]

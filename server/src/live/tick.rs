@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::session::{Frames, Sessions};
+use super::sessions::{Frames, Sessions};
 use super::{OutFrame, SessionCommand, Settings};
 use crate::clock::Clock;
 use crate::map::SharedMap;
@@ -200,7 +200,8 @@ mod tests {
         let (input, inputs) = mpsc::channel(4);
         let (commands, wishes) = mpsc::channel(4);
         let clock = Clock::Manual(ManualClock::new(UnixMs(100)));
-        let task = tokio::spawn(run(inputs, wishes, Arc::clone(&map), Arc::clone(&progress), clock, Settings::default()));
+        let mut task = tokio::task::JoinSet::new();
+        task.spawn(run(inputs, wishes, Arc::clone(&map), Arc::clone(&progress), clock, Settings::default()));
         let session = SessionId(1);
         let (outbox, mut frames) = mpsc::channel(OUTBOX);
         let tenant = TenantId::parse("acme").unwrap();
@@ -223,7 +224,7 @@ mod tests {
         assert!(began.elapsed() >= Duration::from_millis(95));
 
         drop(input);
-        task.await.unwrap();
+        task.join_next().await.unwrap().unwrap();
         assert!(frames.recv().await.is_none());
     }
 }
