@@ -115,7 +115,7 @@ describe("apply", () => {
     expect([state.markers.size, state.tick, state.epoch]).toEqual([2, 1, 0n]);
   });
 
-  test("the checksum is the one that the server defines", () => {
+  test("the checksum is the one that ARCHITECTURE.md defines", () => {
     // By an implementation in another language.
     expect(checksumOf(63 * 2 ** 37 + 12345, 577_088_701, -119_745_609, 0xff8100c6)).toBe(2489377780);
     expect(checksumOf(6, 0, 0, 70_000)).toBe(4099158299);

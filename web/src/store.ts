@@ -208,7 +208,7 @@ function checks(state: State, cell: Cell): boolean {
   return entries === cell.entries && sum >>> 0 === cell.checksum;
 }
 
-/** An entry's share of its cell's checksum, as the head of `server/src/live/chunk.rs` defines it. */
+/** An entry's share of its cell's checksum, as ARCHITECTURE.md ("Cell checksum") defines it. */
 export function checksumOf(handle: number, latE7: number, lngE7: number, meta: number): number {
   let hash = mix((handle >>> 0) ^ 0x9e3779b9);
   hash = mix(hash ^ Math.floor(handle / 4294967296));

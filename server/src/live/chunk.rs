@@ -1,15 +1,4 @@
 //! One cell, or what changed in it, encoded once for all sessions that look at it through the same lens. Never knows who they are.
-//!
-//! The checksum of a cell: over its entries as they were sent at its level (rounded positions, masked meta), all arithmetic modulo 2^32,
-//!
-//! ```text
-//! mix(h)  = h ^= h >>> 16; h *= 0x85ebca6b; h ^= h >>> 13; h *= 0xc2b2ae35; h ^= h >>> 16      (the finaliser of MurmurHash3)
-//! of(e)   = mix(mix(mix(mix(mix(low(handle) ^ 0x9e3779b9) ^ high(handle)) ^ lat_e7) ^ lng_e7) ^ meta)
-//! cell    = sum of of(e) over its entries
-//! ```
-//!
-//! where `low` and `high` are the handle's 32-bit words and positions are absolute, as two's complement. Levels of counts: an entry is a
-//! row of `counts` with handle = status, lat = lng = 0 and meta = markers.
 
 use bytes::Bytes;
 use hashbrown::HashSet;
@@ -239,7 +228,7 @@ fn wrapped_e7(difference: i64) -> i32 {
     i32::try_from(short).expect("half a turn fits an i32")
 }
 
-/// An entry's share of its cell's checksum; see the head of this file.
+/// An entry's share of its cell's checksum, as ARCHITECTURE.md, "Cell checksum", defines it.
 pub fn checksum_of(handle: u64, lat_e7: i32, lng_e7: i32, meta: u32) -> u32 {
     let low = u32::try_from(handle & 0xffff_ffff).expect("masked to 32 bits");
     let high = u32::try_from(handle >> 32).expect("32 bits remain");
