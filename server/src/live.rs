@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod json;
 pub mod lens;
+mod middle;
 mod pace;
 pub mod resume;
 mod session;

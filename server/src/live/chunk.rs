@@ -7,6 +7,7 @@ use prost::Message;
 use super::Format;
 use super::json;
 use super::lens::Filter;
+use super::middle;
 use crate::map::TenantMap;
 use crate::map::cells::{Cell, Entry, StatusCounts, Tick};
 use crate::model::change::{Carrier, Marker};
@@ -82,8 +83,7 @@ impl Build<'_> {
         }
     }
 
-    fn header(&self) -> wire::Cell {
-        let origin = self.cell.origin();
+    fn header(&self, origin: Position) -> wire::Cell {
         wire::Cell { cell: u64::from(self.cell.key.cell), origin_lat_e7: origin.lat_e7(), origin_lng_e7: origin.lng_e7(), ..wire::Cell::default() }
     }
 
@@ -97,7 +97,7 @@ impl Build<'_> {
         let checksum = rows.clone().fold(0_u32, |sum, (code, markers)| sum.wrapping_add(checksum_of(u64::from(code), 0, 0, markers)));
         let counts: Vec<wire::Count> = rows.map(|(code, markers)| wire::Count { status: i32::from(code), markers }).collect();
         let entries = u32::try_from(counts.len()).expect("at most thirteen");
-        let header = wire::Cell { cell: u64::from(self.cell.key.cell), ..wire::Cell::default() };
+        let header = self.header(middle::of_counts(self.map, self.cell));
         wire::Cell { whole: true, counts, entries: Some(entries), checksum: Some(checksum), ..header }
     }
 
@@ -127,11 +127,11 @@ impl Build<'_> {
         let mut enters: Vec<wire::Enter> = self.matching().map(|(handle, entry, marker)| self.enter(handle, entry, marker)).collect();
         enters.sort_unstable_by_key(|enter| enter.handle);
         let (entries, checksum) = self.checksum();
-        wire::Cell { whole: true, enters, entries: Some(entries), checksum: Some(checksum), ..self.header() }
+        wire::Cell { whole: true, enters, entries: Some(entries), checksum: Some(checksum), ..self.header(self.cell.origin()) }
     }
 
     fn difference(&mut self, base: Tick, verify: Verify) -> Option<wire::Cell> {
-        let mut message = self.header();
+        let mut message = self.header(self.cell.origin());
         let mut moved = wire::Moves::default();
         let mut last_moved = 0;
         let mut candidates = self.cell.candidates_since(base);

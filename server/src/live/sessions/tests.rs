@@ -173,6 +173,23 @@ fn a_json_frame_says_the_same() {
 }
 
 #[test]
+fn counts_stand_among_their_markers_and_not_at_their_cells_centre() {
+    // The way across a cell of the next finer level, in degrees of latitude.
+    for (zoom, near_deg) in [(8.0, 0.06), (5.0, 0.4), (2.0, 3.0)] {
+        let mut world = World::new(Settings::default());
+        world.sessions.open(SessionId(50), tenant(), Format::Json, world.now, "test");
+        assert!(world.sessions.on_view(SessionId(50), &wire::View { zoom, ..world.view.clone() }).is_none());
+        world.step(Step::Put { number: 1, place: (57.7, 11.97), status: 1, heading: false, driver: 1 });
+        let frames = world.sessions.on_tick(&world.map, world.now);
+        let joined = frames.iter().find(|(id, _)| *id == SessionId(50)).unwrap().1.join();
+        let value: serde_json::Value = serde_json::from_slice(&joined).unwrap();
+        let degrees = |name: &str| value["cells"][0][name].as_f64().unwrap() / 1e7;
+        let (north, east) = (degrees("origin_lat_e7") - 57.7, degrees("origin_lng_e7") - 11.97);
+        assert!(north.abs() < near_deg && east.abs() < near_deg * 2.0, "{north} and {east} degrees off at zoom {zoom}");
+    }
+}
+
+#[test]
 fn a_tenant_has_no_more_sessions_than_it_may() {
     let mut world = World::new(Settings { max_sessions_per_tenant: 1, ..Settings::default() });
     let refused = world.sessions.open(SessionId(9), tenant(), Format::Proto, world.now, "test");
