@@ -30,14 +30,16 @@ pub enum ClientError {
     Url(String),
     #[error("the key cannot stand in a header")]
     Key,
-    #[error("cannot reach the server: {0}")]
-    Connect(#[from] std::io::Error),
+    #[error("cannot reach the server at {host}: {error}")]
+    Connect { host: String, error: std::io::Error },
     #[error("the connection failed: {0}")]
     Connection(#[from] hyper::Error),
     #[error("no answer within {ANSWER_WITHIN:?}")]
     NoAnswer,
     #[error("the answer cannot be read: {0}")]
     Answer(String),
+    #[error("the server does not let this key {purpose}: {status}, {detail}")]
+    KeyRefused { purpose: &'static str, status: StatusCode, detail: String },
     #[error("the server refused the whole request with {status}: {body}")]
     Refused { status: StatusCode, body: String },
 }
@@ -62,6 +64,14 @@ impl Target {
         let mut authorization = HeaderValue::try_from(format!("Bearer {key}")).ok().ok_or(ClientError::Key)?;
         authorization.set_sensitive(true);
         Ok(Self { host, authorization, patience: Duration::from_secs(30) })
+    }
+
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    pub fn websocket_address(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.host)
     }
 }
 
@@ -168,6 +178,12 @@ impl Client {
         Err(last.unwrap_or(ClientError::NoAnswer))
     }
 
+    /// One GET, whatever its answer says; the connection is all that matters.
+    pub async fn get_once(&mut self, path: &'static str) -> Result<(), ClientError> {
+        let request = Request::builder().uri(path).header(HOST, &self.target.host).body(Full::default()).expect("a constant path");
+        self.exchange(request).await.map(drop)
+    }
+
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, ClientError> {
         let work = async {
             let sender = self.connected().await?;
@@ -188,8 +204,9 @@ impl Client {
             None => false,
         };
         if !usable {
-            let stream = TcpStream::connect(&self.target.host).await?;
-            stream.set_nodelay(true)?;
+            let away = |error| ClientError::Connect { host: self.target.host.clone(), error };
+            let stream = TcpStream::connect(&self.target.host).await.map_err(away)?;
+            stream.set_nodelay(true).map_err(away)?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await?;
             self.drivers.abort_all();
             // The connection's own error also reaches the request that is under way, where it is handled.

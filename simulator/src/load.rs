@@ -8,15 +8,16 @@ use bytes::Bytes;
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
-use crate::check::{Checked, check};
+use crate::check::{Scope, check};
 use crate::client::answer::ItemOutcome;
 use crate::client::{Client, ClientError, Target};
 use crate::clock;
 use crate::event::{Envelope, Format, encode, event, uuid_of};
+use crate::expected::{Driver, Expected};
 use crate::fleet::RunError;
 use crate::geodesy::Place;
-use crate::ledger::Ledger;
-use crate::report::{Report, Tally};
+use crate::preflight::preflight;
+use crate::report::{Report, Tally, bar};
 use crate::wire::event::Payload;
 use crate::wire::{Event, Location};
 
@@ -35,7 +36,7 @@ pub struct LoadOptions {
     pub connections: usize,
     pub drivers: usize,
     pub seed: u64,
-    pub check: usize,
+    pub check: Scope,
 }
 
 /// Everything to be sent, and where each driver ends.
@@ -97,8 +98,10 @@ fn ping(driver: usize, round: i64, time_ms: i64, seed: u64, number: u64) -> Even
 /// Encodes, sends, reports. The clock runs from the first request to the last answer.
 pub async fn run(options: LoadOptions) -> Result<Report, RunError> {
     let target = Target::new(&options.url, &options.key)?;
+    let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
+    preflight(&target, (options.check.sample > 0).then_some(&reader)).await?;
     let work = Arc::new(Workload::new(&options, clock::now_ms()));
-    let bar = ProgressBar::new(options.events as u64);
+    let bar = bar(options.events as u64, "events");
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let mut tasks = JoinSet::new();
@@ -116,26 +119,21 @@ pub async fn run(options: LoadOptions) -> Result<Report, RunError> {
     }
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
-    let checked = if options.check == 0 {
-        Checked::default()
-    } else {
-        let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
-        check(&reader, &expected(&work, &stored), options.check).await
-    };
+    let checked = check(&reader, expected(&work, &stored), options.check).await;
     Ok(Report::new("load", tally, seconds, checked))
 }
 
 /// Only of drivers whose last ping was stored for certain.
-fn expected(work: &Workload, stored: &[bool]) -> Ledger {
-    let mut ledger = Ledger::default();
+fn expected(work: &Workload, stored: &[bool]) -> Expected {
+    let mut expected = Expected::default();
     for (driver, last) in work.last.iter().enumerate() {
         if let Some((place, body)) = last
             && stored[*body]
         {
-            ledger.expect_driver(format!("driver-{driver:07}"), *place);
+            expected.drivers.insert(format!("driver-{driver:07}"), Driver::at(*place));
         }
     }
-    ledger
+    expected
 }
 
 struct Lane {
@@ -166,7 +164,7 @@ impl Lane {
                 }
                 Err(error) => {
                     if let ClientError::Refused { status, .. } = &error {
-                        *tally.rejected_by_code.entry(format!("http_{}", status.as_u16())).or_default() += *count as u64;
+                        tally.note_refused(status.as_u16(), *count);
                     } else {
                         tally.unanswered += *count as u64;
                     }
@@ -197,7 +195,7 @@ mod tests {
             connections: 1,
             drivers: 100,
             seed: 1,
-            check: 0,
+            check: Scope::default(),
         };
         let work = Workload::new(&options, 1_790_000_000_000);
         let events: Vec<Event> = work.bodies.iter().flat_map(|(body, _)| EventBatch::decode(body.clone()).expect("own bytes").events).collect();

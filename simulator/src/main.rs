@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use waypost_sim::check::{Company, Scope};
 use waypost_sim::event::Format;
 use waypost_sim::faults::FaultOptions;
 use waypost_sim::fleet::{self, FleetOptions, RunError};
@@ -54,9 +55,13 @@ struct Common {
     /// How to print the report.
     #[arg(long, value_enum, default_value_t)]
     report: Form,
-    /// How many drivers and deliveries to compare with the server at the end; 0 compares none.
-    #[arg(long, default_value_t = 2_000, value_name = "N")]
+    /// How many drivers and deliveries to ask the server for at the end, or `all`; 0 compares nothing. When that is all of them, the list of
+    /// deliveries and the live map are compared as well.
+    #[arg(long, default_value = "2000", value_name = "N", value_parser = sample)]
     check: usize,
+    /// Nothing else is on this server: what it shows beside this run's drivers and deliveries is a difference.
+    #[arg(long)]
+    alone: bool,
     /// How bodies are written.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -102,7 +107,7 @@ struct TraceArgs {
     #[arg(long)]
     columns: Option<Columns>,
     /// Times real time; 0 is as fast as the server takes it.
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    #[arg(long, default_value_t = 1.0, value_name = "X", allow_negative_numbers = true, value_parser = not_negative)]
     speedup: f64,
     /// Read only the first rows.
     #[arg(long, value_name = "ROWS")]
@@ -139,6 +144,20 @@ struct LoadArgs {
     seed: Option<u64>,
 }
 
+impl Common {
+    fn scope(&self) -> Scope {
+        Scope { sample: self.check, company: if self.alone { Company::Alone } else { Company::Others } }
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0).ok_or_else(|| "must be 0 or more".to_owned())
+}
+
+fn sample(text: &str) -> Result<usize, String> {
+    if text == "all" { Ok(usize::MAX) } else { text.parse().map_err(|_not_a_number| "must be a number or `all`".to_owned()) }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let form = match &cli.command {
@@ -171,6 +190,7 @@ async fn run(command: Command) -> Result<Report, RunError> {
 
 async fn run_fleet(args: FleetArgs) -> Result<Report, RunError> {
     let seconds = |value: f64| Duration::try_from_secs_f64(value).map_err(|error| RunError::Input(format!("{value} seconds: {error}")));
+    let check = args.common.scope();
     let options = FleetOptions {
         check_key: args.common.check_key,
         interval: seconds(args.interval)?,
@@ -181,7 +201,7 @@ async fn run_fleet(args: FleetArgs) -> Result<Report, RunError> {
         connections: args.connections,
         batch: args.batch,
         format: args.common.format,
-        check: args.common.check,
+        check,
         ..FleetOptions::new(args.common.url, args.common.key, args.drivers)
     };
     let shutdown = CancellationToken::new();
@@ -195,6 +215,7 @@ async fn run_fleet(args: FleetArgs) -> Result<Report, RunError> {
 }
 
 fn trace_options(args: TraceArgs) -> TraceOptions {
+    let check = args.common.scope();
     TraceOptions {
         url: args.common.url,
         key: args.common.key,
@@ -207,11 +228,12 @@ fn trace_options(args: TraceArgs) -> TraceOptions {
         connections: args.connections,
         batch: args.batch,
         format: args.common.format,
-        check: args.common.check,
+        check,
     }
 }
 
 fn load_options(args: LoadArgs) -> LoadOptions {
+    let check = args.common.scope();
     LoadOptions {
         url: args.common.url,
         key: args.common.key,
@@ -222,6 +244,6 @@ fn load_options(args: LoadArgs) -> LoadOptions {
         connections: args.connections,
         drivers: args.drivers,
         seed: args.seed.unwrap_or_else(|| waypost_sim::clock::now_ms().unsigned_abs()),
-        check: args.common.check,
+        check,
     }
 }
