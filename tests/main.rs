@@ -3,5 +3,6 @@
 mod harness;
 mod ingest;
 mod killed;
+mod simulated;
 mod spine;
 mod tidy;

@@ -188,7 +188,7 @@ impl Subject {
             Self::Delivery(id) => {
                 let wanted = &expected.deliveries[id];
                 let carrier = wanted.driver.as_ref().and_then(|driver| expected.drivers.get(driver));
-                compare::delivery(body, wanted, carrier.filter(|driver| driver.certainty == Certainty::Whole).map(|driver| &driver.fix))
+                compare::delivery(body, wanted, carrier.filter(|driver| driver.certainty == Certainty::Whole))
             }
         }
     }

@@ -14,9 +14,18 @@ pub struct Expected {
     pub perhaps: BTreeSet<String>,
 }
 
+/// A move of less than this within `SIGNIFICANT_MS` need not be shown; of one that stands, less than its accuracy.
+const SIGNIFICANT_M: f64 = 5.0;
+/// After this time a newer ping is shown, however small the move.
+pub const SIGNIFICANT_MS: i64 = 10_000;
+/// The server keeps 1e-7 degrees.
+const UNITS_A_DEGREE: f64 = 1e7;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Driver {
     pub fix: Fix,
+    /// Pings of the last `SIGNIFICANT_MS` before it.
+    pub earlier: Vec<Fix>,
     pub certainty: Certainty,
 }
 
@@ -75,8 +84,44 @@ pub enum Certainty {
 
 impl Driver {
     pub fn at(place: Place) -> Self {
-        Self { fix: Fix { place, time_ms: None, accuracy_m: None }, certainty: Certainty::Whole }
+        Self { fix: Fix { place, time_ms: None, accuracy_m: None }, earlier: Vec::new(), certainty: Certainty::Whole }
     }
+
+    /// Whether a map that is spared insignificant moves may show the driver here: at its latest ping, or at one shortly before and close to it.
+    /// A place that it never said it was at is never right.
+    pub fn may_stand(&self, shown: Place) -> bool {
+        self.fix.is_at(shown) || self.unmoved().any(|fix| fix.is_at(shown))
+    }
+
+    /// The same for a place with the time of its ping.
+    pub fn may_have_stood(&self, shown: Place, time_ms: Option<i64>) -> bool {
+        let is_it = |fix: &Fix| fix.is_at(shown) && (fix.time_ms.is_none() || fix.time_ms == time_ms);
+        is_it(&self.fix) || self.unmoved().any(is_it)
+    }
+
+    fn unmoved(&self) -> impl Iterator<Item = &Fix> {
+        let slack_m = f64::from(self.fix.accuracy_m.unwrap_or(0.0)).max(SIGNIFICANT_M);
+        self.earlier.iter().filter(move |fix| fix.place.distance_m(self.fix.place) < slack_m)
+    }
+}
+
+impl Fix {
+    fn is_at(&self, place: Place) -> bool {
+        self.place.is_same(place)
+    }
+}
+
+impl Place {
+    /// Equal as the wire has it, but for rounding.
+    pub fn is_same(self, other: Self) -> bool {
+        let near = |a: f64, b: f64| e7(a).abs_diff(e7(b)) <= 1;
+        near(self.lat, other.lat) && near(self.lng, other.lng)
+    }
+}
+
+/// As the wire has it.
+fn e7(degrees: f64) -> i64 {
+    (degrees * UNITS_A_DEGREE).round() as i64
 }
 
 impl Delivery {
@@ -154,6 +199,20 @@ mod tests {
         }
         let loads = expected.loads();
         assert_eq!((loads["van"].open.as_slice(), loads["van"].status), (["a", "b", "d"].as_slice(), Some("arrived")));
+    }
+
+    #[test]
+    fn a_driver_may_be_shown_where_it_last_was_or_shortly_before_and_close_by_and_nowhere_else() {
+        let here = Place { lat: 57.7, lng: 11.9 };
+        let fix = |place: Place, time_ms: i64| Fix { place, time_ms: Some(time_ms), accuracy_m: Some(3.0) };
+        let earlier = vec![fix(here.moved_m(4.0, 0.0), 8_000), fix(here.moved_m(9.0, 0.0), 7_000)];
+        let driver = Driver { fix: fix(here, 9_000), earlier, certainty: Certainty::Whole };
+        assert!(driver.may_stand(here) && driver.may_have_stood(here, Some(9_000)));
+        assert!(driver.may_have_stood(here.moved_m(4.0, 0.0), Some(8_000)), "less than is significant");
+        assert!(!driver.may_have_stood(here, Some(8_000)), "there, but not then");
+        assert!(!driver.may_stand(here.moved_m(9.0, 0.0)), "that far it had to be shown");
+        assert!(!driver.may_stand(here.moved_m(1.0, 0.0)), "it never was there");
+        assert!(driver.may_stand(Place { lat: here.lat + 1e-7, ..here }), "rounding");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::expected::{Assignment, Certainty, Delivery, Driver, Expected, Fix};
+use crate::expected::{Assignment, Certainty, Delivery, Driver, Expected, Fix, SIGNIFICANT_MS};
 use crate::geodesy::Place;
 use crate::lifecycle::{OrderKey, live};
 use crate::wire::event::Payload;
@@ -11,9 +11,17 @@ use crate::wire::{DeliveryCreated, Event, Location, Point};
 /// Bounded by the drivers and deliveries of the run, and the status events of each.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    drivers: HashMap<String, (OrderKey, Fix)>,
+    drivers: HashMap<String, Pings>,
     deliveries: HashMap<String, Noted>,
     doubted: HashSet<String>,
+}
+
+/// The latest ping of a driver, and those shortly before it.
+#[derive(Debug)]
+struct Pings {
+    key: OrderKey,
+    fix: Fix,
+    earlier: Vec<Fix>,
 }
 
 /// The events of one delivery, folded as far as their order allows.
@@ -54,9 +62,8 @@ impl Ledger {
             set_later(&mut self.delivery(event).named_by, key.clone(), || event.actor_id.clone());
         }
         match self.drivers.get_mut(&event.actor_id) {
-            Some((latest, _)) if *latest >= key => {}
-            Some(held) => *held = (key, fix),
-            None => drop(self.drivers.insert(event.actor_id.clone(), (key, fix))),
+            Some(pings) => pings.note(key, fix),
+            None => drop(self.drivers.insert(event.actor_id.clone(), Pings { key, fix, earlier: Vec::new() })),
         }
     }
 
@@ -87,9 +94,9 @@ impl Ledger {
     pub fn expected(self) -> Expected {
         let Self { drivers, deliveries, doubted } = self;
         let certainty = |id: &str| if doubted.contains(id) { Certainty::Existence } else { Certainty::Whole };
-        let drivers = drivers.into_iter().map(|(id, (_, fix))| {
+        let drivers = drivers.into_iter().map(|(id, Pings { fix, earlier, .. })| {
             let certainty = certainty(&id);
-            (id, Driver { fix, certainty })
+            (id, Driver { fix, earlier, certainty })
         });
         let deliveries = deliveries.into_iter().map(|(id, noted)| {
             let certainty = certainty(&id);
@@ -99,6 +106,20 @@ impl Ledger {
         let unknown = |id: &String| !expected.drivers.contains_key(id) && !expected.deliveries.contains_key(id);
         expected.perhaps = doubted.into_iter().filter(unknown).collect();
         expected
+    }
+}
+
+impl Pings {
+    fn note(&mut self, key: OrderKey, fix: Fix) {
+        let before = if key > self.key {
+            self.key = key;
+            std::mem::replace(&mut self.fix, fix)
+        } else {
+            fix
+        };
+        self.earlier.push(before);
+        let horizon = self.key.0 - SIGNIFICANT_MS;
+        self.earlier.retain(|earlier| earlier.time_ms > Some(horizon));
     }
 }
 

@@ -3,14 +3,12 @@
 use serde_json::Value;
 
 use super::Company;
-use crate::expected::{Certainty, Delivery, Driver, Fix, Load};
+use crate::expected::{Certainty, Delivery, Driver, Load};
 use crate::geodesy::Place;
 use crate::lifecycle::advance;
 
 /// A marker lists at most this many deliveries; of more it tells the count.
 pub const MAX_LISTED: usize = 16;
-/// The server keeps 1e-7 degrees.
-const UNITS_A_DEGREE: f64 = 1e7;
 
 /// Differences in words; none when all is as expected.
 pub type Differences = Vec<String>;
@@ -21,9 +19,9 @@ pub fn driver(body: &Value, wanted: &Driver, load: &Load<'_>, company: Company) 
     if wanted.certainty == Certainty::Existence {
         return found;
     }
-    position(body, "/position", Some(&wanted.fix.place), &mut found);
-    if let Some(time_ms) = wanted.fix.time_ms {
-        time(body, "/position/time", Some(time_ms), &mut found);
+    let (place, time_ms) = (place_at(body, "/position"), body.pointer("/position/time").and_then(time_of));
+    if !place.is_some_and(|place| wanted.may_have_stood(place, time_ms)) {
+        found.push(format!("position {place:?} at {time_ms:?} held, {:?} expected", wanted.fix));
     }
     if load.certainty == Certainty::Existence {
         return found;
@@ -54,7 +52,7 @@ pub fn is_status_of(held: Option<&str>, load: &Load<'_>, company: Company) -> bo
 }
 
 /// `GET /v1/deliveries/{id}`; `carrier` is where its driver has to be, when that is known.
-pub fn delivery(body: &Value, wanted: &Delivery, carrier: Option<&Fix>) -> Differences {
+pub fn delivery(body: &Value, wanted: &Delivery, carrier: Option<&Driver>) -> Differences {
     let mut found = Differences::new();
     if wanted.certainty == Certainty::Existence {
         return found;
@@ -67,26 +65,32 @@ pub fn delivery(body: &Value, wanted: &Delivery, carrier: Option<&Fix>) -> Diffe
     time(body, "/promised_by", wanted.promised_by_ms, &mut found);
     history(body, wanted, &mut found);
     // One that is over leaves the map after a while.
-    if let Some(fix) = carrier.filter(|_| !wanted.is_over()) {
-        position(body, "/position", Some(&fix.place), &mut found);
+    if let Some(driver) = carrier.filter(|_| !wanted.is_over()) {
+        let place = place_at(body, "/position");
+        if !place.is_some_and(|place| driver.may_stand(place)) {
+            found.push(format!("position {place:?} held, {:?} expected", driver.fix.place));
+        }
     }
     found
 }
 
 /// One feature of `GET /v1/deliveries`.
-pub fn feature(body: &Value, wanted: &Delivery, carrier: Option<&Fix>) -> Differences {
+pub fn feature(body: &Value, wanted: &Delivery, carrier: Option<&Driver>) -> Differences {
     let mut found = Differences::new();
     if wanted.certainty == Certainty::Existence {
         return found;
     }
     word(body, "/properties/status", Some(&wanted.status), &mut found);
     word(body, "/properties/driver", wanted.driver.as_deref(), &mut found);
-    let place = if wanted.driver.is_some() { carrier.map(|fix| fix.place) } else { wanted.pickup };
     let coordinate = |index: &str| body.pointer(&format!("/geometry/coordinates/{index}")).and_then(Value::as_f64);
-    if let Some(place) = place
-        && !is_at(coordinate("1"), coordinate("0"), place)
-    {
-        found.push(format!("position {:?},{:?} held, {},{} expected", coordinate("1"), coordinate("0"), place.lat, place.lng));
+    let held = coordinate("1").zip(coordinate("0")).map(|(lat, lng)| Place { lat, lng });
+    let is_right = match (&wanted.driver, carrier, wanted.pickup) {
+        (Some(_), Some(driver), _) => held.is_some_and(|held| driver.may_stand(held)),
+        (None, _, Some(pickup)) => held.is_some_and(|held| held.is_same(pickup)),
+        _ => true,
+    };
+    if !is_right {
+        found.push(format!("position {held:?} held, {:?} expected", carrier.map_or(wanted.pickup, |driver| Some(driver.fix.place))));
     }
     found
 }
@@ -124,35 +128,29 @@ fn time_of(value: &Value) -> Option<i64> {
 }
 
 fn position(body: &Value, pointer: &str, wanted: Option<&Place>, found: &mut Differences) {
-    let held = |member: &str| body.pointer(&format!("{pointer}/{member}")).and_then(Value::as_f64);
-    let (lat, lng) = (held("lat"), held("lng"));
-    let same = wanted.map_or(lat.is_none() && lng.is_none(), |place| is_at(lat, lng, *place));
+    let held = place_at(body, pointer);
+    let same = wanted.map_or(held.is_none(), |wanted| held.is_some_and(|held| held.is_same(*wanted)));
     if !same {
-        found.push(format!("{} {lat:?},{lng:?} held, {wanted:?} expected", &pointer[1..]));
+        found.push(format!("{} {held:?} held, {wanted:?} expected", &pointer[1..]));
     }
 }
 
-fn is_at(lat: Option<f64>, lng: Option<f64>, place: Place) -> bool {
-    let near = |held: Option<f64>, wanted: f64| held.is_some_and(|held| e7(held).abs_diff(e7(wanted)) <= 1);
-    near(lat, place.lat) && near(lng, place.lng)
-}
-
-/// As the wire has it.
-pub fn e7(degrees: f64) -> i64 {
-    (degrees * UNITS_A_DEGREE).round() as i64
+fn place_at(body: &Value, pointer: &str) -> Option<Place> {
+    let number = |member: &str| body.pointer(&format!("{pointer}/{member}")).and_then(Value::as_f64);
+    Some(Place { lat: number("lat")?, lng: number("lng")? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expected::{Assignment, Step};
+    use crate::expected::{Assignment, Fix, Step};
     use serde_json::json;
 
     const PLACE: Place = Place { lat: 57.7, lng: 11.9 };
 
     fn van() -> Driver {
         let fix = Fix { place: PLACE, time_ms: Some(1_212_735_600_500), accuracy_m: None };
-        Driver { fix, certainty: Certainty::Whole }
+        Driver { fix, ..Driver::at(PLACE) }
     }
 
     fn order() -> Delivery {
@@ -218,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_wrong_member_of_a_delivery_is_a_difference_and_only_that() {
-        let compare = |body: &Value| delivery(body, &order(), Some(&van().fix));
+        let compare = |body: &Value| delivery(body, &order(), Some(&van()));
         assert_eq!(compare(&order_body()), Differences::new());
         let wrong = [
             ("/status", json!("delivered")),
@@ -239,13 +237,13 @@ mod tests {
         let over = Delivery { status: "delivered".into(), ..order() };
         let mut body = order_body();
         (body["status"], body["position"]) = (json!("delivered"), Value::Null);
-        assert_eq!(delivery(&body, &over, Some(&van().fix)), Differences::new(), "what is over may have left the map");
+        assert_eq!(delivery(&body, &over, Some(&van())), Differences::new(), "what is over may have left the map");
     }
 
     #[test]
     fn a_listed_delivery_stands_where_its_driver_is_or_waits_at_its_pickup() {
         let body = json!({"id": "order", "geometry": {"coordinates": [11.9, 57.7]}, "properties": {"status": "assigned", "driver": "van"}});
-        let compare = |body: &Value| feature(body, &order(), Some(&van().fix));
+        let compare = |body: &Value| feature(body, &order(), Some(&van()));
         assert_eq!(compare(&body), Differences::new());
         for (pointer, value) in
             [("/geometry/coordinates", json!([57.7, 11.9])), ("/properties/status", json!("x")), ("/properties/driver", Value::Null)]

@@ -49,7 +49,7 @@ pub fn judge(features: &[Value], expected: &Expected) -> Findings {
         };
         findings.compared += 1;
         let carrier = wanted.driver.as_ref().and_then(|driver| expected.drivers.get(driver)).filter(|driver| driver.certainty == Certainty::Whole);
-        for how in compare::feature(feature, wanted, carrier.map(|driver| &driver.fix)) {
+        for how in compare::feature(feature, wanted, carrier) {
             findings.differ(format!("list: delivery {id}: {how}"));
         }
     }

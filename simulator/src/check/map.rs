@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::{e7, is_status_of};
+use super::compare::is_status_of;
 use super::{Company, Findings};
 use crate::client::Target;
 use crate::expected::{Certainty, Driver, Expected, Load};
@@ -17,8 +17,6 @@ const ZOOM: f64 = 16.0;
 const FINEST_RESOLUTION: u32 = 8;
 /// A box is cut in four at most this often.
 const MAX_DEPTH: u32 = 16;
-/// A marker is sent again when it moved by more than this, or than its accuracy while it stands.
-const SIGNIFICANT_M: f64 = 5.0;
 const STATUS_BITS: u32 = 0xf;
 
 /// A marker as a dashboard would draw it.
@@ -90,7 +88,7 @@ pub fn judge(markers: &Markers, expected: &Expected, company: Company) -> Findin
         let Some(pickup) = delivery.pickup else { continue };
         let shown = markers.get(&(false, id.clone()));
         findings.compared += u64::from(shown.is_some());
-        let misplaced = misplaced(shown, pickup, 0.0);
+        let misplaced = misplaced(shown, pickup, |at| at.is_same(pickup));
         let status = shown.filter(|shown| shown.status != delivery.status).map(|shown| miscoloured(shown, &delivery.status));
         for how in misplaced.into_iter().chain(status) {
             findings.differ(format!("map: delivery {id}: {how}"));
@@ -108,19 +106,16 @@ fn of_driver(shown: Option<&Shown>, driver: &Driver, load: &Load<'_>, company: C
     if driver.certainty == Certainty::Existence || load.certainty == Certainty::Existence {
         return if shown.is_some() { Vec::new() } else { vec!["no marker".to_owned()] };
     }
-    let slack_m = f64::from(driver.fix.accuracy_m.unwrap_or(0.0)).max(SIGNIFICANT_M);
     let held = |shown: &Shown| (!shown.status.is_empty()).then(|| shown.status.clone());
     let status =
         shown.filter(|shown| !is_status_of(held(shown).as_deref(), load, company)).map(|shown| miscoloured(shown, load.status.unwrap_or("")));
-    misplaced(shown, driver.fix.place, slack_m).into_iter().chain(status).collect()
+    misplaced(shown, driver.fix.place, |at| driver.may_stand(at)).into_iter().chain(status).collect()
 }
 
-fn misplaced(shown: Option<&Shown>, place: Place, slack_m: f64) -> Option<String> {
+fn misplaced(shown: Option<&Shown>, place: Place, is_right: impl Fn(Place) -> bool) -> Option<String> {
     let Some(shown) = shown else { return Some("no marker".to_owned()) };
-    let exact = e7(place.lat).abs_diff(shown.lat_e7.into()) <= 1 && e7(place.lng).abs_diff(shown.lng_e7.into()) <= 1;
     let at = Place { lat: f64::from(shown.lat_e7) / 1e7, lng: f64::from(shown.lng_e7) / 1e7 };
-    let is_off = !exact && at.distance_m(place) > slack_m + 0.1;
-    is_off.then(|| format!("shown at {},{}, expected at {},{}", at.lat, at.lng, place.lat, place.lng))
+    (!is_right(at)).then(|| format!("shown at {},{}, expected at {},{}", at.lat, at.lng, place.lat, place.lng))
 }
 
 fn miscoloured(shown: &Shown, status: &str) -> String {
@@ -155,12 +150,7 @@ mod tests {
         assert_eq!(judged(|_| {}).differences, Vec::<String>::new());
         let van = (true, "van".to_owned());
         assert_eq!(judge(&markers(|m| drop(m.remove(&van))), &expected(), Company::Alone).differences, ["map: driver van: no marker"]);
-        assert_eq!(
-            judge(&markers(|m| m.get_mut(&van).expect("there").lat_e7 += 400), &expected(), Company::Alone).mismatched,
-            0,
-            "less than is significant"
-        );
-        assert_eq!(judge(&markers(|m| m.get_mut(&van).expect("there").lat_e7 += 600), &expected(), Company::Alone).mismatched, 1);
+        assert_eq!(judge(&markers(|m| m.get_mut(&van).expect("there").lat_e7 += 60), &expected(), Company::Alone).mismatched, 1);
         assert_eq!(judge(&markers(|m| m.get_mut(&van).expect("there").status.clear()), &expected(), Company::Alone).mismatched, 1);
         assert_eq!(judged(|m| drop(m.remove(&(false, "w".to_owned())))).mismatched, 1);
         let strange = judged(|m| drop(m.insert((true, "w".into()), Shown { lat_e7: 1, lng_e7: 1, status: String::new() })));

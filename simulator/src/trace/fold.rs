@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::expected::{Assignment, Delivery, Driver, Expected, Fix};
+use crate::expected::{Assignment, Delivery, Driver, Expected, Fix, SIGNIFICANT_MS};
 use crate::lifecycle::{OrderKey, live};
 
 use super::row::Row;
@@ -99,8 +99,10 @@ impl Folded {
                 self.teleports.tell(|| format!("{id}: {:.1} km in {seconds:.0} s until {}", metres / 1000.0, crate::event::rfc3339(pair[1].0.0)));
             }
         }
-        if let Some((_, fix)) = actor.fixes.pop() {
-            self.expected.drivers.insert(id.to_owned(), Driver { fix, ..Driver::at(fix.place) });
+        if let Some(((latest_ms, _), fix)) = actor.fixes.pop() {
+            let shortly_before = actor.fixes.iter().rev().take_while(|((time_ms, _), _)| *time_ms > latest_ms - SIGNIFICANT_MS);
+            let earlier = shortly_before.map(|(_, fix)| *fix).collect();
+            self.expected.drivers.insert(id.to_owned(), Driver { fix, earlier, ..Driver::at(fix.place) });
         }
     }
 }
