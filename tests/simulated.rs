@@ -75,7 +75,7 @@ async fn every_row_of_a_trace_is_accounted_for_and_two_judges_find_what_the_file
     let server = ServerProcess::start(data.path());
     server.ready().await;
 
-    let report = trace::run(play(&server, &admin, &file)).await.expect("played");
+    let report = trace::run(play(&server, &admin, &file), CancellationToken::new()).await.expect("played");
     assert!(report.is_good(), "{report:?}");
     let unreadable: u64 = report.rows_unreadable.values().sum();
     let refused: Vec<_> = report.rejected_by_code.iter().map(|(code, count)| (code.as_str(), *count)).collect();
@@ -83,7 +83,7 @@ async fn every_row_of_a_trace_is_accounted_for_and_two_judges_find_what_the_file
     assert_eq!((report.sent, report.accepted), (15, 13), "ten pings; one delivery is created, assigned and delivered, one created and assigned");
     assert_eq!((report.checked, report.shown, report.extra, report.teleports), (4, 2, 0, Some(1)), "{report:?}");
 
-    let again = trace::run(play(&server, &admin, &file)).await.expect("played");
+    let again = trace::run(play(&server, &admin, &file), CancellationToken::new()).await.expect("played");
     assert!(again.is_good(), "{again:?}");
     assert_eq!((again.sent, again.accepted, again.duplicate, again.rejected), (15, 0, 13, 2), "a second run is all duplicates");
 

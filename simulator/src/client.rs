@@ -91,11 +91,13 @@ pub struct Client {
     sender: Option<SendRequest<Full<Bytes>>>,
     drivers: JoinSet<()>,
     position: Option<HeaderValue>,
+    /// The last batch was retried until patience ended: until a batch is answered again, each is tried once.
+    gave_up: bool,
 }
 
 impl Client {
     pub fn new(target: Target) -> Self {
-        Self { target, sender: None, drivers: JoinSet::new(), position: None }
+        Self { target, sender: None, drivers: JoinSet::new(), position: None, gave_up: false }
     }
 
     /// Posts one batch of `count` events until it is answered, refused as a whole, or patience ends. Every attempt carries the same ids, so
@@ -106,11 +108,15 @@ impl Client {
         loop {
             let attempt = self.attempt(body.clone(), format, count).await;
             let (error, wait) = match attempt {
-                Ok(outcomes) => return Ok(Posted { outcomes, took: started.elapsed(), retries }),
+                Ok(outcomes) => {
+                    self.gave_up = false;
+                    return Ok(Posted { outcomes, took: started.elapsed(), retries });
+                }
                 Err((error, None)) => return Err(error),
                 Err((error, Some(wait))) => (error, wait),
             };
-            if started.elapsed() + wait > self.target.patience {
+            if self.gave_up || started.elapsed() + wait > self.target.patience {
+                self.gave_up = true;
                 return Err(error);
             }
             tokio::time::sleep(wait).await;
@@ -277,6 +283,21 @@ mod tests {
         assert_eq!(posted.outcomes, vec![ItemOutcome::Duplicate { content_differs: false }]);
         let seen = tasks.join_next().await.expect("one task").expect("ended well");
         assert!(seen.iter().all(|request| request.contains("authorization: Bearer k")), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn when_patience_has_ended_each_batch_is_tried_once_until_one_is_answered() {
+        let busy = "HTTP/1.1 503 Busy\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let ok = "HTTP/1.1 200 OK\r\ncontent-length: 14\r\nconnection: close\r\n\r\n{\"results\":[]}";
+        let (target, mut tasks) = server(vec![busy, busy, ok, busy, ok]).await;
+        let mut client = Client::new(Target { patience: Duration::ZERO, ..target });
+        for _ in 0..2 {
+            client.post(Bytes::new(), Format::Json, 0).await.expect_err("no patience, then none left");
+        }
+        client.post(Bytes::new(), Format::Json, 0).await.expect("answered");
+        client.target.patience = Duration::from_secs(20);
+        assert_eq!(client.post(Bytes::new(), Format::Json, 0).await.expect("patient again").retries, 1);
+        assert_eq!(tasks.join_next().await.expect("one task").expect("ended well").len(), 5);
     }
 
     #[tokio::test]

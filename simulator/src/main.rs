@@ -50,10 +50,10 @@ struct Common {
     #[arg(long, env = "WAYPOST_KEY", hide_env_values = true)]
     key: String,
     /// An API key that may read, for the check at the end, when --key may not.
-    #[arg(long, env = "WAYPOST_CHECK_KEY", hide_env_values = true)]
+    #[arg(long, env = "WAYPOST_CHECK_KEY", hide_env_values = true, value_name = "KEY")]
     check_key: Option<String>,
     /// How to print the report.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     report: Form,
     /// How many drivers and deliveries to ask the server for at the end, or `all`; 0 compares nothing. When that is all of them, the list of
     /// deliveries and the live map are compared as well.
@@ -183,7 +183,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<Report, RunError> {
     match command {
         Command::Fleet(args) => run_fleet(args).await,
-        Command::Trace(args) => trace::run(trace_options(args)).await,
+        Command::Trace(args) => until_ctrl_c(|shutdown| trace::run(trace_options(args), shutdown)).await,
         Command::Load(args) => load::run(load_options(args)).await,
     }
 }
@@ -204,14 +204,22 @@ async fn run_fleet(args: FleetArgs) -> Result<Report, RunError> {
         check,
         ..FleetOptions::new(args.common.url, args.common.key, args.drivers)
     };
+    until_ctrl_c(|shutdown| fleet::run(options, shutdown)).await
+}
+
+/// Ctrl-C ends a run early, and its report tells how far it came; a second one ends the process.
+async fn until_ctrl_c<Run: Future<Output = Result<Report, RunError>>>(start: impl FnOnce(CancellationToken) -> Run) -> Result<Report, RunError> {
     let shutdown = CancellationToken::new();
-    let run = fleet::run(options, shutdown.clone());
+    let run = start(shutdown.clone());
     tokio::pin!(run);
     tokio::select! {
         report = &mut run => return report,
         _ = tokio::signal::ctrl_c() => shutdown.cancel(),
     }
-    run.await
+    tokio::select! {
+        report = &mut run => report,
+        _ = tokio::signal::ctrl_c() => Err(RunError::Input("ended before everything was answered".into())),
+    }
 }
 
 fn trace_options(args: TraceArgs) -> TraceOptions {

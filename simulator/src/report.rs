@@ -112,6 +112,9 @@ pub struct Report {
     pub rows: Option<u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rows_unreadable: BTreeMap<String, u64>,
+    /// Left over when a run was ended early.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rows_not_played: u64,
     pub sent: u64,
     pub accepted: u64,
     pub duplicate: u64,
@@ -150,6 +153,11 @@ pub struct Report {
     pub check_failed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Report {
@@ -206,6 +214,9 @@ impl Report {
         }
         for (reason, count) in &self.rows_unreadable {
             row("  unreadable", format!("{count}  {reason}"));
+        }
+        if self.rows_not_played > 0 {
+            row("  not played", self.rows_not_played.to_string());
         }
         row("sent", self.sent.to_string());
         row("accepted", self.accepted.to_string());

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
+use tokio_util::sync::CancellationToken;
 
 use crate::check::{Scope, check};
 use crate::client::Target;
@@ -71,8 +72,8 @@ impl Rows {
     }
 }
 
-/// Plays the file once.
-pub async fn run(options: TraceOptions) -> Result<Report, RunError> {
+/// Plays the file once, or as much of it as there is time for until `shutdown`; then reports on what was played.
+pub async fn run(options: TraceOptions, shutdown: CancellationToken) -> Result<Report, RunError> {
     let target = Target::new(&options.url, &options.key)?;
     let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
     let read = read_rows(&options)?;
@@ -84,10 +85,10 @@ pub async fn run(options: TraceOptions) -> Result<Report, RunError> {
     let times = Times::new(&options, first.time_ms, clock::now_ms());
     let sender = Sender::start(&target, SenderOptions { connections: options.connections, batch: options.batch, format: options.format });
     let started = Instant::now();
-    play(&read.rows, times, &sender).await;
+    let played = play(&read.rows, times, &sender, &shutdown).await;
     let (tally, ledger) = sender.finish().await;
     let seconds = started.elapsed().as_secs_f64();
-    let mut folded = fold(&read.rows, |row| times.time_ms(row));
+    let mut folded = fold(&read.rows[..played], |row| times.time_ms(row));
     folded.expected.doubt_as(&ledger.expected());
     let refused = tally.rejected_by_code.clone();
     let checked = check(&reader, folded.expected, options.check).await;
@@ -97,25 +98,33 @@ pub async fn run(options: TraceOptions) -> Result<Report, RunError> {
         report.differences.push(format!("the server refused {refused:?}; by the schema it has to refuse {:?}", folded.refusals));
     }
     (report.teleports, report.teleports_seen) = (Some(folded.teleports.count), folded.teleports.told);
-    Ok(Report { rows: Some(read.count()), rows_unreadable: read.unreadable, ..report })
+    let not_played = (read.rows.len() - played) as u64;
+    Ok(Report { rows: Some(read.count()), rows_unreadable: read.unreadable, rows_not_played: not_played, ..report })
 }
 
-async fn play(rows: &[Row], times: Times, sender: &Sender) {
+/// How many rows were handed over.
+async fn play(rows: &[Row], times: Times, sender: &Sender, shutdown: &CancellationToken) -> usize {
     let bar = bar(rows.len() as u64, "rows");
     let mut trips = Trips::default();
     let started = Instant::now();
     let mut chunk = Vec::with_capacity(CHUNK);
+    let mut played = 0;
     for row in rows {
         let early = times.due(row).saturating_sub(started.elapsed());
         if early > Duration::from_millis(20) || chunk.len() >= CHUNK {
             sender.send(std::mem::take(&mut chunk)).await;
-            tokio::time::sleep(early).await;
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = tokio::time::sleep(early) => {}
+            }
         }
         trips.events(row, times.time_ms(row), &mut chunk);
         bar.inc(1);
+        played += 1;
     }
     sender.send(chunk).await;
     bar.finish_and_clear();
+    played
 }
 
 /// When a row is played, and when it says that it happened.
