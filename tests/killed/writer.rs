@@ -14,7 +14,7 @@ use waypost_sim::wire::{BatchResult, Event};
 use crate::harness::DEADLINE;
 
 /// Drivers of each writer.
-pub(crate) const DRIVERS: usize = 8;
+const DRIVERS: i64 = 8;
 /// Old, so that no event is ahead of anybody's clock.
 const EPOCH_MS: i64 = 1_600_000_000_000;
 /// Each ping is that much later and further than the one before: a change that every map shows.
@@ -93,23 +93,24 @@ impl Ledger {
 
 /// The latitude that a ping of this time has.
 pub(crate) fn lat_at(time_ms: i64) -> f64 {
-    let step = (time_ms - EPOCH_MS) / STEP_MS % 400_000;
-    10.0 + step as f64 * STEP_DEG
+    let step = i32::try_from((time_ms - EPOCH_MS) / STEP_MS % 400_000).expect("less than 400,000");
+    10.0 + f64::from(step) * STEP_DEG
 }
 
 /// What a writer says in one request.
 pub(crate) fn events(round: usize, writer: usize, number: i64) -> Vec<Event> {
-    let time_ms = EPOCH_MS + (round as i64 * MAX_REQUESTS + number) * STEP_MS;
+    let whole = |value: usize| i32::try_from(value).expect("few rounds and writers");
+    let time_ms = EPOCH_MS + (i64::from(whole(round)) * MAX_REQUESTS + number) * STEP_MS;
     let id = |what: &str| format!("r{round}-w{writer}-n{number}-{what}");
     let ping = |driver: i64| {
         let envelope = Envelope { id: id(&format!("p{driver}")), actor: format!("w{writer}-d{driver}"), delivery: String::new(), time_ms };
-        event(envelope, Payload::Location(fix(Place { lat: lat_at(time_ms), lng: writer as f64 })))
+        event(envelope, Payload::Location(fix(Place { lat: lat_at(time_ms), lng: f64::from(whole(writer)) })))
     };
     match HABITS[writer].0 {
         Habit::Batches => {
             let (life, step) = (number / 8, number % 8);
             let delivery = format!("r{round}-w{writer}-{life}");
-            (0..DRIVERS as i64).map(ping).chain(change(&id, &delivery, writer, step, time_ms)).collect()
+            (0..DRIVERS).map(ping).chain(change(&id, &delivery, writer, step, time_ms)).collect()
         }
         Habit::Singles if number % 3 == 0 => {
             let (life, step) = (number / 3 / 9, number / 3 % 9);
@@ -118,7 +119,7 @@ pub(crate) fn events(round: usize, writer: usize, number: i64) -> Vec<Event> {
             let said = change(&id, &delivery, writer, (step - 1).max(0), time_ms);
             said.into_iter().skip(usize::from(step == 1)).take(1).collect()
         }
-        Habit::Singles => vec![ping(number % DRIVERS as i64)],
+        Habit::Singles => vec![ping(number % DRIVERS)],
     }
 }
 
@@ -140,7 +141,9 @@ pub(crate) async fn write(url: String, key: String, round: usize, writer: usize,
         let said = events(round, writer, number);
         let request = client.post(format!("{url}/v1/events")).bearer_auth(&key);
         let Some(results) = post(request, &said, writer).await else {
-            said.iter().for_each(|event| ledger.doubt(event));
+            for event in &said {
+                ledger.doubt(event);
+            }
             break;
         };
         first.notify_one();
