@@ -1,9 +1,9 @@
 /** Counts of cells at low zoom: circles with a number and a ring of what they are. Never counts anything itself. */
 
 import { Marker as Pin, type Map as MapLibre } from "maplibre-gl";
+import { circlesOf, diameterPx } from "./merge";
 import { GROUPS, groupIndex } from "./status";
 import type { CountCell } from "./store";
-import type { Count } from "./wire";
 
 interface Shown {
   pin: Pin;
@@ -13,18 +13,27 @@ interface Shown {
 export class Clusters {
   private readonly shown = new Map<bigint, Shown>();
 
-  constructor(private readonly map: MapLibre, private readonly onOpen: (lng: number, lat: number) => void) {}
+  private cells: ReadonlyMap<bigint, CountCell> = new Map();
 
-  /** Shows exactly these cells, each where the server says that its markers are. */
+  constructor(private readonly map: MapLibre, private readonly onOpen: (lng: number, lat: number) => void) {
+    map.on("zoom", () => {
+      if (this.cells.size > 0) this.show(this.cells);
+    });
+  }
+
+  /** Shows exactly these cells, each where the server says that its markers are; what would overlap at this zoom is one circle. */
   show(cells: ReadonlyMap<bigint, CountCell>): void {
+    this.cells = cells;
+    const circles = circlesOf(cells, 512 * 2 ** this.map.getZoom());
+    const kept = new Set(circles.map(({ cell }) => cell));
     for (const [cell, { pin }] of this.shown) {
-      if (cells.has(cell)) continue;
+      if (kept.has(cell)) continue;
       pin.remove();
       this.shown.delete(cell);
     }
-    for (const [cell, { counts, originLatE7, originLngE7 }] of cells) {
-      const signature = counts.map((row) => `${row.status}:${row.markers}`).join();
-      const place: [number, number] = [originLngE7 / 1e7, originLatE7 / 1e7];
+    for (const { cell, latE7, lngE7, counts } of circles) {
+      const signature = [...counts].map((row) => row.join(":")).join();
+      const place: [number, number] = [lngE7 / 1e7, latE7 / 1e7];
       const known = this.shown.get(cell) ?? this.add(cell, place);
       known.pin.setLngLat(place);
       if (known.signature === signature) continue;
@@ -48,15 +57,15 @@ export class Clusters {
   }
 }
 
-function draw(button: HTMLButtonElement, counts: readonly Count[]): void {
+function draw(button: HTMLButtonElement, counts: ReadonlyMap<number, number>): void {
   const byGroup = GROUPS.map(() => 0);
   let total = 0;
-  for (const { status, markers } of counts) {
+  for (const [status, markers] of counts) {
     total += markers;
     const group = groupIndex(status);
     byGroup[group] = (byGroup[group] ?? 0) + markers;
   }
-  const size = clusterSize(total);
+  const size = diameterPx(total);
   button.style.width = button.style.height = `${size}px`;
   button.setAttribute("aria-label", `${total} here: ${GROUPS.flatMap((group, i) => (byGroup[i] ? [`${byGroup[i]} ${group.label.toLowerCase()}`] : [])).join(", ")}. Zoom in.`);
   button.innerHTML = `<svg viewBox="0 0 ${size} ${size}" aria-hidden="true">${ring(byGroup, total, size)}</svg><span class="num">${short(total)}</span>`;
@@ -78,10 +87,6 @@ function ring(byGroup: readonly number[], total: number, size: number): string {
       return `<circle class="g-${group.key}" cx="${size / 2}" cy="${size / 2}" r="${radius}" fill="none" stroke="currentColor" stroke-width="${width}" stroke-dasharray="${Math.max(0.8, length - gap).toFixed(2)} ${round.toFixed(2)}" stroke-dashoffset="${(-from).toFixed(2)}" transform="rotate(-90 ${size / 2} ${size / 2})"/>`;
     })
     .join("");
-}
-
-function clusterSize(total: number): number {
-  return Math.round(Math.min(84, 34 + 10 * Math.log10(Math.max(1, total))));
 }
 
 export function short(total: number): string {
