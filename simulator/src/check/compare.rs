@@ -43,6 +43,12 @@ pub fn driver(body: &Value, wanted: &Driver, load: &Load<'_>, company: Company) 
     found
 }
 
+/// Whether the driver's position is of a time after its latest ping, which others must have sent.
+pub fn has_moved_on(body: &Value, wanted: &Driver) -> bool {
+    let held = body.pointer("/position/time").and_then(time_of);
+    wanted.fix.time_ms.is_some() && held > wanted.fix.time_ms
+}
+
 /// Whether a driver with this load may have this status. In company it may also carry what others gave it, which may have come further.
 pub fn is_status_of(held: Option<&str>, load: &Load<'_>, company: Company) -> bool {
     match company {
@@ -212,6 +218,8 @@ mod tests {
         assert!(fits(Some("assigned"), Company::Alone) && !fits(Some("arrived"), Company::Alone));
         assert!(fits(Some("arrived"), Company::Others) && !fits(Some("created"), Company::Others) && !fits(None, Company::Others));
         assert!(is_status_of(None, &Load::default(), Company::Alone));
+        let later = json!({"position": {"lat": 1.0, "lng": 2.0, "time": "2008-06-06T07:00:01Z"}});
+        assert!(has_moved_on(&later, &van()) && !has_moved_on(&van_body(), &van()) && !has_moved_on(&json!({}), &van()));
     }
 
     #[test]
