@@ -141,9 +141,9 @@ async fn an_open_delivery_is_found_whatever_its_driver_delivered_before() {
     let data = Data::new();
     let server = ServerProcess::start(data.path());
     server.ready().await;
-    let event = |number: usize, name: &str, id: &str, payload: Value| json!({"event_id": format!("{id}-{name}"), "event_name": name, "actor_id": "van", "entity_id": id, "event_time": 1_790_000_000_000_u64 + number as u64, "payload": payload});
+    let event = |number: usize, name: &str, id: &str, payload: Value| json!({"event_id": format!("{id}-{name}"), "event_name": name, "actor_id": "van", "entity_id": id, "event_time": 1_600_000_000_000_u64 + number as u64, "payload": payload});
     let mut events = vec![
-        json!({"event_id": "p", "event_name": "location", "actor_id": "van", "event_time": 1_790_000_000_000_u64, "payload": {"lat": 57.7, "lng": 11.97}}),
+        json!({"event_id": "p", "event_name": "location", "actor_id": "van", "event_time": 1_600_000_000_000_u64, "payload": {"lat": 57.7, "lng": 11.97}}),
     ];
     for number in 0..17 {
         let id = format!("order-{number:02}");

@@ -53,6 +53,8 @@ pub struct Checked {
     /// Drivers and deliveries in the list or on the map that this run knows nothing of.
     pub extra: u64,
     pub differences: Vec<String>,
+    /// Drivers of which others said something later.
+    pub moved_on: BTreeSet<String>,
     /// Why something could not be compared, if so.
     pub failed: Option<String>,
 }
@@ -91,6 +93,7 @@ enum Subject {
 #[derive(Debug)]
 enum Verdict {
     Same,
+    MovedOn,
     Missing,
     Differs(Vec<String>),
 }
@@ -101,18 +104,15 @@ pub async fn check(target: &Target, expected: Expected, scope: Scope) -> Checked
     if scope.sample == 0 {
         return all;
     }
-    let subjects = Arc::new(choose(&expected, scope.sample));
+    let subjects = choose(&expected, scope.sample);
     let is_whole = subjects.len() == expected.count();
-    let expected = Arc::new(expected);
+    let (drivers, deliveries): (Vec<_>, Vec<_>) = subjects.into_iter().partition(|subject| matches!(subject, Subject::Driver(_)));
     let deadline = Instant::now() + CATCH_UP_WITHIN;
-    let mut tasks = JoinSet::new();
-    for first in 0..CLIENTS {
-        let (expected, subjects, client) = (Arc::clone(&expected), Arc::clone(&subjects), Client::new(target.clone()));
-        tasks.spawn(async move { check_each(client, &expected, subjects.iter().skip(first).step_by(CLIENTS), scope.company, deadline).await });
-    }
-    while let Some(part) = tasks.join_next().await {
-        all.absorb(part.expect("a checker neither panics nor is aborted"));
-    }
+    let mut expected = Arc::new(expected);
+    // Drivers first: of one that others moved on since, nothing more can be said where its deliveries are.
+    all.absorb(check_all(target, &expected, drivers, scope.company, deadline).await);
+    expected = Arc::new(Arc::unwrap_or_clone(expected).with_moved_on(&all.moved_on));
+    all.absorb(check_all(target, &expected, deliveries, scope.company, deadline).await);
     if is_whole && all.failed.is_none() {
         all.absorb(check_whole(target, &expected, scope.company, deadline).await);
     }
@@ -130,8 +130,23 @@ impl Checked {
         self.mismatched += other.mismatched;
         self.extra += other.extra;
         self.differences.extend(other.differences);
+        self.moved_on.extend(other.moved_on);
         self.failed = self.failed.take().or(other.failed);
     }
+}
+
+async fn check_all(target: &Target, expected: &Arc<Expected>, subjects: Vec<Subject>, company: Company, deadline: Instant) -> Checked {
+    let subjects = Arc::new(subjects);
+    let mut tasks = JoinSet::new();
+    for first in 0..CLIENTS {
+        let (expected, subjects, client) = (Arc::clone(expected), Arc::clone(&subjects), Client::new(target.clone()));
+        tasks.spawn(async move { check_each(client, &expected, subjects.iter().skip(first).step_by(CLIENTS), company, deadline).await });
+    }
+    let mut all = Checked::default();
+    while let Some(part) = tasks.join_next().await {
+        all.absorb(part.expect("a checker neither panics nor is aborted"));
+    }
+    all
 }
 
 fn choose(expected: &Expected, sample: usize) -> Vec<Subject> {
@@ -155,6 +170,7 @@ async fn check_each(
         let judge = |body: &Value| subject.judge(body, expected, &loads, company);
         match verdict_in_time(&mut client, &subject.path(), judge, deadline).await {
             Ok(Verdict::Same) => {}
+            Ok(Verdict::MovedOn) => part.moved_on.extend(subject.driver().map(str::to_owned)),
             Ok(Verdict::Missing) => {
                 part.lost += 1;
                 part.differences.push(format!("{} is missing", subject.path()));
@@ -182,32 +198,37 @@ impl Subject {
         }
     }
 
-    fn judge(&self, body: &Value, expected: &Expected, loads: &BTreeMap<&str, Load<'_>>, company: Company) -> Vec<String> {
-        match self {
+    fn driver(&self) -> Option<&str> {
+        if let Self::Driver(id) = self { Some(id) } else { None }
+    }
+
+    fn judge(&self, body: &Value, expected: &Expected, loads: &BTreeMap<&str, Load<'_>>, company: Company) -> Verdict {
+        let differences = match self {
+            Self::Driver(id) if company == Company::Others && compare::has_moved_on(body, &expected.drivers[id]) => return Verdict::MovedOn,
             Self::Driver(id) => compare::driver(body, &expected.drivers[id], loads.get(id.as_str()).unwrap_or(&Load::default()), company),
             Self::Delivery(id) => {
                 let wanted = &expected.deliveries[id];
                 let carrier = wanted.driver.as_ref().and_then(|driver| expected.drivers.get(driver));
                 compare::delivery(body, wanted, carrier.filter(|driver| driver.certainty == Certainty::Whole))
             }
-        }
+        };
+        if differences.is_empty() { Verdict::Same } else { Verdict::Differs(differences) }
     }
 }
 
 /// Asks again while the answer differs and the server may still be catching up.
-async fn verdict_in_time(client: &mut Client, path: &str, judge: impl Fn(&Value) -> Vec<String>, deadline: Instant) -> Result<Verdict, String> {
+async fn verdict_in_time(client: &mut Client, path: &str, judge: impl Fn(&Value) -> Verdict, deadline: Instant) -> Result<Verdict, String> {
     loop {
         let (status, body) = client.get(path).await.map_err(|error| format!("the check stopped: {error}"))?;
         let verdict = match status {
             StatusCode::OK => {
                 let body: Value = serde_json::from_slice(&body).map_err(|error| format!("{path}: no JSON: {error}"))?;
-                let differences = judge(&body);
-                if differences.is_empty() { Verdict::Same } else { Verdict::Differs(differences) }
+                judge(&body)
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => Verdict::Missing,
             other => return Err(unreadable(path, other)),
         };
-        if matches!(verdict, Verdict::Same) || Instant::now() >= deadline {
+        if matches!(verdict, Verdict::Same | Verdict::MovedOn) || Instant::now() >= deadline {
             return Ok(verdict);
         }
         tokio::time::sleep(ASK_AGAIN_AFTER).await;

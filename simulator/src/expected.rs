@@ -163,6 +163,17 @@ impl Expected {
         loads
     }
 
+    /// Of drivers that others moved on, only existence can be expected.
+    #[must_use]
+    pub fn with_moved_on(mut self, drivers: &BTreeSet<String>) -> Self {
+        for (id, driver) in &mut self.drivers {
+            if drivers.contains(id) {
+                driver.certainty = Certainty::Existence;
+            }
+        }
+        self
+    }
+
     /// Makes uncertain here what is uncertain there, and what the server may have beside it.
     pub fn doubt_as(&mut self, other: &Self) {
         for (id, driver) in &mut self.drivers {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Company;
-use crate::expected::{Certainty, Delivery, Driver, Load};
+use crate::expected::{Certainty, Delivery, Driver, Load, SIGNIFICANT_MS};
 use crate::geodesy::Place;
 use crate::lifecycle::advance;
 
@@ -41,6 +41,13 @@ pub fn driver(body: &Value, wanted: &Driver, load: &Load<'_>, company: Company) 
         found.push(format!("deliveries_count {count} held, at least {} expected", load.open.len()));
     }
     found
+}
+
+/// Whether others must have sent a ping after its latest one: what is shown is none of its own, and not so old that its own had to replace it.
+pub fn has_moved_on(body: &Value, wanted: &Driver) -> bool {
+    let (place, held) = (place_at(body, "/position"), body.pointer("/position/time").and_then(time_of));
+    let is_recent = wanted.fix.time_ms.is_some_and(|latest| held > Some(latest - SIGNIFICANT_MS));
+    is_recent && !place.is_some_and(|place| wanted.may_have_stood(place, held))
 }
 
 /// Whether a driver with this load may have this status. In company it may also carry what others gave it, which may have come further.
@@ -212,6 +219,10 @@ mod tests {
         assert!(fits(Some("assigned"), Company::Alone) && !fits(Some("arrived"), Company::Alone));
         assert!(fits(Some("arrived"), Company::Others) && !fits(Some("created"), Company::Others) && !fits(None, Company::Others));
         assert!(is_status_of(None, &Load::default(), Company::Alone));
+        let later = json!({"position": {"lat": 1.0, "lng": 2.0, "time": "2008-06-06T07:00:01Z"}});
+        let long_before = json!({"position": {"lat": 1.0, "lng": 2.0, "time": "2008-06-06T06:59:50Z"}});
+        assert!(!has_moved_on(&long_before, &van()), "its own ping had to replace that");
+        assert!(has_moved_on(&later, &van()) && !has_moved_on(&van_body(), &van()) && !has_moved_on(&json!({}), &van()));
     }
 
     #[test]

@@ -85,6 +85,21 @@ async fn a_server_that_holds_what_was_expected_passes_and_one_that_does_not_is_c
 }
 
 #[tokio::test]
+async fn in_company_a_driver_may_have_moved_on_and_alone_it_may_not() {
+    let mut later = van();
+    later["position"] = json!({"lat": 1.0, "lng": 2.0, "time": "2030-01-01T00:00:00Z"});
+    let (target, _tasks) = server(HashMap::from([("/v1/drivers/van", later)])).await;
+    let mut expected = expected();
+    expected.deliveries.clear();
+    expected.drivers.get_mut("van").expect("there").fix.time_ms = Some(0);
+    let expected = Arc::new(expected);
+    let judged = async |company| check_all(&target, &expected, choose(&expected, 1), company, Instant::now()).await;
+    let others = judged(Company::Others).await;
+    assert_eq!((others.mismatched, others.moved_on.len()), (0, 1));
+    assert_eq!(judged(Company::Alone).await.mismatched, 1);
+}
+
+#[tokio::test]
 async fn a_server_whose_map_cannot_be_seen_fails_the_whole_check() {
     let list = json!({"features": [{"id": "order", "geometry": {"coordinates": [11.9, 57.7]}, "properties": {"status": "assigned", "driver": "van"}}], "next": null});
     let answers = HashMap::from([("/v1/drivers/van", van()), ("/v1/deliveries/order", order("assigned", "van")), ("/v1/deliveries", list)]);
