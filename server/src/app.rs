@@ -94,6 +94,7 @@ impl Server {
             auth: Arc::clone(&auth),
             map: Arc::clone(&entrance.map),
             partitions: entrance.partitions.clone().into(),
+            shards: entrance.questions.clone().into(),
             progress: Arc::clone(&entrance.progress),
             readiness: Arc::clone(&readiness),
         };

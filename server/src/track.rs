@@ -15,6 +15,7 @@ pub mod codec;
 pub mod delivery;
 pub mod driver;
 pub mod expiry;
+mod overview;
 pub mod roster;
 pub mod status;
 

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::live::{self, SessionCommand};
 use crate::map::{Map, SharedMap};
 use crate::marker::settings::MarkerSettings;
-use crate::marker::shard;
+use crate::marker::shard::{self, MarkerQuery};
 use crate::model::change::FactChanges;
 use crate::progress::Progress;
 use crate::track::partition::{self, DueTimes, PartitionInput};
@@ -24,6 +24,8 @@ use crate::track::state::PartitionState;
 const PARTITION_INBOX: usize = 64;
 /// Messages a marker shard may be behind before partitions wait.
 const SHARD_INBOX: usize = 256;
+/// Questions a marker shard may be behind before who asks waits.
+const SHARD_QUESTIONS: usize = 64;
 /// One message of each shard on its way: what comes meanwhile is merged in the shard.
 const MAP_INBOX: usize = 2;
 const SESSION_COMMANDS: usize = 1024;
@@ -40,6 +42,8 @@ pub(super) struct Entrance {
     pub(super) map: SharedMap,
     pub(super) progress: Arc<Progress>,
     pub(super) due_times: Arc<DueTimes>,
+    /// Questions to the marker shards.
+    pub(super) questions: Vec<mpsc::Sender<MarkerQuery>>,
     /// The partitions' inboxes until their tasks start, and what those tasks talk to.
     inboxes: Vec<mpsc::Receiver<PartitionInput>>,
     shards: Vec<mpsc::Sender<FactChanges>>,
@@ -55,20 +59,21 @@ impl Stages {
         let (commands, session_commands) = mpsc::channel(SESSION_COMMANDS);
         tasks.spawn(live::tick::run(map_inbox, session_commands, Arc::clone(&map), Arc::clone(&progress), clock.clone(), live_settings(config)));
 
-        let (mut shards, mut shards_due) = (Vec::new(), Vec::new());
+        let (mut shards, mut shards_due, mut questions) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..config.marker_shards {
             let (facts, inbox) = mpsc::channel(SHARD_INBOX);
-            let (_no_queries, queries) = mpsc::channel(1);
+            let (asking, queries) = mpsc::channel(SHARD_QUESTIONS);
             let next_due = Arc::new(AtomicI64::new(shard::NOTHING_DUE));
             let settings = MarkerSettings { tick: Duration::from_millis(config.tick_ms), ..MarkerSettings::default() };
             tasks.spawn(shard::run(index, inbox, queries, markers.clone(), settings, Arc::clone(&next_due)));
             shards.push(facts);
+            questions.push(asking);
             shards_due.push(next_due);
         }
 
         let due_times = Arc::new(DueTimes::new(config.partitions).with_listeners(shards_due));
         let (partitions, inboxes) = (0..config.partitions).map(|_| mpsc::channel(PARTITION_INBOX)).unzip();
-        (Self(tasks), Entrance { partitions, commands, map, progress, due_times, inboxes, shards })
+        (Self(tasks), Entrance { partitions, commands, map, progress, due_times, questions, inboxes, shards })
     }
 
     /// Starts the partitions' tasks with what a checkpoint held; each announces it to the marker stage first.

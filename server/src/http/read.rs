@@ -19,7 +19,8 @@ use crate::ingest::position::LogPosition;
 use crate::map::SharedMap;
 use crate::map::query::{Row, RowFilter};
 use crate::map::viewport::Viewport;
-use crate::model::change::Marker;
+use crate::marker::shard::MarkerQuery;
+use crate::model::change::{Carrier, Marker};
 use crate::model::event::partition_of;
 use crate::model::id::{DeliveryId, DriverId, TenantId};
 use crate::model::position::Position;
@@ -36,6 +37,8 @@ pub struct ReadState {
     pub auth: Arc<Auth>,
     pub map: SharedMap,
     pub partitions: Arc<[mpsc::Sender<PartitionInput>]>,
+    /// Who knows a marker to the last ping; the map is spared what is not worth a frame.
+    pub shards: Arc<[mpsc::Sender<MarkerQuery>]>,
     pub progress: Arc<Progress>,
     /// While the log recovers the facts cannot be asked.
     pub readiness: Arc<Readiness>,
@@ -134,18 +137,17 @@ async fn one_delivery(state: &ReadState, headers: &HeaderMap, id: &str) -> Answe
     let partition = partition_of(&tenant, id.as_str(), u16::try_from(state.partitions.len()).unwrap_or(u16::MAX));
     let (reply, answer) = oneshot::channel();
     let question = PartitionInput::Delivery { tenant: tenant.clone(), delivery: id.clone(), reply };
-    let gone = || Kind::Closing.says("the server is stopping");
-    state.partitions[partition.index()].send(question).await.map_err(|_closed| gone())?;
-    let facts = answer.await.map_err(|_closed| gone())?.ok_or_else(|| not_found("delivery"))?;
-    let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_delivery(id.as_str()).map(|placed| placed.marker.clone()));
+    state.partitions[partition.index()].send(question).await.map_err(|_closed| closing())?;
+    let facts = answer.await.map_err(|_closed| closing())?.ok_or_else(|| not_found("delivery"))?;
+    let carrier = facts.assignment.as_ref().map_or_else(|| Carrier::Delivery(id.clone()), |of| Carrier::Driver(of.driver.clone()));
+    let marker = if facts.left_map { None } else { state.marker(tenant, carrier).await? };
     Ok(Json(delivery_json(&id, &facts, marker.as_ref())).into_response())
 }
 
 async fn one_driver(state: &ReadState, headers: &HeaderMap, id: &str) -> Answer {
     let tenant = state.admit(headers).await?;
     let id = DriverId::parse(id).map_err(|error| bad("/id", &error.to_string()))?;
-    let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_driver(id.as_str()).map(|placed| placed.marker.clone()));
-    let marker = marker.ok_or_else(|| not_found("driver"))?;
+    let marker = state.marker(tenant, Carrier::Driver(id.clone())).await?.ok_or_else(|| not_found("driver"))?;
     let aboard: Vec<Value> = marker
         .aboard
         .iter()
@@ -158,7 +160,19 @@ async fn one_driver(state: &ReadState, headers: &HeaderMap, id: &str) -> Answer 
     Ok(Json(body).into_response())
 }
 
+fn closing() -> Problem {
+    Kind::Closing.says("the server is stopping")
+}
+
 impl ReadState {
+    /// The marker of a carrier as the facts have it now.
+    async fn marker(&self, tenant: TenantId, carrier: Carrier) -> Result<Option<Marker>, Problem> {
+        let shard = carrier.shard(&tenant, self.shards.len());
+        let (reply, answer) = oneshot::channel();
+        self.shards[shard].send(MarkerQuery::Marker { tenant, carrier, reply }).await.map_err(|_closed| closing())?;
+        answer.await.map_err(|_closed| closing())
+    }
+
     /// Checks the credential and waits for the reader's own writes.
     async fn admit(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
         let principal = self.auth.authorise(headers, Access::Read).await.map_err(|denied| problem::denied(&denied))?;

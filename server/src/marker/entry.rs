@@ -8,7 +8,7 @@ use super::join::{Facts, Place};
 use super::motion::Estimate;
 use super::settings::MarkerSettings;
 use super::significance::Shown;
-use crate::model::change::{Aboard, Carrier, FactKind, Marker};
+use crate::model::change::{Aboard, Boarding, Carrier, FactKind, Marker};
 use crate::model::id::{DeliveryId, TenantId};
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
@@ -65,7 +65,7 @@ impl Entry {
                 self.list_is_old = true;
                 self.ended = ended.or(self.ended);
             }
-            FactKind::OwnFix { .. } | FactKind::AboardFix { .. } | FactKind::Duty { .. } | FactKind::Forget => {}
+            FactKind::OwnFix { .. } | FactKind::AboardFix { .. } | FactKind::Duty { .. } | FactKind::Heard | FactKind::Forget => {}
         }
         // What leaves does not speak.
         if !matches!(kind, FactKind::Alight { .. } | FactKind::Forget) {
@@ -117,7 +117,17 @@ impl Entry {
             Some(Place::At(fix)) => Some(Underway { position: fix.location.position, speed_mps, at: fix.order.effective_time }),
             Some(Place::WaitingAt(_)) | None => None,
         };
-        let listed = self.facts.boardings().take(at_most).map(|boarding| Aboard {
+        let count = self.facts.aboard_count();
+        let open = self.facts.boardings().filter(|boarding| !boarding.status.is_terminal()).count();
+        // What has ended stands on the map for a while yet, but never in the place of what is under way.
+        let (mut open_room, mut ended_room) = (at_most, if count <= at_most { count } else { at_most.saturating_sub(open) });
+        let fits = |boarding: &&Boarding| {
+            let room = if boarding.status.is_terminal() { &mut ended_room } else { &mut open_room };
+            let fits = *room > 0;
+            *room -= usize::from(fits);
+            fits
+        };
+        let listed = self.facts.boardings().filter(fits).map(|boarding| Aboard {
             delivery: DeliveryId::clone(&boarding.delivery),
             status: boarding.status,
             eta: settings.eta.eta(boarding, underway),

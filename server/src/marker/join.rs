@@ -58,6 +58,7 @@ impl Facts {
             }
             FactKind::Board(boarding) => self.board(boarding),
             FactKind::Alight { delivery, ended } => self.alight(&delivery, ended),
+            FactKind::Heard => {}
             FactKind::Forget => {
                 (self.own_fix, self.duty, self.own_handle) = (None, None, None);
                 self.recount_newest();

@@ -67,6 +67,8 @@ pub enum FactKind {
     Board(Arc<Boarding>),
     /// The delivery is not with this carrier any more: it went to another, or left the map with the status `ended`.
     Alight { delivery: DeliveryId, ended: Option<Status> },
+    /// Something was heard that is older than what is known: it changes no fact, but the link is not silent.
+    Heard,
     /// The driver's own facts left memory (7 silent days).
     Forget,
 }
@@ -139,7 +141,7 @@ pub struct Marker {
     pub motion: Motion,
     pub link: Link,
     pub accuracy_m: Option<f32>,
-    /// At most `MAX_LISTED`, sorted by id.
+    /// At most `MAX_LISTED`, sorted by id; of more, those that have ended are left out first.
     pub aboard: Arc<[Aboard]>,
     /// How many there are, also beyond those listed.
     pub aboard_count: u32,
@@ -152,8 +154,8 @@ pub struct Marker {
 }
 
 impl Marker {
-    /// How many deliveries a marker lists by id.
-    pub const MAX_LISTED: usize = 16;
+    /// How many deliveries a marker lists by id: more than any van carries, for who is not listed is not found by place or text.
+    pub const MAX_LISTED: usize = 512;
 }
 
 /// A delivery aboard, as a marker lists it.

@@ -132,10 +132,8 @@ impl TenantId {
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         check(text)?;
         let mut tenants = TENANTS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = tenants.get(text) {
-            return Ok(Self(known));
-        }
-        let kept: &'static str = Box::leak(Box::from(text));
+        let known = tenants.get(text).copied();
+        let kept = known.unwrap_or_else(|| Box::leak(Box::from(text)));
         tenants.insert(kept);
         Ok(Self(kept))
     }

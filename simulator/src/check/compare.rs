@@ -8,7 +8,7 @@ use crate::geodesy::Place;
 use crate::lifecycle::advance;
 
 /// A marker lists at most this many deliveries; of more it tells the count.
-pub const MAX_LISTED: usize = 16;
+pub const MAX_LISTED: usize = 512;
 
 /// Differences in words; none when all is as expected.
 pub type Differences = Vec<String>;
