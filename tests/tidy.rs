@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, top to bottom, as ARCHITECTURE.md draws them: a module imports only from those that stand after it.
-const FLOORS: [&str; 19] = [
+const FLOORS: [&str; 20] = [
     "main",
     "app",
     "http",
@@ -20,6 +20,7 @@ const FLOORS: [&str; 19] = [
     "data_dir",
     "progress",
     "readiness",
+    "slots",
     "clock",
     "wire",
     "model",
@@ -27,7 +28,7 @@ const FLOORS: [&str; 19] = [
 ];
 const MAX_LINES: usize = 300;
 /// Files that were longer when this rule came, at the length they had: they may only shrink, and leave this list when split.
-const STILL_LONG: [(&str, usize); 2] = [("server/src/live/session.rs", 599), ("server/src/map.rs", 365)];
+const STILL_LONG: [(&str, usize); 1] = [("server/src/live/session.rs", 599)];
 
 fn sources(under: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(under);

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::formats::json::items::{split, split_lines};
 use crate::formats::refusal::Refusal;
-use crate::formats::results::{ItemResult, Outcome};
+use crate::formats::results::{ItemId, ItemResult, Outcome};
 use crate::formats::{json, protobuf};
 use crate::log::prepare::Batch;
 use crate::log::{AppendError, Appended, EventLog};
@@ -113,11 +113,11 @@ impl<L: EventLog> Ingest<L> {
         for item in read {
             results.push(match item {
                 Ok(event) => {
-                    let event_id = event.id.to_string();
+                    let event_id = ItemId::Event(event.id.clone());
                     batch.push(event, self.log.partitions());
                     (event_id, None)
                 }
-                Err((event_id, refusal)) => (event_id, Some(refusal)),
+                Err((event_id, refusal)) => (ItemId::Claimed(event_id), Some(refusal)),
             });
         }
         let appended = if batch.is_empty() { Vec::new() } else { self.log.append(batch).await? };
@@ -154,9 +154,9 @@ fn stamped(event: Result<Event, Refusal>, sent_at: Option<UnixMs>, now: UnixMs) 
 }
 
 /// Puts the log's outcomes in the places of the items that went to it.
-fn merge(items: Vec<(String, Option<Refusal>)>, appended: Vec<Appended>) -> Vec<ItemResult> {
+fn merge(items: Vec<(ItemId, Option<Refusal>)>, appended: Vec<Appended>) -> Vec<ItemResult> {
     let mut appended = appended.into_iter();
-    let outcome = |refusal| match refusal {
+    let mut outcome = |refusal| match refusal {
         Some(refusal) => Outcome::Rejected(refusal),
         None => match appended.next().expect("the log answers for each item") {
             Appended::Accepted { partition, offset } => Outcome::Accepted { partition, offset },
@@ -164,8 +164,7 @@ fn merge(items: Vec<(String, Option<Refusal>)>, appended: Vec<Appended>) -> Vec<
             Appended::ContentDiffers { partition, offset } => Outcome::Duplicate { partition, offset, content_differs: true },
         },
     };
-    let (ids, refusals): (Vec<_>, Vec<_>) = items.into_iter().unzip();
-    ids.into_iter().zip(refusals.into_iter().map(outcome)).map(|(event_id, outcome)| ItemResult { event_id, outcome }).collect()
+    items.into_iter().map(|(event_id, refusal)| ItemResult { event_id, outcome: outcome(refusal) }).collect()
 }
 
 fn count(results: &[ItemResult]) -> IngestTotals {

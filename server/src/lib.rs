@@ -21,6 +21,7 @@ pub mod data_dir;
 pub mod metrics;
 pub mod progress;
 pub mod readiness;
+pub mod slots;
 pub mod wire;
 
 pub mod model;

@@ -3,24 +3,25 @@
 pub mod boxes;
 pub mod cells;
 pub mod levels;
+mod moves;
+pub mod placed;
 pub mod query;
 pub mod viewport;
 
 use std::sync::Arc;
 
-use h3o::{CellIndex, LatLng};
+use h3o::CellIndex;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use parking_lot::RwLock;
 use rstar::RTree;
 
-use crate::model::change::{Carrier, Marker, MarkerChange};
+use crate::model::change::MarkerChange;
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
-use crate::model::position::Position;
-use crate::model::status::Status;
 use boxes::Indexed;
-use cells::{Cell, CellKey, Changed, Left, SessionId, Tick, Watcher, status_code};
+use cells::{Cell, CellKey, SessionId, Tick, Watcher};
 use levels::Level;
+use placed::{Markers, Placed};
 use viewport::Viewport;
 
 /// The live task is the only writer; REST reads.
@@ -38,7 +39,7 @@ impl Map {
     }
 
     pub fn tenant_mut(&mut self, tenant: &TenantId) -> &mut TenantMap {
-        self.tenants.entry(tenant.clone()).or_default()
+        self.tenants.entry(*tenant).or_default()
     }
 
     pub fn tenants(&self) -> impl Iterator<Item = (&TenantId, &TenantMap)> {
@@ -49,10 +50,24 @@ impl Map {
         self.tenants.iter_mut()
     }
 
+    /// Looks at which markers these changes are of and which cells those are in, and changes nothing: done for all before the first is
+    /// applied, the waits for memory overlap.
+    pub fn look_ahead(&self, changes: &[MarkerChange]) {
+        let known = changes.iter().filter_map(|change| {
+            let MarkerChange::Put(marker) = change else { return None };
+            let map = self.tenants.get(&marker.tenant)?;
+            let placed = map.marker(marker.handle)?;
+            let cell = map.levels[Level::Markers8.index()].cells.get(&placed.finest)?;
+            Some(placed.marker.aboard_count as usize + cell.watchers.len())
+        });
+        // What is found is of no use here; without a use it would not be looked for.
+        std::hint::black_box(known.max());
+    }
+
     /// Applies a change as part of `tick`.
     pub fn apply(&mut self, change: MarkerChange, tick: Tick) {
         match change {
-            MarkerChange::Put(marker) => self.tenants.entry(marker.tenant.clone()).or_default().put(marker, tick),
+            MarkerChange::Put(marker) => self.tenant_mut(&{ marker.tenant }).put(marker, tick),
             MarkerChange::Remove { tenant, handle, ended, .. } => {
                 if let Some(map) = self.tenants.get_mut(&tenant) {
                     map.remove(handle, ended, tick);
@@ -62,18 +77,10 @@ impl Map {
     }
 }
 
-/// A marker, where it stands, and when it last changed.
-#[derive(Debug)]
-pub struct Placed {
-    pub marker: Arc<Marker>,
-    finest: CellIndex,
-    pub changed: Tick,
-}
-
 /// One tenant's map.
 #[derive(Debug, Default)]
 pub struct TenantMap {
-    markers: HashMap<Handle, Placed>,
+    markers: Markers,
     by_delivery: HashMap<DeliveryId, Handle>,
     by_driver: HashMap<DriverId, Handle>,
     levels: [LevelMap; 5],
@@ -117,16 +124,16 @@ impl TenantMap {
     }
 
     pub fn marker(&self, handle: Handle) -> Option<&Placed> {
-        self.markers.get(&handle)
+        self.markers.get(handle)
     }
 
     /// The marker that carries a delivery (or is it, while it waits). A delivery beyond those that a marker lists is not found.
     pub fn by_delivery(&self, delivery: &str) -> Option<&Placed> {
-        self.markers.get(self.by_delivery.get(delivery)?)
+        self.markers.get(*self.by_delivery.get(delivery)?)
     }
 
     pub fn by_driver(&self, driver: &str) -> Option<&Placed> {
-        self.markers.get(self.by_driver.get(driver)?)
+        self.markers.get(*self.by_driver.get(driver)?)
     }
 
     pub fn cell(&self, key: CellKey) -> Option<&Cell> {
@@ -137,9 +144,21 @@ impl TenantMap {
         self.levels[key.level.index()].cells.get_mut(&key.cell)
     }
 
-    /// Whether a marker stands in this cell.
-    pub fn stands_in(placed: &Placed, key: CellKey) -> bool {
-        key.level.cell_above(placed.finest) == key.cell
+    /// The markers in a cell of a level of markers.
+    pub fn members(&self, cell: &Cell) -> impl Iterator<Item = &Placed> {
+        cell.members().iter().filter_map(|slot| self.markers.at(*slot))
+    }
+
+    /// Markers of a cell that may have changed since `base`, by handle.
+    pub fn changed_since(&self, cell: &Cell, base: Tick) -> Vec<&Placed> {
+        let level = cell.key.level.index();
+        let mut changed: Vec<&Placed> = match cell.touched_since(base) {
+            Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
+            None => self.members(cell).filter(|placed| placed.stands[level].changed > base).collect(),
+        };
+        changed.sort_unstable_by_key(|placed| placed.marker.handle);
+        changed.dedup_by_key(|placed| placed.marker.handle);
+        changed
     }
 
     /// Occupied cells whose box meets the viewport; a cell across 180 degrees may come twice.
@@ -203,7 +222,13 @@ impl TenantMap {
     }
 
     pub fn watch(&mut self, key: CellKey, watcher: Watcher) {
-        if let Some(cell) = self.cell_mut(key) {
+        let level_map = &mut self.levels[key.level.index()];
+        if let Some(cell) = level_map.cells.get_mut(&key.cell) {
+            if cell.watchers.is_empty() && !key.level.is_counts() {
+                let stands = cell.members().iter().filter_map(|slot| self.markers.at(*slot)).map(|placed| &placed.stands[key.level.index()]);
+                let newest = stands.map(|stand| stand.changed).max().unwrap_or(Tick(0));
+                cell.wake(newest);
+            }
             cell.watchers.retain(|other| other.session != watcher.session);
             cell.watchers.push(watcher);
         }
@@ -212,90 +237,6 @@ impl TenantMap {
     pub fn unwatch(&mut self, key: CellKey, session: SessionId) {
         if let Some(cell) = self.cell_mut(key) {
             cell.watchers.retain(|other| other.session != session);
-        }
-    }
-
-    fn put(&mut self, marker: Arc<Marker>, tick: Tick) {
-        let old = self.markers.remove(&marker.handle);
-        let finest = self.finest_cell(marker.position, old.as_ref().map(|old| old.finest));
-        self.reindex(old.as_ref().map(|old| &*old.marker), Some(&marker));
-        let same_id = old.as_ref().is_some_and(|old| old.marker.carrier == marker.carrier);
-        let old_status = old.as_ref().map(|old| status_code(&old.marker));
-        for level in Level::ALL {
-            let cell = CellKey { level, cell: level.cell_above(finest) };
-            let old_cell = old.as_ref().map(|old| CellKey { level, cell: level.cell_above(old.finest) });
-            match old_cell {
-                Some(old_cell) if old_cell == cell => self.put_in(cell, &marker, same_id, old_status, tick),
-                _ => {
-                    if let (Some(old_cell), Some(status)) = (old_cell, old_status) {
-                        self.take_from(old_cell, marker.handle, status, Left::Cell, tick);
-                    }
-                    self.put_in(cell, &marker, false, None, tick);
-                }
-            }
-        }
-        self.markers.insert(marker.handle, Placed { marker, finest, changed: tick });
-    }
-
-    fn remove(&mut self, handle: Handle, ended: Option<Status>, tick: Tick) {
-        let Some(old) = self.markers.remove(&handle) else { return };
-        self.reindex(Some(&old.marker), None);
-        for level in Level::ALL {
-            let cell = CellKey { level, cell: level.cell_above(old.finest) };
-            self.take_from(cell, handle, status_code(&old.marker), Left::Map(ended), tick);
-        }
-    }
-
-    /// Asks H3 only when the position is outside the inner circle of the cell it was last in.
-    fn finest_cell(&self, position: Position, last: Option<CellIndex>) -> CellIndex {
-        let cells = &self.levels[Level::Markers8.index()].cells;
-        let still = |cell: &CellIndex| cells.get(cell).and_then(|cell| cell.inner).is_some_and(|inner| inner.contains(position));
-        last.filter(still).unwrap_or_else(|| {
-            let at = LatLng::new(position.lat(), position.lng()).expect("a position is finite");
-            at.to_cell(Level::Markers8.resolution())
-        })
-    }
-
-    fn put_in(&mut self, key: CellKey, marker: &Marker, same_id: bool, old_status: Option<u8>, tick: Tick) {
-        let forgotten = self.forgotten;
-        let level_map = &mut self.levels[key.level.index()];
-        let cell = level_map.cells.entry(key.cell).or_insert_with(|| Cell::new(key, tick, forgotten));
-        let was_changed = cell.changed;
-        if cell.put(marker, same_id, old_status, tick) == Changed::Nothing && !same_id {
-            cell.note(tick);
-        }
-        let shown = key.level.shown(marker.position);
-        // Both calls must happen: what is shown and where it is may lie on different sides of the box.
-        let grew = cell.extend(marker.position, tick) | cell.extend(shown, tick);
-        if grew || cell.indexed.is_empty() {
-            for rect in cell.indexed.drain(..) {
-                level_map.occupied.remove(&Indexed { rect, item: key.cell });
-            }
-            cell.indexed = cell.rects();
-            for rect in &cell.indexed {
-                level_map.occupied.insert(Indexed { rect: *rect, item: key.cell });
-            }
-            level_map.emptied.remove(&key.cell);
-            self.appeared.push(key);
-        }
-        if was_changed < tick && cell.changed == tick && !cell.watchers.is_empty() {
-            self.dirty.push(key);
-        }
-    }
-
-    fn take_from(&mut self, key: CellKey, handle: Handle, status: u8, left: Left, tick: Tick) {
-        let level_map = &mut self.levels[key.level.index()];
-        let Some(cell) = level_map.cells.get_mut(&key.cell) else { return };
-        let was_changed = cell.changed;
-        cell.remove(handle, status, left, tick);
-        if was_changed < tick && cell.changed == tick && !cell.watchers.is_empty() {
-            self.dirty.push(key);
-        }
-        if cell.population() == 0 {
-            for rect in cell.indexed.drain(..) {
-                level_map.occupied.remove(&Indexed { rect, item: key.cell });
-            }
-            level_map.emptied.insert(key.cell, tick);
         }
     }
 
@@ -320,46 +261,4 @@ impl TenantMap {
             }
         }
     }
-
-    fn reindex(&mut self, old: Option<&Marker>, new: Option<&Marker>) {
-        if let (Some(old), Some(new)) = (old, new)
-            && old.carrier == new.carrier
-            && (Arc::ptr_eq(&old.aboard, &new.aboard) || same_deliveries(old, new))
-        {
-            return;
-        }
-        if let Some(old) = old {
-            for delivery in deliveries(old) {
-                // The delivery may have gone to another marker already, in whose name it then stands.
-                if self.by_delivery.get(delivery) == Some(&old.handle) {
-                    self.by_delivery.remove(delivery);
-                }
-            }
-            if let Carrier::Driver(driver) = &old.carrier
-                && self.by_driver.get(driver) == Some(&old.handle)
-            {
-                self.by_driver.remove(driver);
-            }
-        }
-        if let Some(new) = new {
-            for delivery in deliveries(new) {
-                self.by_delivery.insert(delivery.clone(), new.handle);
-            }
-            if let Carrier::Driver(driver) = &new.carrier {
-                self.by_driver.insert(driver.clone(), new.handle);
-            }
-        }
-    }
-}
-
-fn same_deliveries(old: &Marker, new: &Marker) -> bool {
-    old.aboard.len() == new.aboard.len() && old.aboard.iter().zip(new.aboard.iter()).all(|(a, b)| a.delivery == b.delivery)
-}
-
-fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {
-    let own = match &marker.carrier {
-        Carrier::Delivery(delivery) => Some(delivery),
-        Carrier::Driver(_) => None,
-    };
-    own.into_iter().chain(marker.aboard.iter().map(|aboard| &aboard.delivery))
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -80,12 +81,13 @@ pub struct Client {
     target: Target,
     sender: Option<SendRequest<Full<Bytes>>>,
     drivers: JoinSet<()>,
-    position: Option<HeaderValue>,
+    /// The furthest place of this connection's events in each partition: an answer names only the partitions of its own batch.
+    position: BTreeMap<u16, u64>,
 }
 
 impl Client {
     pub fn new(target: Target) -> Self {
-        Self { target, sender: None, drivers: JoinSet::new(), position: None }
+        Self { target, sender: None, drivers: JoinSet::new(), position: BTreeMap::new() }
     }
 
     /// Posts one batch of `count` events until it is answered, refused as a whole, or patience ends. Every attempt carries the same ids, so
@@ -131,7 +133,7 @@ impl Client {
         }
         let binary = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| kind.contains("protobuf"));
         if let Some(position) = response.headers().get(POSITION) {
-            self.position = Some(position.clone());
+            self.reached(position);
         }
         let outcomes = read_results(response.body(), binary).map_err(|reason| (ClientError::Answer(reason), None))?;
         if outcomes.len() != count {
@@ -141,13 +143,14 @@ impl Client {
         Ok(outcomes)
     }
 
-    /// Status and body of a GET. Waits at the server for what this connection posted last.
+    /// Status and body of a GET. Waits at the server for all that this connection posted.
     pub async fn get(&mut self, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
         let mut last = None;
         for _ in 0..5 {
             let mut request = Request::builder().uri(path).header(HOST, &self.target.host).header(AUTHORIZATION, &self.target.authorization);
-            if let Some(position) = &self.position {
-                request = request.header(POSITION, position);
+            if !self.position.is_empty() {
+                let places: Vec<String> = self.position.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
+                request = request.header(POSITION, places.join(","));
             }
             let request = request.body(Full::default()).map_err(|error| ClientError::Answer(error.to_string()))?;
             match self.exchange(request).await {
@@ -166,6 +169,16 @@ impl Client {
             }
         }
         Err(last.unwrap_or(ClientError::NoAnswer))
+    }
+
+    fn reached(&mut self, position: &HeaderValue) {
+        for place in position.to_str().unwrap_or("").split(',') {
+            let place = place.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+            if let Some((partition, offset)) = place {
+                let known = self.position.entry(partition).or_insert(offset);
+                *known = offset.max(*known);
+            }
+        }
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, ClientError> {

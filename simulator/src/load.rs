@@ -1,8 +1,10 @@
 //! Measures ingest: bodies encoded beforehand, connections that never wait for each other. Each driver moves 12 m a ping.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
@@ -35,6 +37,9 @@ pub struct LoadOptions {
     pub connections: usize,
     pub drivers: usize,
     pub seed: u64,
+    /// Events a second at most; none is as fast as the server answers. An ack is then counted from when its batch was due, not from when
+    /// it could be sent, so that a stall is seen by every batch that it held up.
+    pub rate: Option<f64>,
     pub check: usize,
 }
 
@@ -47,27 +52,40 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// How many requests it is.
+    pub fn bodies(&self) -> usize {
+        self.bodies.len()
+    }
+
     /// Ping `i` is of driver `i % drivers`; its time and place follow from how often that driver has spoken.
     pub fn new(options: &LoadOptions, now_ms: i64) -> Self {
         let drivers = options.drivers.max(1);
         let rounds = i64::try_from(options.events.div_ceil(drivers)).unwrap_or(i64::MAX).max(1);
         let step_ms = (SPAN_MS / rounds).clamp(1, 1_000);
-        let mut work = Self { bodies: Vec::new(), last: vec![None; drivers.min(options.events)] };
-        let mut batch: Vec<Event> = Vec::with_capacity(options.batch);
-        for index in 0..options.events {
+        let mut last = vec![None; drivers.min(options.events)];
+        let batch = options.batch.max(1);
+        let pings = (0..options.events).map(|index| {
             let (driver, round) = (index % drivers, i64::try_from(index / drivers).unwrap_or(i64::MAX));
             let time_ms = now_ms - ((rounds - 1 - round) * step_ms).min(SPAN_MS);
             let ping = ping(driver, round, time_ms, options.seed, index as u64);
             if let Some(Payload::Location(fix)) = &ping.payload {
-                work.last[driver] = Some((Place { lat: fix.lat, lng: fix.lng }, work.bodies.len()));
+                last[driver] = Some((Place { lat: fix.lat, lng: fix.lng }, index / batch));
             }
-            batch.push(ping);
-            if batch.len() == options.batch.max(1) || index + 1 == options.events {
-                work.bodies.push((Bytes::from(encode(&batch, options.format, 0)), batch.len()));
-                batch.clear();
-            }
+            ping
+        });
+        let bodies = Self::of(pings, batch, options.format).bodies;
+        Self { bodies, last }
+    }
+
+    /// These events, in batches; of none of them is anything expected afterwards.
+    pub fn of(events: impl Iterator<Item = Event>, batch: usize, format: Format) -> Self {
+        let mut events = events.peekable();
+        let mut bodies = Vec::new();
+        while events.peek().is_some() {
+            let some: Vec<Event> = events.by_ref().take(batch.max(1)).collect();
+            bodies.push((Bytes::from(encode(&some, format, 0)), some.len()));
         }
-        work
+        Self { bodies, last: Vec::new() }
     }
 }
 
@@ -94,43 +112,67 @@ fn ping(driver: usize, round: i64, time_ms: i64, seed: u64, number: u64) -> Even
     event(envelope, Payload::Location(fix))
 }
 
+/// What became of the bodies that were sent.
+#[derive(Debug)]
+pub struct Sent {
+    pub tally: Tally,
+    /// Bodies of which every event is stored.
+    pub stored: Vec<usize>,
+    /// From the first request to the last answer.
+    pub seconds: f64,
+    /// From the first request until the server's map held all that was sent; absent when it did not say so in time.
+    pub level_seconds: Option<f64>,
+}
+
 /// Encodes, sends, reports. The clock runs from the first request to the last answer.
 pub async fn run(options: LoadOptions) -> Result<Report, RunError> {
     let target = Target::new(&options.url, &options.key)?;
     let work = Arc::new(Workload::new(&options, clock::now_ms()));
     let bar = ProgressBar::new(options.events as u64);
-    let next = Arc::new(AtomicUsize::new(0));
-    let started = Instant::now();
-    let mut tasks = JoinSet::new();
-    for _ in 0..options.connections.max(1) {
-        let lane = Lane { work: Arc::clone(&work), next: Arc::clone(&next), bar: bar.clone(), format: options.format };
-        tasks.spawn(lane.run(Client::new(target.clone())));
-    }
-    let (mut tally, mut stored) = (Tally::default(), vec![false; work.bodies.len()]);
-    while let Some(lane) = tasks.join_next().await {
-        let (lane_tally, bodies) = lane.map_err(|error| RunError::Input(error.to_string()))?;
-        tally.absorb(lane_tally);
-        for body in bodies {
-            stored[body] = true;
-        }
-    }
-    let seconds = started.elapsed().as_secs_f64();
+    let all = 0..work.bodies.len();
+    let sent = send(&target, &work, all, &options, &bar).await?;
     bar.finish_and_clear();
     let checked = if options.check == 0 {
         Checked::default()
     } else {
         let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
-        check(&reader, &expected(&work, &stored), options.check).await
+        check(&reader, &expected(&work, &sent.stored), options.check).await
     };
-    Ok(Report::new("load", tally, seconds, checked))
+    Ok(Report::new("load", sent.tally, sent.seconds, checked))
+}
+
+/// Sends these bodies over connections that never wait for each other.
+pub async fn send(target: &Target, work: &Arc<Workload>, bodies: Range<usize>, options: &LoadOptions, bar: &ProgressBar) -> Result<Sent, RunError> {
+    let next = Arc::new(AtomicUsize::new(bodies.start));
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..options.connections.max(1) {
+        let pace = options.rate.map(|rate| Pace { started, first: bodies.start, bodies_per_s: rate / options.batch.max(1) as f64 });
+        let lane = Lane { work: Arc::clone(work), next: Arc::clone(&next), end: bodies.end, bar: bar.clone(), format: options.format, pace };
+        tasks.spawn(lane.run(Client::new(target.clone())));
+    }
+    let (mut tally, mut stored, mut clients) = (Tally::default(), Vec::new(), Vec::new());
+    while let Some(lane) = tasks.join_next().await {
+        let (lane_tally, bodies, client) = lane.map_err(|error| RunError::Input(error.to_string()))?;
+        tally.absorb(lane_tally);
+        stored.extend(bodies);
+        clients.push(client);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let mut level = true;
+    for client in &mut clients {
+        level &= client.get("/v1/deliveries?bbox=0,0,0.001,0.001&limit=1").await.is_ok_and(|(status, _)| status.is_success());
+    }
+    Ok(Sent { tally, stored, seconds, level_seconds: level.then(|| started.elapsed().as_secs_f64()) })
 }
 
 /// Only of drivers whose last ping was stored for certain.
-fn expected(work: &Workload, stored: &[bool]) -> Ledger {
+fn expected(work: &Workload, stored: &[usize]) -> Ledger {
+    let stored: HashSet<usize> = stored.iter().copied().collect();
     let mut ledger = Ledger::default();
     for (driver, last) in work.last.iter().enumerate() {
         if let Some((place, body)) = last
-            && stored[*body]
+            && stored.contains(body)
         {
             ledger.expect_driver(format!("driver-{driver:07}"), *place);
         }
@@ -138,24 +180,44 @@ fn expected(work: &Workload, stored: &[bool]) -> Ledger {
     ledger
 }
 
+/// When each body is due.
+#[derive(Clone, Copy)]
+struct Pace {
+    started: Instant,
+    first: usize,
+    bodies_per_s: f64,
+}
+
+impl Pace {
+    fn due(&self, body: usize) -> Instant {
+        self.started + Duration::from_secs_f64((body - self.first) as f64 / self.bodies_per_s)
+    }
+}
+
 struct Lane {
     work: Arc<Workload>,
     next: Arc<AtomicUsize>,
+    end: usize,
     bar: ProgressBar,
     format: Format,
+    pace: Option<Pace>,
 }
 
 impl Lane {
-    /// Its counts, and the bodies of which every event is stored.
-    async fn run(self, mut client: Client) -> (Tally, Vec<usize>) {
+    /// Its counts, the bodies of which every event is stored, and its connection.
+    async fn run(self, mut client: Client) -> (Tally, Vec<usize>, Client) {
         let (mut tally, mut stored) = (Tally::default(), Vec::new());
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some((body, count)) = self.work.bodies.get(index) else { return (tally, stored) };
+            let Some((body, count)) = self.work.bodies.get(index).filter(|_| index < self.end) else { return (tally, stored, client) };
+            let due = self.pace.map(|pace| pace.due(index));
+            if let Some(due) = due {
+                tokio::time::sleep_until(due.into()).await;
+            }
             tally.sent += *count as u64;
             match client.post(body.clone(), self.format, *count).await {
                 Ok(posted) => {
-                    tally.note_ack(posted.took);
+                    tally.note_ack(due.map_or(posted.took, |due| due.elapsed()));
                     tally.retries += u64::from(posted.retries);
                     for outcome in &posted.outcomes {
                         tally.note(outcome);
@@ -164,18 +226,20 @@ impl Lane {
                         stored.push(index);
                     }
                 }
-                Err(error) => {
-                    if let ClientError::Refused { status, .. } = &error {
-                        *tally.rejected_by_code.entry(format!("http_{}", status.as_u16())).or_default() += *count as u64;
-                    } else {
-                        tally.unanswered += *count as u64;
-                    }
-                    tally.last_error = Some(error.to_string());
-                }
+                Err(error) => note_failure(&mut tally, &error, *count as u64),
             }
             self.bar.inc(*count as u64);
         }
     }
+}
+
+fn note_failure(tally: &mut Tally, error: &ClientError, count: u64) {
+    if let ClientError::Refused { status, .. } = error {
+        *tally.rejected_by_code.entry(format!("http_{}", status.as_u16())).or_default() += count;
+    } else {
+        tally.unanswered += count;
+    }
+    tally.last_error = Some(error.to_string());
 }
 
 #[cfg(test)]
@@ -183,7 +247,6 @@ mod tests {
     use super::*;
     use crate::wire::EventBatch;
     use prost::Message;
-    use std::collections::HashSet;
 
     #[test]
     fn a_workload_has_its_size_unique_ids_and_drivers_that_move_12_m() {
@@ -197,6 +260,7 @@ mod tests {
             connections: 1,
             drivers: 100,
             seed: 1,
+            rate: None,
             check: 0,
         };
         let work = Workload::new(&options, 1_790_000_000_000);

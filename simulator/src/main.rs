@@ -137,6 +137,9 @@ struct LoadArgs {
     /// Makes event ids; without it every run has new ones.
     #[arg(long)]
     seed: Option<u64>,
+    /// Events a second at most; acks are then counted from when a batch was due. Without it: as fast as the server answers.
+    #[arg(long, value_name = "R")]
+    rate: Option<f64>,
 }
 
 fn main() -> ExitCode {
@@ -222,6 +225,7 @@ fn load_options(args: LoadArgs) -> LoadOptions {
         connections: args.connections,
         drivers: args.drivers,
         seed: args.seed.unwrap_or_else(|| waypost_sim::clock::now_ms().unsigned_abs()),
+        rate: args.rate.filter(|rate| *rate > 0.0),
         check: args.common.check,
     }
 }

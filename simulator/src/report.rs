@@ -72,6 +72,11 @@ impl Tally {
         self.ack_us.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// How long this share of the batches took at most to be answered, in milliseconds.
+    pub fn ack_ms(&self, share: f64) -> f64 {
+        self.ack_us.value_at_quantile(share) as f64 / 1e3
+    }
+
     pub fn absorb(&mut self, other: Self) {
         self.sent += other.sent;
         self.accepted += other.accepted;

@@ -137,14 +137,14 @@ async fn one_delivery(state: &ReadState, headers: &HeaderMap, id: &str) -> Answe
     let gone = || Kind::Closing.says("the server is stopping");
     state.partitions[partition.index()].send(question).await.map_err(|_closed| gone())?;
     let facts = answer.await.map_err(|_closed| gone())?.ok_or_else(|| not_found("delivery"))?;
-    let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_delivery(id.as_str()).map(|placed| Arc::clone(&placed.marker)));
-    Ok(Json(delivery_json(&id, &facts, marker.as_deref())).into_response())
+    let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_delivery(id.as_str()).map(|placed| placed.marker.clone()));
+    Ok(Json(delivery_json(&id, &facts, marker.as_ref())).into_response())
 }
 
 async fn one_driver(state: &ReadState, headers: &HeaderMap, id: &str) -> Answer {
     let tenant = state.admit(headers).await?;
     let id = DriverId::parse(id).map_err(|error| bad("/id", &error.to_string()))?;
-    let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_driver(id.as_str()).map(|placed| Arc::clone(&placed.marker)));
+    let marker = state.map.read().tenant(&tenant).and_then(|tenant| tenant.by_driver(id.as_str()).map(|placed| placed.marker.clone()));
     let marker = marker.ok_or_else(|| not_found("driver"))?;
     let aboard: Vec<Value> = marker
         .aboard

@@ -1,6 +1,6 @@
 //! How far into the log a request's events stand, as the text of the `Waypost-Position` header. Pure.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,9 +8,9 @@ use thiserror::Error;
 
 use crate::model::id::{Offset, PartitionId};
 
-/// The furthest offset in each partition: `partition:offset`, joined by commas.
+/// The furthest offset in each partition, by partition: `partition:offset`, joined by commas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogPosition(BTreeMap<PartitionId, Offset>);
+pub struct LogPosition(Vec<(PartitionId, Offset)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a position is a list of partition:offset, as an answer to POST /v1/events gave it")]
@@ -18,11 +18,9 @@ pub struct InvalidPosition;
 
 impl LogPosition {
     pub fn of(places: impl Iterator<Item = (PartitionId, Offset)>) -> Self {
-        let mut furthest = BTreeMap::new();
-        for (partition, offset) in places {
-            let known = furthest.entry(partition).or_insert(offset);
-            *known = offset.max(*known);
-        }
+        let mut furthest: Vec<_> = places.collect();
+        furthest.sort_unstable_by_key(|(partition, offset)| (*partition, Reverse(*offset)));
+        furthest.dedup_by_key(|(partition, _)| *partition);
         Self(furthest)
     }
 
@@ -31,7 +29,7 @@ impl LogPosition {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
-        self.0.iter().map(|(partition, offset)| (*partition, *offset))
+        self.0.iter().copied()
     }
 }
 

@@ -95,8 +95,9 @@ fn ping(id: &str, lat: f64) -> Value {
     json!({"event_id": id, "event_name": "location", "actor_id": "d1", "event_time": NOW, "payload": {"lat": lat, "lng": 11.9}})
 }
 
-fn told(answer: &Answer) -> Vec<(&str, &'static str, &'static str)> {
-    answer.results.iter().map(|result| (result.event_id.as_str(), result.outcome.status(), result.outcome.code())).collect()
+fn told(answer: &Answer) -> Vec<(&'static str, &'static str, &'static str)> {
+    let text = |id: &ItemId| -> &'static str { id.with_str(str::to_owned).leak() };
+    answer.results.iter().map(|result| (text(&result.event_id), result.outcome.status(), result.outcome.code())).collect()
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Build<'_> {
             Some(drivers) => {
                 for placed in drivers.iter().filter_map(|driver| self.map.by_driver(driver.as_str())) {
                     let code = crate::map::cells::status_code(&placed.marker);
-                    if TenantMap::stands_in(placed, self.cell.key) && self.filter.holds_status(code) {
+                    if placed.stands_in(self.cell.key) && self.filter.holds_status(code) {
                         counts[usize::from(code)] += 1;
                     }
                 }
@@ -135,7 +135,7 @@ impl Build<'_> {
     }
 
     fn whole(&mut self) -> wire::Cell {
-        let mut enters: Vec<wire::Enter> = self.matching().map(|(handle, entry, marker)| self.enter(handle, entry, marker)).collect();
+        let mut enters: Vec<wire::Enter> = self.matching().map(|(handle, entry, marker)| self.enter(handle, &entry, marker)).collect();
         enters.sort_unstable_by_key(|enter| enter.handle);
         let (entries, checksum) = self.checksum();
         wire::Cell { whole: true, enters, entries: Some(entries), checksum: Some(checksum), ..self.header() }
@@ -145,11 +145,8 @@ impl Build<'_> {
         let mut message = self.header();
         let mut moved = wire::Moves::default();
         let mut last_moved = 0;
-        let mut candidates = self.cell.candidates_since(base);
-        candidates.sort_unstable();
-        candidates.dedup();
-        for handle in candidates {
-            let (Some(entry), Some(placed)) = (self.cell.entry(handle), self.map.marker(handle)) else { continue };
+        for placed in self.map.changed_since(self.cell, base) {
+            let (handle, entry) = (placed.marker.handle, &placed.entry(self.cell.key.level));
             // A base older than the last change of status may or may not have shown it through this lens: an enter that overwrites and
             // a leave that counts only if it is there are right either way.
             let unsure = self.filter.asks_status() && entry.status_changed > base;
@@ -173,7 +170,7 @@ impl Build<'_> {
         }
         let mut seen = HashSet::new();
         for removal in self.cell.removals_since(base) {
-            if seen.insert(removal.handle) && self.cell.entry(removal.handle).is_none() {
+            if seen.insert(removal.handle) && !self.map.marker(removal.handle).is_some_and(|placed| placed.stands_in(self.cell.key)) {
                 let ended = removal.ended.map_or(0, |status| i32::from(status.code()));
                 message.leaves.push(wire::Leave { handle: removal.handle.0, ended, gone: removal.gone });
             }
@@ -187,9 +184,10 @@ impl Build<'_> {
         (anything || verify == Verify::Due).then_some(message)
     }
 
-    fn matching(&self) -> impl Iterator<Item = (Handle, &Entry, &Marker)> {
-        let with_marker = |(handle, entry)| self.map.marker(handle).map(|placed| (handle, entry, &*placed.marker));
-        self.cell.entries().filter_map(with_marker).filter(|(_, entry, marker)| self.filter.holds(entry.status_code(), marker))
+    fn matching(&self) -> impl Iterator<Item = (Handle, Entry, &Marker)> {
+        let level = self.cell.key.level;
+        let members = self.map.members(self.cell).map(move |placed| (placed.marker.handle, placed.entry(level), &placed.marker));
+        members.filter(|(_, entry, marker)| self.filter.holds(entry.status_code(), marker))
     }
 
     fn checksum(&self) -> (u32, u32) {
@@ -216,7 +214,7 @@ impl Build<'_> {
 
 /// The followed marker with its absolute position.
 pub fn followed(marker: &Marker, now: UnixMs) -> wire::Enter {
-    let meta = crate::map::cells::meta_of(marker, crate::map::levels::Level::Markers8);
+    let meta = crate::map::cells::meta_of(marker);
     wire::Enter { lat_e7: marker.position.lat_e7(), lng_e7: marker.position.lng_e7(), ..enter_of(marker.handle, meta, marker, now) }
 }
 

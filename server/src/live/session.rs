@@ -774,7 +774,7 @@ mod tests {
             status.into_iter().map(|status| Aboard { delivery: delivery.clone(), status, eta: None, promised_by: None }).collect();
         // Now and then the same handle stands for another id.
         let id = if driver == 0 { format!("other-{number}") } else { format!("van-{number}") };
-        MarkerChange::Put(Arc::new(Marker {
+        MarkerChange::Put(Marker {
             handle: Handle((number % 3) << 37 | number),
             tenant: tenant(),
             carrier: Carrier::Driver(DriverId::parse(&id).unwrap()),
@@ -790,7 +790,7 @@ mod tests {
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(0),
-        }))
+        })
     }
 
     struct World {
@@ -938,17 +938,19 @@ mod tests {
                 .filter_map(|n| map.marker(Handle((n % 3) << 37 | n)))
                 .flat_map(|placed| session.covered.keys().map(move |cell| (placed, *cell)))
             {
-                let (m, key) = (&*placed.marker, CellKey { level: view.level, cell });
+                let (m, key) = (&placed.marker, CellKey { level: view.level, cell });
                 let code = m.status.map_or(0, Status::code);
-                if !TenantMap::stands_in(placed, key) || !view.filter.holds(code, m) {
+                if !placed.stands_in(key) || !view.filter.holds(code, m) {
                     continue;
                 }
                 if view.level.is_counts() {
                     *counts.entry(u64::from(cell)).or_default().entry(i32::from(code)).or_default() += 1;
                 } else {
                     let shown = view.level.shown(m.position);
-                    markers
-                        .insert(m.handle.0, (u64::from(cell), shown.lat_e7(), shown.lng_e7(), meta_of(m, view.level), m.carrier.as_str().to_owned()));
+                    markers.insert(
+                        m.handle.0,
+                        (u64::from(cell), shown.lat_e7(), shown.lng_e7(), view.level.masked(meta_of(m)), m.carrier.as_str().to_owned()),
+                    );
                 }
             }
             let counts: BTreeMap<u64, Vec<(i32, u32)>> = counts.into_iter().map(|(cell, counts)| (cell, counts.into_iter().collect())).collect();
@@ -980,7 +982,7 @@ mod tests {
     fn numbered(number: u64, east: f64) -> MarkerChange {
         let MarkerChange::Put(marker) = marker(number % 30, (57.7, 11.97 + east), 1, true, 1) else { unreachable!() };
         let carrier = Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap());
-        MarkerChange::Put(Arc::new(Marker { handle: Handle(number * 97 | 63 << 37), carrier, ..(*marker).clone() }))
+        MarkerChange::Put(Marker { handle: Handle(number * 97 | 63 << 37), carrier, ..marker })
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tells a duplicate from a new event, where the partition is single-file. Pure: the appender asks it before each write.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::model::id::{Offset, PartitionId};
 use crate::model::time::UnixMs;
@@ -83,29 +84,49 @@ impl Dedup {
 
     /// Judges an event and, when it is new, remembers it at `offset`.
     pub fn judge(&mut self, candidate: Candidate, offset: Offset) -> Verdict {
-        let verdict = self.known(candidate).unwrap_or_else(|| {
-            let late = self.is_late(candidate);
-            self.remember(candidate, offset);
-            Verdict::New { late }
-        });
-        if self.total >= self.next_sweep {
-            self.sweep();
+        let late = self.is_late(candidate);
+        let partition = &mut self.partitions[candidate.partition.index()];
+        let id = self.options.id(candidate, offset);
+        match partition.ids.entry(id.identity[0], |known| known.identity == id.identity, |known| known.identity[0]) {
+            Entry::Occupied(known) => {
+                let known = known.get();
+                let offset = Offset(known.offset);
+                if known.content == id.content { Verdict::Duplicate { offset } } else { Verdict::ContentDiffers { offset } }
+            }
+            Entry::Vacant(place) => {
+                place.insert(id);
+                partition.greatest_effective = partition.greatest_effective.max(candidate.effective_time);
+                self.total += 1;
+                if self.total >= self.next_sweep {
+                    self.sweep();
+                }
+                Verdict::New { late }
+            }
         }
-        verdict
+    }
+
+    /// Looks for these and changes nothing: done for all before the first is judged, the waits for memory overlap.
+    pub fn look_ahead(&self, candidates: impl Iterator<Item = (PartitionId, u128)>) {
+        let known = candidates.filter(|(partition, identity)| {
+            let identity = split(*identity);
+            self.partitions[partition.index()].ids.find(identity[0], |known| known.identity == identity).is_some()
+        });
+        // What is found is of no use here; without a use it would not be looked for.
+        std::hint::black_box(known.count());
     }
 
     /// Takes an event from the log, where it stands at `offset`, while the ids are rebuilt.
     pub fn remember(&mut self, candidate: Candidate, offset: Offset) {
-        let identity = split(candidate.identity);
+        let id = self.options.id(candidate, offset);
         let partition = &mut self.partitions[candidate.partition.index()];
         partition.greatest_effective = partition.greatest_effective.max(candidate.effective_time);
-        let id = Id { identity, offset: offset.0, content: short(candidate.content), keep_until_s: self.options.keep_until_s(candidate.event_time) };
-        if let Some(known) = partition.ids.find_mut(identity[0], |known| known.identity == identity) {
-            *known = id;
-            return;
+        match partition.ids.entry(id.identity[0], |known| known.identity == id.identity, |known| known.identity[0]) {
+            Entry::Occupied(mut known) => *known.get_mut() = id,
+            Entry::Vacant(place) => {
+                place.insert(id);
+                self.total += 1;
+            }
         }
-        partition.ids.insert_unique(identity[0], id, |known| known.identity[0]);
-        self.total += 1;
     }
 
     pub fn len(&self) -> usize {
@@ -134,13 +155,6 @@ impl Dedup {
             restored.ids.insert_unique(id.identity[0], id, |known| known.identity[0]);
             self.total += 1;
         }
-    }
-
-    fn known(&self, candidate: Candidate) -> Option<Verdict> {
-        let identity = split(candidate.identity);
-        let known = self.partitions[candidate.partition.index()].ids.find(identity[0], |known| known.identity == identity)?;
-        let offset = Offset(known.offset);
-        Some(if known.content == short(candidate.content) { Verdict::Duplicate { offset } } else { Verdict::ContentDiffers { offset } })
     }
 
     fn is_late(&self, candidate: Candidate) -> bool {
@@ -185,6 +199,11 @@ impl Dedup {
 }
 
 impl DedupOptions {
+    fn id(&self, candidate: Candidate, offset: Offset) -> Id {
+        let keep_until_s = self.keep_until_s(candidate.event_time);
+        Id { identity: split(candidate.identity), offset: offset.0, content: short(candidate.content), keep_until_s }
+    }
+
     fn keep_until_s(&self, event_time: UnixMs) -> u32 {
         seconds(event_time.0.saturating_add(self.allowed_lateness_ms).saturating_add(999))
     }

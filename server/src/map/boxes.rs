@@ -113,6 +113,25 @@ impl CellBox {
         true
     }
 
+    /// Makes room for all of another cell's box and `slack_deg` around it; true when the box grew. Not for a box that holds a pole: its
+    /// corners say nothing of the longitudes in it.
+    pub fn extend_over(&mut self, other: &Self, slack_deg: f64) -> bool {
+        let (south, north) = ((other.south - slack_deg).max(-90.0), (other.north + slack_deg).min(90.0));
+        let width = other.east_of_centre - other.west_of_centre + 2.0 * slack_deg;
+        let west = wrapped(other.centre_lng + other.west_of_centre - slack_deg - self.centre_lng);
+        // What lies right across from this centre is on both sides of it.
+        let (west, east) = if west + width >= 180.0 { (-180.0, 180.0) } else { (west, west + width) };
+        let wider = !self.polar && (west < self.west_of_centre || east > self.east_of_centre);
+        let grew = wider || south < self.south || north > self.north;
+        (self.south, self.north) = (self.south.min(south), self.north.max(north));
+        (self.west_of_centre, self.east_of_centre) = (self.west_of_centre.min(west), self.east_of_centre.max(east));
+        grew
+    }
+
+    pub fn is_polar(&self) -> bool {
+        self.polar
+    }
+
     pub fn rects(&self) -> Rects {
         let (south, north) = (self.south - PAD_DEG, self.north + PAD_DEG);
         if self.polar {

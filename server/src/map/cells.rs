@@ -1,9 +1,8 @@
-//! One H3 cell at one level: its entries with the tick each last changed at, and a bounded memory of what left. Never knows a session's state.
+//! One H3 cell at one level: who is in it, what changed in its newest tick, and a bounded memory of what left. Never knows a session's state.
 
 use std::collections::VecDeque;
 
 use h3o::CellIndex;
-use hashbrown::HashMap;
 
 use super::boxes::{CellBox, InnerCircle, Rects};
 use super::levels::Level;
@@ -11,6 +10,7 @@ use crate::model::change::Marker;
 use crate::model::id::Handle;
 use crate::model::position::Position;
 use crate::model::status::{Motion, Status};
+use crate::slots::Slot;
 
 /// Counts the map's ticks since the live stage started; what happens between two ticks carries the later one's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,25 +71,31 @@ pub type StatusCounts = [u32; 13];
 #[derive(Debug)]
 pub struct Cell {
     pub key: CellKey,
+    /// For the finest level only.
+    pub inner: Option<InnerCircle>,
+    pub watchers: Vec<Watcher>,
+    /// Of a level of counts, or watched: when something in it last changed. What nobody looks at is not kept up to date but made so again
+    /// when somebody does (`watch`).
+    pub changed: Tick,
+    /// What changed in the tick `changed`, so that the usual difference (since the tick before) need not look at every member.
+    touched: Vec<Handle>,
+    /// Whether `touched` holds all that changed in that tick.
+    touched_is_whole: bool,
     area: CellBox,
     /// As they stand in the tree of occupied cells; empty when the cell is.
     pub indexed: Rects,
-    /// For the finest level only.
-    pub inner: Option<InnerCircle>,
-    entries: HashMap<Handle, Entry>,
-    population: u32,
+    /// Of a level of markers.
+    members: Vec<Slot>,
+    /// Of a level of counts.
     counts: StatusCounts,
+    counted: u32,
     removals: VecDeque<Removal>,
     /// A base before this tick cannot be answered with a difference: some removals after it are forgotten.
     floor: Tick,
     /// When the box last grew: a base before this tick may not hold the cell at all.
     pub grew: Tick,
-    pub changed: Tick,
-    /// What changed in the tick `changed`, so that the usual difference (since the tick before) need not look at every entry.
-    touched: Vec<Handle>,
     /// When the cell's checksum was last due.
     pub verified: Tick,
-    pub watchers: Vec<Watcher>,
 }
 
 impl Cell {
@@ -99,36 +105,34 @@ impl Cell {
     pub fn new(key: CellKey, tick: Tick, floor: Tick) -> Self {
         Self {
             key,
+            inner: (key.level == Level::Markers8).then(|| InnerCircle::of(key.cell)),
+            watchers: Vec::new(),
+            changed: Tick(0),
+            touched: Vec::new(),
+            touched_is_whole: false,
             area: CellBox::of(key.cell),
             indexed: Rects::new(),
-            inner: (key.level == Level::Markers8).then(|| InnerCircle::of(key.cell)),
-            entries: HashMap::new(),
-            population: 0,
+            members: Vec::new(),
             counts: StatusCounts::default(),
+            counted: 0,
             removals: VecDeque::new(),
             floor,
             grew: tick,
-            changed: Tick(0),
-            touched: Vec::new(),
             verified: tick,
-            watchers: Vec::new(),
         }
     }
 
     pub fn population(&self) -> u32 {
-        self.population
+        if self.key.level.is_counts() { self.counted } else { u32::try_from(self.members.len()).unwrap_or(u32::MAX) }
     }
 
     pub fn counts(&self) -> &StatusCounts {
         &self.counts
     }
 
-    pub fn entry(&self, handle: Handle) -> Option<&Entry> {
-        self.entries.get(&handle)
-    }
-
-    pub fn entries(&self) -> impl Iterator<Item = (Handle, &Entry)> {
-        self.entries.iter().map(|(handle, entry)| (*handle, entry))
+    /// Where its markers are kept.
+    pub fn members(&self) -> &[Slot] {
+        &self.members
     }
 
     pub fn origin(&self) -> Position {
@@ -137,6 +141,19 @@ impl Cell {
 
     pub fn rects(&self) -> Rects {
         self.area.rects()
+    }
+
+    pub fn area(&self) -> &CellBox {
+        &self.area
+    }
+
+    /// Makes room for the whole box of a cell below this one, and for its positions as this level rounds them.
+    pub fn extend_over(&mut self, below: &CellBox, tick: Tick) -> bool {
+        let grew = self.area.extend_over(below, f64::from(Level::QUANTUM_E7) / 1e7);
+        if grew {
+            self.grew = tick;
+        }
+        grew
     }
 
     pub fn extend(&mut self, position: Position, tick: Tick) -> bool {
@@ -152,12 +169,12 @@ impl Cell {
         base >= self.floor
     }
 
-    /// Handles whose entry may have changed since `base`; some may be gone by now.
-    pub fn candidates_since(&self, base: Tick) -> Vec<Handle> {
-        if base.0 + 1 >= self.changed.0 {
-            return if self.changed > base { self.touched.clone() } else { Vec::new() };
+    /// The handles that may have changed since `base`, when they are at hand; some may be gone by now. None: all members have to be asked.
+    pub fn touched_since(&self, base: Tick) -> Option<&[Handle]> {
+        if self.changed <= base {
+            return Some(&[]);
         }
-        self.entries.iter().filter(|(_, entry)| entry.changed > base).map(|(handle, _)| *handle).collect()
+        (self.touched_is_whole && base.0 + 1 >= self.changed.0).then_some(&self.touched)
     }
 
     /// Removals since `base`, the newest first; what came back since is among them.
@@ -165,99 +182,67 @@ impl Cell {
         self.removals.iter().rev().take_while(move |removal| removal.tick > base)
     }
 
-    /// Notes a change in `tick`; true for the first one of the tick.
-    fn touch(&mut self, tick: Tick) -> bool {
+    pub fn newest_removal(&self) -> Tick {
+        self.removals.back().map_or(Tick(0), |removal| removal.tick)
+    }
+
+    /// Notes a change in `tick`; true for the first one of the tick that somebody wants to see.
+    pub fn note(&mut self, handle: Option<Handle>, tick: Tick) -> bool {
+        let watched = !self.watchers.is_empty();
+        if !watched && !self.key.level.is_counts() {
+            return false;
+        }
         let first = self.changed < tick;
         if first {
             self.touched.clear();
+            self.touched_is_whole = watched;
             self.changed = tick;
         }
-        first
+        if watched {
+            self.touched.extend(handle);
+        }
+        first && watched
     }
 
-    /// Puts or replaces what the cell shows of a marker; says whether that changed anything, and whether it was the first change of the tick.
-    pub fn put(&mut self, marker: &Marker, same_id: bool, old_status: Option<u8>, tick: Tick) -> Changed {
-        if self.key.level.is_counts() {
-            return self.count(old_status, Some(status_code(marker)), tick);
-        }
-        let (position, meta) = (self.key.level.shown(marker.position), meta_of(marker, self.key.level));
-        let Some(entry) = self.entries.get(&marker.handle) else {
-            self.touched_later(marker.handle, tick);
-            self.entries.insert(marker.handle, Entry { position, meta, entered: tick, changed: tick, status_changed: tick });
-            self.population += 1;
-            return Changed::Something;
-        };
-        if same_id && entry.position == position && entry.meta == meta {
-            return Changed::Nothing;
-        }
-        if entry.changed < tick || self.changed < tick {
-            self.touched_later(marker.handle, tick);
-        }
-        let entry = self.entries.get_mut(&marker.handle).expect("it was there a few lines ago");
-        if (entry.meta ^ meta) & 0xf != 0 {
-            entry.status_changed = tick;
-        }
-        if !same_id {
-            entry.entered = tick;
-        }
-        (entry.position, entry.meta, entry.changed) = (position, meta, tick);
-        Changed::Something
+    /// Begins to keep up to date what nobody looked at: `newest` is the last change of its members.
+    pub fn wake(&mut self, newest: Tick) {
+        self.changed = self.changed.max(newest).max(self.newest_removal());
+        self.touched_is_whole = false;
     }
 
-    fn touched_later(&mut self, handle: Handle, tick: Tick) {
-        self.touch(tick);
-        self.touched.push(handle);
+    /// Takes a marker in and says at which index.
+    pub fn admit(&mut self, slot: Slot) -> u32 {
+        self.members.push(slot);
+        self.population() - 1
     }
 
-    /// Takes a marker out. `old_status` is what it counted as.
-    pub fn remove(&mut self, handle: Handle, old_status: u8, left: Left, tick: Tick) -> Changed {
-        if self.key.level.is_counts() {
-            return self.count(Some(old_status), None, tick);
-        }
-        if self.entries.remove(&handle).is_none() {
-            return Changed::Nothing;
-        }
-        self.population -= 1;
-        self.touch(tick);
+    /// Takes the marker at `index` out; returns the one that is at that index now.
+    pub fn dismiss(&mut self, index: u32) -> Option<Slot> {
+        self.members.swap_remove(index as usize);
+        self.members.get(index as usize).copied()
+    }
+
+    /// Remembers what left.
+    pub fn remember(&mut self, removal: Removal) {
         if self.removals.len() == Self::MAX_REMOVALS
             && let Some(forgotten) = self.removals.pop_front()
         {
             self.floor = forgotten.tick;
         }
-        let (gone, ended) = match left {
-            Left::Cell => (false, None),
-            Left::Map(ended) => (true, ended),
-        };
-        self.removals.push_back(Removal { handle, tick, gone, ended });
-        Changed::Something
+        self.removals.push_back(removal);
     }
 
-    fn count(&mut self, from: Option<u8>, to: Option<u8>, tick: Tick) -> Changed {
-        if from == to {
-            return Changed::Nothing;
-        }
+    /// Counts a marker under another status: from and to nothing when it comes and goes.
+    pub fn count(&mut self, from: Option<u8>, to: Option<u8>) {
         if let Some(from) = from {
             self.counts[usize::from(from)] -= 1;
-            self.population -= 1;
+            self.counted -= 1;
         }
         if let Some(to) = to {
             self.counts[usize::from(to)] += 1;
-            self.population += 1;
+            self.counted += 1;
         }
-        self.touch(tick);
-        Changed::Something
     }
-
-    /// Notes a change that the counts do not show: another marker of the same status. Needed by lenses that name drivers.
-    pub fn note(&mut self, tick: Tick) {
-        self.touch(tick);
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Changed {
-    Nothing,
-    Something,
 }
 
 /// How a marker left a cell.
@@ -271,18 +256,15 @@ pub fn status_code(marker: &Marker) -> u8 {
     marker.status.map_or(0, Status::code)
 }
 
-/// The bits of `Moves.meta` in `waypost.proto`. The coarser marker level leaves heading and speed out, so that a turn is no change there.
+/// The bits of `Moves.meta` in `waypost.proto`, as the finest level shows them.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte before the cast, and the cast saturates")]
-pub fn meta_of(marker: &Marker, level: Level) -> u32 {
+pub fn meta_of(marker: &Marker) -> u32 {
     let mut meta = u32::from(status_code(marker)) | u32::from(marker.link as u8) << 4;
     meta |= u32::from(marker.motion == Motion::Moving) << 6;
     meta |= marker.aboard_count.min(255) << 24;
-    if level == Level::Markers8 {
-        if let Some(heading) = marker.heading_deg {
-            let step = (heading / 360.0 * 256.0).round().rem_euclid(256.0) as u8;
-            meta |= 1 << 7 | u32::from(step) << 8;
-        }
-        meta |= u32::from((marker.speed_mps * 2.0).round().clamp(0.0, 255.0) as u8) << 16;
+    if let Some(heading) = marker.heading_deg {
+        let step = (heading / 360.0 * 256.0).round().rem_euclid(256.0) as u8;
+        meta |= 1 << 7 | u32::from(step) << 8;
     }
-    meta
+    meta | u32::from((marker.speed_mps * 2.0).round().clamp(0.0, 255.0) as u8) << 16
 }

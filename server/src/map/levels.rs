@@ -20,6 +20,9 @@ pub enum Level {
 impl Level {
     pub const ALL: [Self; 5] = [Self::Markers8, Self::Markers6, Self::Counts4, Self::Counts2, Self::Counts1];
 
+    /// How many levels hold markers: the first ones of `ALL`.
+    pub const OF_MARKERS: usize = 2;
+
     /// Positions of `Markers6` are rounded to this: 2e-4 degrees, 22 m.
     pub const QUANTUM_E7: i32 = 2_000;
 
@@ -59,6 +62,12 @@ impl Level {
     /// This level's cell above a cell of the finest level.
     pub fn cell_above(self, finest: CellIndex) -> CellIndex {
         finest.parent(self.resolution()).expect("every level is at most as fine as the finest")
+    }
+
+    /// The bits of a marker's `meta` as this level shows them: the coarser level of markers leaves heading and speed out, so that a turn is no
+    /// change there.
+    pub fn masked(self, meta: u32) -> u32 {
+        if self == Self::Markers8 { meta } else { meta & 0xff00_007f }
     }
 
     /// The position as this level shows it.

@@ -1,14 +1,14 @@
 //! Questions to the map: what is inside a box, what is nearest. Answers deliveries, a row each; never changes anything.
 
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 
 use hashbrown::HashSet;
 
+use super::TenantMap;
 use super::cells::CellKey;
 use super::levels::Level;
+use super::placed::Placed;
 use super::viewport::Viewport;
-use super::{Placed, TenantMap};
 use crate::model::change::{Carrier, Marker};
 use crate::model::id::{DeliveryId, DriverId};
 use crate::model::position::{EARTH_RADIUS_M, Position};
@@ -33,7 +33,7 @@ pub struct Row {
     pub eta: Option<UnixMs>,
     pub promised_by: Option<UnixMs>,
     /// Who carries it and where that is.
-    pub marker: Arc<Marker>,
+    pub marker: Box<Marker>,
 }
 
 impl Row {
@@ -64,12 +64,12 @@ impl TenantMap {
         let wanted = Wanted::new(filter);
         // A heap of the least ids so far, one more than asked for: that there is one more says that there is a next page.
         let mut least: BinaryHeap<ById> = BinaryHeap::with_capacity(limit.min(1_024) + 2);
-        self.visit(viewport, &wanted, &mut |row| {
-            let beyond = least.len() > limit && least.peek().is_some_and(|last| row.delivery >= last.0.delivery);
-            if beyond || after.is_some_and(|after| row.delivery <= *after) {
+        self.visit(viewport, &wanted, &mut |found| {
+            let beyond = least.len() > limit && least.peek().is_some_and(|last| *found.delivery >= last.0.delivery);
+            if beyond || after.is_some_and(|after| found.delivery <= after) {
                 return;
             }
-            least.push(ById(row));
+            least.push(ById(found.row()));
             if least.len() > limit + 1 {
                 least.pop();
             }
@@ -90,10 +90,10 @@ impl TenantMap {
             let mut found = Vec::new();
             let everywhere = radius_m >= EARTH_RADIUS_M * std::f64::consts::PI;
             let around = Viewport::around(place, radius_m);
-            self.visit((!everywhere).then_some(&around), &wanted, &mut |row| {
-                let distance_m = place.distance_m(row.marker.position);
+            self.visit((!everywhere).then_some(&around), &wanted, &mut |near| {
+                let distance_m = place.distance_m(near.marker.position);
                 if everywhere || distance_m <= radius_m {
-                    found.push((distance_m, row));
+                    found.push((distance_m, near.row()));
                 }
             });
             if found.len() >= limit || everywhere {
@@ -108,16 +108,16 @@ impl TenantMap {
     /// The row of one delivery.
     pub fn row_of(&self, delivery: &str) -> Option<Row> {
         let placed = self.by_delivery(delivery)?;
-        rows(&placed.marker).find(|row| row.delivery.as_str() == delivery)
+        on_board(&placed.marker).find(|found| found.delivery.as_str() == delivery).map(|found| found.row())
     }
 
-    fn visit(&self, viewport: Option<&Viewport>, wanted: &Wanted<'_>, found: &mut impl FnMut(Row)) {
+    fn visit(&self, viewport: Option<&Viewport>, wanted: &Wanted<'_>, found: &mut impl FnMut(Found<'_>)) {
         if let Some(driver) = &wanted.filter.driver {
             let placed = self.by_driver(driver.as_str());
             return placed.into_iter().for_each(|placed| emit(placed, viewport, wanted, found));
         }
         let Some(view) = viewport else {
-            return self.markers.values().for_each(|placed| emit(placed, None, wanted, found));
+            return self.markers.iter().for_each(|placed| emit(placed, None, wanted, found));
         };
         let mut seen = HashSet::new();
         for cell in self.cover(Level::Markers8, view) {
@@ -125,34 +125,49 @@ impl TenantMap {
                 continue;
             }
             let Some(cell) = self.cell(CellKey { level: Level::Markers8, cell }) else { continue };
-            for (handle, entry) in cell.entries() {
-                if view.contains(entry.position)
-                    && let Some(placed) = self.marker(handle)
-                {
-                    emit(placed, None, wanted, found);
-                }
-            }
+            self.members(cell).for_each(|placed| emit(placed, Some(view), wanted, found));
         }
     }
 }
 
-fn emit(placed: &Placed, viewport: Option<&Viewport>, wanted: &Wanted<'_>, found: &mut impl FnMut(Row)) {
-    if viewport.is_some_and(|view| !view.contains(placed.marker.position)) {
+fn emit(placed: &Placed, viewport: Option<&Viewport>, wanted: &Wanted<'_>, found: &mut impl FnMut(Found<'_>)) {
+    if viewport.is_some_and(|view| !view.contains(placed.position)) {
         return;
     }
-    rows(&placed.marker).filter(|row| wanted.holds(row)).for_each(found);
+    on_board(&placed.marker).filter(|row| wanted.holds(row)).for_each(found);
 }
 
-/// A row for each delivery that a marker lists; a waiting delivery is its own.
-fn rows(marker: &Arc<Marker>) -> impl Iterator<Item = Row> {
-    let listed = marker.aboard.iter().map(|aboard| (aboard.delivery.clone(), aboard.status, aboard.eta, aboard.promised_by));
+/// A delivery that was met and is not copied yet.
+struct Found<'a> {
+    delivery: &'a DeliveryId,
+    status: Status,
+    eta: Option<UnixMs>,
+    promised_by: Option<UnixMs>,
+    marker: &'a Marker,
+}
+
+impl Found<'_> {
+    fn row(&self) -> Row {
+        let Self { delivery, status, eta, promised_by, marker } = *self;
+        Row { delivery: delivery.clone(), status, eta, promised_by, marker: Box::new(marker.clone()) }
+    }
+
+    fn driver(&self) -> Option<&DriverId> {
+        if let Carrier::Driver(driver) = &self.marker.carrier { Some(driver) } else { None }
+    }
+}
+
+/// Each delivery that a marker lists; a waiting delivery is its own.
+fn on_board(marker: &Marker) -> impl Iterator<Item = Found<'_>> {
+    let listed = marker.aboard.iter();
+    let listed = listed.map(|a| Found { delivery: &a.delivery, status: a.status, eta: a.eta, promised_by: a.promised_by, marker });
     let own = match (&marker.carrier, marker.status) {
         (Carrier::Delivery(delivery), Some(status)) if marker.aboard.iter().all(|aboard| aboard.delivery != *delivery) => {
-            Some((delivery.clone(), status, None, None))
+            Some(Found { delivery, status, eta: None, promised_by: None, marker })
         }
         _ => None,
     };
-    own.into_iter().chain(listed).map(|(delivery, status, eta, promised_by)| Row { delivery, status, eta, promised_by, marker: Arc::clone(marker) })
+    own.into_iter().chain(listed)
 }
 
 struct Wanted<'a> {
@@ -165,7 +180,7 @@ impl<'a> Wanted<'a> {
         Self { filter, part: filter.q.as_ref().map(|q| q.to_lowercase()) }
     }
 
-    fn holds(&self, row: &Row) -> bool {
+    fn holds(&self, row: &Found<'_>) -> bool {
         let status = self.filter.statuses.is_empty() || self.filter.statuses.contains(&row.status);
         let driver = self.filter.driver.is_none() || self.filter.driver.as_ref() == row.driver();
         let has = |id: &str, part: &str| id.to_lowercase().contains(part);
@@ -198,6 +213,8 @@ impl Ord for ById {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::super::cells::Tick;
@@ -211,11 +228,11 @@ mod tests {
         TenantId::parse("acme").unwrap()
     }
 
-    fn marker(number: u64, position: Position) -> Arc<Marker> {
+    fn marker(number: u64, position: Position) -> Marker {
         let status = Status::ALL[usize::try_from(number % 12).unwrap()];
         let delivery = DeliveryId::parse(&format!("P{number:04}")).unwrap();
         let aboard = Aboard { delivery, status, eta: None, promised_by: None };
-        Arc::new(Marker {
+        Marker {
             handle: Handle(number),
             tenant: tenant(),
             carrier: Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap()),
@@ -231,7 +248,7 @@ mod tests {
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(0),
-        })
+        }
     }
 
     fn place() -> impl Strategy<Value = Position> {

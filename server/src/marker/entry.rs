@@ -7,12 +7,13 @@ use super::eta::Underway;
 use super::join::{Facts, Place};
 use super::motion::Estimate;
 use super::settings::MarkerSettings;
+use super::significance::Shown;
 use crate::model::change::{Aboard, Carrier, FactKind, Marker};
 use crate::model::id::{DeliveryId, TenantId};
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
 
-/// One carrier: 224 bytes, and some 25 more in the tables of `fold.rs`; the fix is shared with `track` and the marker with the map.
+/// One carrier: 280 bytes, and some 25 more in the tables of `fold.rs`; the fix is shared with `track`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) tenant: TenantId,
@@ -20,7 +21,7 @@ pub(super) struct Entry {
     pub(super) facts: Facts,
     estimate: Option<Estimate>,
     /// What the map has.
-    pub(super) shown: Option<Arc<Marker>>,
+    pub(super) shown: Option<Shown>,
     pub(super) heard: UnixMs,
     /// Ingest time of the oldest change not looked at yet; set while the entry is in `dirty`.
     pub(super) changed: Option<UnixMs>,
@@ -33,8 +34,9 @@ pub(super) struct Entry {
 }
 
 /// What became of a dirty entry.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and a put is what it mostly is")]
 pub(super) enum Verdict {
-    Put(Arc<Marker>),
+    Put(Marker),
     Insignificant,
     Gone,
 }
@@ -89,7 +91,7 @@ impl Entry {
         let Some(marker) = self.marker(list, now, changed, settings) else { return Verdict::Gone };
         match &self.shown {
             Some(shown) if !settings.significance.differs(shown, &marker) => Verdict::Insignificant,
-            _ => Verdict::Put(Arc::new(marker)),
+            _ => Verdict::Put(marker),
         }
     }
 

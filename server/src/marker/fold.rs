@@ -8,9 +8,11 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::entry::{Entry, Verdict};
 use super::settings::MarkerSettings;
+use super::significance::Shown;
 use crate::model::change::{Aboard, Carrier, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
+use crate::slots::{Slot, Slots};
 
 /// The carriers of one shard. Bounded by what `track` knows: a carrier of which no fact is left is dropped.
 #[derive(Debug)]
@@ -20,8 +22,9 @@ pub struct Fold {
     hasher: DefaultHashBuilder,
     /// Where each carrier is in `slots`, found by its short hash.
     index: HashTable<(u32, Slot)>,
-    slots: Vec<Option<Box<Entry>>>,
-    free: Vec<Slot>,
+    slots: Slots<Entry>,
+    /// Where the carriers of the facts under way are; kept for its memory.
+    found: Vec<(u32, Option<Slot>)>,
     /// Each at most once: those with `changed` set.
     dirty: Vec<Slot>,
     /// When a link has to be looked at again, in seconds of log time. An entry stands in at most one bucket; see `Entry::due`.
@@ -34,7 +37,8 @@ pub struct Fold {
     suppressed: u64,
 }
 
-type Slot = u32;
+/// How many carriers are looked at before the first of them is worked on.
+const LOOKED_AHEAD: usize = 64;
 
 impl Fold {
     pub fn new(shard: usize, settings: MarkerSettings) -> Self {
@@ -43,8 +47,8 @@ impl Fold {
             settings,
             hasher: DefaultHashBuilder::default(),
             index: HashTable::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Slots::default(),
+            found: Vec::new(),
             dirty: Vec::new(),
             due: BTreeMap::new(),
             log_time: UnixMs(i64::MIN),
@@ -58,9 +62,17 @@ impl Fold {
 
     /// Takes what a partition says, then ages the links that log time has overtaken.
     pub fn apply(&mut self, facts: FactChanges) {
-        for change in facts.changes {
-            self.apply_one(change);
+        // All are looked up before the first is applied, for then the waits for memory overlap.
+        let mut found = std::mem::take(&mut self.found);
+        found.extend(facts.changes.iter().map(|change| {
+            let hash = self.short_hash(&change.tenant, &change.carrier);
+            (hash, self.find(hash, &change.tenant, &change.carrier))
+        }));
+        self.look_ahead(found.iter().filter_map(|(_, slot)| *slot));
+        for (change, (hash, slot)) in facts.changes.into_iter().zip(found.drain(..)) {
+            self.apply_one(change, hash, slot);
         }
+        self.found = found;
         self.advance(facts.partition, facts.through);
         if facts.log_time > self.log_time {
             self.log_time = facts.log_time;
@@ -75,23 +87,39 @@ impl Fold {
 
     /// Everything since the last call: removals first, because a handle may leave one marker and come back with another.
     pub fn take(&mut self) -> MarkerChanges {
+        let dirty = std::mem::take(&mut self.dirty);
         let mut removals = Vec::new();
-        let mut puts = Vec::new();
-        for slot in std::mem::take(&mut self.dirty) {
-            self.settle(slot, &mut removals, &mut puts);
+        let mut puts = Vec::with_capacity(dirty.len());
+        for some in dirty.chunks(LOOKED_AHEAD) {
+            self.look_ahead(some.iter().copied());
+            some.iter().for_each(|slot| self.settle(*slot, &mut removals, &mut puts));
         }
-        removals.append(&mut puts);
+        let changes = if removals.is_empty() {
+            puts
+        } else {
+            removals.append(&mut puts);
+            removals
+        };
         let through = &self.through;
         let position = |partition: PartitionId| through[partition.index()].map(|offset| (partition, offset));
         let applied = std::mem::take(&mut self.advanced).into_iter().filter_map(position).collect();
-        MarkerChanges { shard: self.shard, applied, changes: removals }
+        MarkerChanges { shard: self.shard, applied, changes }
+    }
+
+    /// Looks at what these carriers show and changes nothing: the waits for memory overlap.
+    fn look_ahead(&self, slots: impl Iterator<Item = Slot>) {
+        let shown = slots.filter_map(|slot| self.slots.get(slot)).map(|entry| {
+            let newest = entry.facts.newest_fix().map_or(entry.heard, |fix| fix.order.effective_time);
+            newest.max(entry.shown.as_ref().map_or(newest, |marker| marker.fix_time))
+        });
+        std::hint::black_box(shown.max());
     }
 
     /// The marker as the facts have it now, also where the map was spared an insignificant change.
-    pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Arc<Marker>> {
+    pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Marker> {
         let entry = self.entry(tenant, carrier)?;
         let list = entry.list(Marker::MAX_LISTED, &self.settings);
-        entry.marker(list.into(), self.log_time, entry.heard, &self.settings).map(Arc::new)
+        entry.marker(list.into(), self.log_time, entry.heard, &self.settings)
     }
 
     /// All deliveries aboard, sorted by id, with what is expected of each.
@@ -114,16 +142,16 @@ impl Fold {
         std::mem::take(&mut self.suppressed)
     }
 
-    fn apply_one(&mut self, change: FactChange) {
+    /// `slot` is where the carrier was found, if it was; an earlier change of the same message may have brought it.
+    fn apply_one(&mut self, change: FactChange, hash: u32, slot: Option<Slot>) {
         let FactChange { tenant, carrier, ingest_time, kind } = change;
-        let hash = self.short_hash(&tenant, &carrier);
-        let slot = match self.find(hash, &tenant, &carrier) {
+        let slot = match slot.or_else(|| self.find(hash, &tenant, &carrier)) {
             Some(slot) => slot,
             // These only take away or add to what is known.
             None if matches!(kind, FactKind::AboardFix { .. } | FactKind::Alight { .. } | FactKind::Forget) => return,
             None => self.insert(hash, tenant, carrier),
         };
-        let Some(entry) = self.slots[slot as usize].as_mut() else { return };
+        let Some(entry) = self.slots.get_mut(slot) else { return };
         entry.apply(kind, ingest_time, &self.settings);
         mark(entry, slot, ingest_time, &mut self.dirty);
     }
@@ -147,7 +175,7 @@ impl Fold {
         while let Some(bucket) = self.due.first_entry().filter(|bucket| *bucket.key() <= now_second) {
             let (second, slots) = bucket.remove_entry();
             for slot in slots {
-                let Some(entry) = self.slots[slot as usize].as_mut().filter(|entry| entry.due == Some(second)) else { continue };
+                let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Some(second)) else { continue };
                 entry.due = None;
                 let Some(shown) = &entry.shown else { continue };
                 if self.settings.link.link(entry.heard, self.log_time) == shown.link {
@@ -160,14 +188,15 @@ impl Fold {
     }
 
     fn settle(&mut self, slot: Slot, removals: &mut Vec<MarkerChange>, puts: &mut Vec<MarkerChange>) {
-        let Some(entry) = self.slots[slot as usize].as_mut() else { return };
+        let Some(entry) = self.slots.get_mut(slot) else { return };
         let changed = entry.changed.take().unwrap_or(self.log_time);
         let ended = entry.ended.take();
         let verdict = entry.judge(changed, self.log_time, &self.settings, &self.no_deliveries);
-        let remove = |shown: &Marker| MarkerChange::Remove { tenant: shown.tenant.clone(), handle: shown.handle, ended, ingest_time: changed };
+        let tenant = entry.tenant;
+        let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle, ended, ingest_time: changed };
         match verdict {
             Verdict::Put(marker) => {
-                match entry.shown.replace(Arc::clone(&marker)) {
+                match entry.shown.replace(Shown::of(&marker)) {
                     Some(before) if before.handle != marker.handle => removals.push(remove(&before)),
                     Some(_) => {}
                     None => self.shown += 1,
@@ -191,7 +220,7 @@ impl Fold {
 
     fn entry(&self, tenant: &TenantId, carrier: &Carrier) -> Option<&Entry> {
         let slot = self.find(self.short_hash(tenant, carrier), tenant, carrier)?;
-        self.slots[slot as usize].as_deref()
+        self.slots.get(slot)
     }
 
     fn short_hash(&self, tenant: &TenantId, carrier: &Carrier) -> u32 {
@@ -201,31 +230,23 @@ impl Fold {
 
     fn find(&self, hash: u32, tenant: &TenantId, carrier: &Carrier) -> Option<Slot> {
         let is_it = |&(other, slot): &(u32, Slot)| {
-            other == hash && self.slots[slot as usize].as_ref().is_some_and(|entry| entry.carrier == *carrier && entry.tenant == *tenant)
+            other == hash && self.slots.get(slot).is_some_and(|entry| entry.carrier == *carrier && entry.tenant == *tenant)
         };
         self.index.find(spread(hash), is_it).map(|&(_, slot)| slot)
     }
 
     fn insert(&mut self, hash: u32, tenant: TenantId, carrier: Carrier) -> Slot {
-        let entry = Box::new(Entry::new(tenant, carrier));
-        let slot = if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = Some(entry);
-            slot
-        } else {
-            self.slots.push(Some(entry));
-            Slot::try_from(self.slots.len() - 1).expect("2^32 carriers do not fit the memory of one process")
-        };
+        let slot = self.slots.insert(Entry::new(tenant, carrier));
         self.index.insert_unique(spread(hash), (hash, slot), |&(hash, _)| spread(hash));
         slot
     }
 
     fn forget(&mut self, slot: Slot) {
-        let Some(entry) = self.slots[slot as usize].take() else { return };
+        let Some(entry) = self.slots.remove(slot) else { return };
         let hash = self.short_hash(&entry.tenant, &entry.carrier);
         if let Ok(found) = self.index.find_entry(spread(hash), |&(_, other)| other == slot) {
             found.remove();
         }
-        self.free.push(slot);
     }
 }
 
@@ -322,16 +343,16 @@ mod tests {
     }
 
     /// The one marker put.
-    fn put(changes: &MarkerChanges) -> Arc<Marker> {
+    fn put(changes: &MarkerChanges) -> Marker {
         match &changes.changes[..] {
-            [MarkerChange::Put(marker)] => Arc::clone(marker),
+            [MarkerChange::Put(marker)] => marker.clone(),
             other => panic!("one put, not {other:?}"),
         }
     }
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 224, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 280, "{}", size_of::<Entry>());
         assert_eq!(size_of::<(u32, Slot)>(), 8);
     }
 
@@ -388,10 +409,10 @@ mod tests {
         assert_eq!((fold.shown(), fold.index.len()), (1, 1));
         apply(&mut fold, 4_000, vec![change(driver(1), 4_000, FactKind::Forget)]);
         assert!(matches!(fold.take().changes[..], [MarkerChange::Remove { .. }]));
-        assert_eq!((fold.shown(), fold.index.len(), fold.free.len()), (0, 0, 1));
+        assert_eq!((fold.shown(), fold.index.len(), fold.slots.iter().count()), (0, 0, 0));
         apply(&mut fold, 5_000, vec![own(2, 5_000, 57.0)]);
         assert_eq!(put(&fold.take()).handle, Handle(2));
-        assert_eq!(fold.slots.len(), 1);
+        assert_eq!(fold.slots.iter().count(), 1);
     }
 
     #[test]
@@ -479,7 +500,7 @@ mod tests {
             let settings = MarkerSettings::default();
             let mut fold = Fold::new(0, settings);
             let mut joined: HashMap<Carrier, Facts> = HashMap::new();
-            let mut map: HashMap<Carrier, Arc<Marker>> = HashMap::new();
+            let mut map: HashMap<Carrier, Marker> = HashMap::new();
             let mut now = 100_000;
             let last = steps.len() - 1;
             for (index, ((carrier, kind), pause, cut)) in steps.into_iter().enumerate() {
@@ -510,8 +531,8 @@ mod tests {
                     // Links are looked at once a second.
                     let links = [now - 999, now].map(|at| settings.link.link(real.heard, UnixMs(at)));
                     prop_assert!(shown.link == real.link || links.contains(&shown.link));
-                    let real = Marker { aboard: Arc::clone(&shown.aboard), link: shown.link, ..(*real).clone() };
-                    prop_assert!(!settings.significance.differs(shown, &real), "{shown:?} {real:?}");
+                    let real = Marker { aboard: Arc::clone(&shown.aboard), link: shown.link, ..real };
+                    prop_assert!(!settings.significance.differs(&Shown::of(shown), &real), "{shown:?} {real:?}");
                 }
                 prop_assert_eq!(fold.shown(), map.len());
             }

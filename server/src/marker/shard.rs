@@ -22,7 +22,7 @@ const MAX_CHANGES_A_TURN: usize = 8 * 1024;
 #[derive(Debug)]
 pub enum MarkerQuery {
     /// The marker as the facts have it now.
-    Marker { tenant: TenantId, carrier: Carrier, reply: oneshot::Sender<Option<Arc<Marker>>> },
+    Marker { tenant: TenantId, carrier: Carrier, reply: oneshot::Sender<Option<Marker>> },
     /// All deliveries aboard, sorted by id, each with its eta.
     Aboard { tenant: TenantId, carrier: Carrier, reply: oneshot::Sender<Vec<Aboard>> },
 }
@@ -195,7 +195,7 @@ mod tests {
         let mut markers = Vec::new();
         for change in &message.changes {
             if let MarkerChange::Put(marker) = change {
-                markers.push(&**marker);
+                markers.push(marker);
             }
         }
         markers

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::change::Marker;
-use crate::model::status::Motion;
+use crate::model::change::{Aboard, Marker};
+use crate::model::id::Handle;
+use crate::model::position::Position;
+use crate::model::status::{Link, Motion, Status};
+use crate::model::time::UnixMs;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Significance {
@@ -20,9 +23,39 @@ impl Default for Significance {
     }
 }
 
+/// What the map has of a marker, as far as it decides whether a change is worth sending.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub handle: Handle,
+    pub position: Position,
+    pub heading_deg: Option<f32>,
+    pub status: Option<Status>,
+    pub motion: Motion,
+    pub link: Link,
+    pub aboard: Arc<[Aboard]>,
+    pub aboard_count: u32,
+    pub fix_time: UnixMs,
+}
+
+impl Shown {
+    pub fn of(marker: &Marker) -> Self {
+        Self {
+            handle: marker.handle,
+            position: marker.position,
+            heading_deg: marker.heading_deg,
+            status: marker.status,
+            motion: marker.motion,
+            link: marker.link,
+            aboard: Arc::clone(&marker.aboard),
+            aboard_count: marker.aboard_count,
+            fix_time: marker.fix_time,
+        }
+    }
+}
+
 impl Significance {
     /// Whether `now` is worth sending to those who have `shown`.
-    pub fn differs(&self, shown: &Marker, now: &Marker) -> bool {
+    pub fn differs(&self, shown: &Shown, now: &Marker) -> bool {
         let says_other = shown.handle != now.handle
             || shown.status != now.status
             || shown.motion != now.motion
@@ -32,7 +65,7 @@ impl Significance {
         says_other || self.moved(shown, now) || self.turned(shown, now)
     }
 
-    fn moved(&self, shown: &Marker, now: &Marker) -> bool {
+    fn moved(&self, shown: &Shown, now: &Marker) -> bool {
         // An earlier fix than the one shown means that the shown one does not hold any more: it has to go.
         if now.fix_time < shown.fix_time || now.fix_time.since(shown.fix_time) >= self.elapsed {
             return now.fix_time != shown.fix_time || now.position != shown.position;
@@ -51,7 +84,7 @@ impl Significance {
         }
     }
 
-    fn turned(&self, shown: &Marker, now: &Marker) -> bool {
+    fn turned(&self, shown: &Shown, now: &Marker) -> bool {
         match (shown.heading_deg, now.heading_deg) {
             (Some(before), Some(after)) => angle_between_deg(before, after) >= self.heading_deg,
             (before, after) => before.is_some() != after.is_some(),
@@ -68,11 +101,8 @@ fn angle_between_deg(a: f32, b: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::change::{Aboard, Carrier};
-    use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
-    use crate::model::position::Position;
-    use crate::model::status::{Link, Status};
-    use crate::model::time::UnixMs;
+    use crate::model::change::Carrier;
+    use crate::model::id::{DeliveryId, DriverId, TenantId};
 
     fn marker() -> Marker {
         Marker {
@@ -94,6 +124,10 @@ mod tests {
         }
     }
 
+    fn differs(rule: &Significance, shown: &Marker, now: &Marker) -> bool {
+        rule.differs(&Shown::of(shown), now)
+    }
+
     fn north(marker: &Marker, metres: f64) -> Marker {
         let position = Position::from_degrees(57.0 + metres / 111_195.1, 12.0).unwrap();
         Marker { position, fix_time: UnixMs(101_000), ..marker.clone() }
@@ -102,38 +136,38 @@ mod tests {
     #[test]
     fn five_metres_count_and_four_do_not() {
         let (rule, shown) = (Significance::default(), marker());
-        assert!(!rule.differs(&shown, &shown));
-        assert!(!rule.differs(&shown, &north(&shown, 4.0)));
-        assert!(rule.differs(&shown, &north(&shown, 5.1)));
+        assert!(!differs(&rule, &shown, &shown));
+        assert!(!differs(&rule, &shown, &north(&shown, 4.0)));
+        assert!(differs(&rule, &shown, &north(&shown, 5.1)));
     }
 
     #[test]
     fn a_standing_marker_does_not_jitter_inside_its_accuracy_until_ten_seconds_have_passed() {
         let rule = Significance::default();
         let shown = Marker { motion: Motion::Stopped, ..marker() };
-        assert!(!rule.differs(&shown, &north(&shown, 15.0)));
-        assert!(rule.differs(&shown, &north(&shown, 20.1)));
-        assert!(rule.differs(&shown, &Marker { fix_time: UnixMs(110_000), ..north(&shown, 1.0) }));
-        assert!(!rule.differs(&shown, &Marker { fix_time: UnixMs(109_999), ..north(&shown, 1.0) }));
+        assert!(!differs(&rule, &shown, &north(&shown, 15.0)));
+        assert!(differs(&rule, &shown, &north(&shown, 20.1)));
+        assert!(differs(&rule, &shown, &Marker { fix_time: UnixMs(110_000), ..north(&shown, 1.0) }));
+        assert!(!differs(&rule, &shown, &Marker { fix_time: UnixMs(109_999), ..north(&shown, 1.0) }));
     }
 
     #[test]
     fn a_turn_counts_across_north() {
         let (rule, shown) = (Significance::default(), marker());
-        assert!(!rule.differs(&shown, &Marker { heading_deg: Some(4.0), ..shown.clone() }));
-        assert!(rule.differs(&shown, &Marker { heading_deg: Some(5.0), ..shown.clone() }));
-        assert!(rule.differs(&shown, &Marker { heading_deg: None, ..shown.clone() }));
+        assert!(!differs(&rule, &shown, &Marker { heading_deg: Some(4.0), ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { heading_deg: Some(5.0), ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { heading_deg: None, ..shown.clone() }));
     }
 
     #[test]
     fn words_count_at_once_and_so_does_a_fix_that_does_not_hold_any_more() {
         let (rule, shown) = (Significance::default(), marker());
-        assert!(rule.differs(&shown, &Marker { status: Some(Status::Arrived), ..shown.clone() }));
-        assert!(rule.differs(&shown, &Marker { motion: Motion::Stopped, ..shown.clone() }));
-        assert!(rule.differs(&shown, &Marker { link: Link::Lost, ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { status: Some(Status::Arrived), ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { motion: Motion::Stopped, ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { link: Link::Lost, ..shown.clone() }));
         let listed = Aboard { delivery: DeliveryId::parse("d").unwrap(), status: Status::Assigned, eta: None, promised_by: None };
-        assert!(rule.differs(&shown, &Marker { aboard: Arc::from([listed]), ..shown.clone() }));
-        assert!(rule.differs(&shown, &Marker { fix_time: UnixMs(99_000), ..shown.clone() }));
-        assert!(!rule.differs(&shown, &Marker { heard: UnixMs(101_000), changed: UnixMs(101_000), ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { aboard: Arc::from([listed]), ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { fix_time: UnixMs(99_000), ..shown.clone() }));
+        assert!(!differs(&rule, &shown, &Marker { heard: UnixMs(101_000), changed: UnixMs(101_000), ..shown.clone() }));
     }
 }

@@ -115,9 +115,10 @@ pub struct MarkerChanges {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all changes are puts; by value they lie one after the other and cost no allocation each")]
 pub enum MarkerChange {
     /// Appeared or changed.
-    Put(Arc<Marker>),
+    Put(Marker),
     /// Left the map; `ended` is the status of the delivery that ended it, when one did.
     Remove { tenant: TenantId, handle: Handle, ended: Option<Status>, ingest_time: UnixMs },
 }

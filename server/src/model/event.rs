@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::id::{DeliveryId, DriverId, EventId, Offset, PartitionId, TenantId};
+use super::id::{DeliveryId, DriverId, EventId, MAX_ID_BYTES, Offset, PartitionId, TenantId};
 use super::position::Position;
 use super::status::Status;
 use super::time::UnixMs;
@@ -147,11 +147,11 @@ impl Event {
 
 /// `xxh3(tenant, key) % partitions`, the two joined by a zero byte, which neither can contain.
 pub fn partition_of(tenant: &TenantId, key: &str, partitions: u16) -> PartitionId {
-    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-    hasher.update(tenant.as_str().as_bytes());
-    hasher.update(&[0]);
-    hasher.update(key.as_bytes());
-    let index = hasher.digest() % u64::from(partitions.max(1));
+    let (tenant, key) = (tenant.as_str().as_bytes(), key.as_bytes());
+    let mut joined = [0; 2 * MAX_ID_BYTES + 1];
+    joined[..tenant.len()].copy_from_slice(tenant);
+    joined[tenant.len() + 1..][..key.len()].copy_from_slice(key);
+    let index = xxhash_rust::xxh3::xxh3_64(&joined[..tenant.len() + 1 + key.len()]) % u64::from(partitions.max(1));
     PartitionId(u16::try_from(index).expect("a remainder of a u16 fits a u16"))
 }
 

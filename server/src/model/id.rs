@@ -1,12 +1,14 @@
-//! The names of things: tenants, drivers, deliveries, events, partitions, offsets, markers. Never looks anything up.
+//! The names of things: tenants, drivers, deliveries, events, partitions, offsets, markers. Never knows what a name stands for.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
+use smol_str::SmolStr;
 use thiserror::Error;
 
 /// Longest id accepted from outside, in bytes of UTF-8.
@@ -30,25 +32,22 @@ fn check(text: &str) -> Result<(), InvalidId> {
     if text.len() > MAX_ID_BYTES {
         return Err(InvalidId::TooLong);
     }
-    if text.chars().any(char::is_control) {
+    // Nearly all ids are printable ASCII, which is told byte by byte.
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.chars().any(char::is_control) {
         return Err(InvalidId::ControlCharacter);
     }
     Ok(())
 }
 
-/// A text of 1 to 64 bytes that names one `Of`. Cheap to clone; two of different kinds cannot be mixed up.
-pub struct Id<Of>(Arc<str>, PhantomData<fn() -> Of>);
+/// A text of 1 to 64 bytes that names one `Of`. Cheap to clone; two of different kinds cannot be mixed up. One of at most 23 bytes lies in
+/// place, so that comparing it asks no other memory; a longer one is shared.
+pub struct Id<Of>(SmolStr, PhantomData<fn() -> Of>);
 
-/// Whose data it is. Comes from the credential alone, never from a body.
-pub type TenantId = Id<Tenant>;
 /// A driver or a tracker: what moves on the map.
 pub type DriverId = Id<Driver>;
 /// A delivery: one parcel, meal or ride from its pickup to its destination.
 pub type DeliveryId = Id<Delivery>;
 
-/// Marks an id as a tenant's.
-#[derive(Debug)]
-pub enum Tenant {}
 /// Marks an id as a driver's.
 #[derive(Debug)]
 pub enum Driver {}
@@ -60,7 +59,7 @@ impl<Of> Id<Of> {
     /// Takes a text of 1 to 64 bytes without control characters.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         check(text)?;
-        Ok(Self(Arc::from(text), PhantomData))
+        Ok(Self(SmolStr::new(text), PhantomData))
     }
 
     pub fn as_str(&self) -> &str {
@@ -70,7 +69,7 @@ impl<Of> Id<Of> {
 
 impl<Of> Clone for Id<Of> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0), PhantomData)
+        Self(self.0.clone(), PhantomData)
     }
 }
 
@@ -119,6 +118,72 @@ impl<Of> fmt::Display for Id<Of> {
     }
 }
 
+/// Whose data it is. Comes from the credential alone, never from a body.
+///
+/// Every event, change and marker carries one, on every core at once: so each name is kept once for the life of the process and a tenant is
+/// its address, which is copied without a count. There are as many as have a key.
+#[derive(Clone, Copy)]
+pub struct TenantId(&'static str);
+
+static TENANTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+impl TenantId {
+    /// Takes a text of 1 to 64 bytes without control characters. Never call it with what anybody may send: it is kept for ever.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        check(text)?;
+        let mut tenants = TENANTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tenants.get(text) {
+            return Ok(Self(known));
+        }
+        let kept: &'static str = Box::leak(Box::from(text));
+        tenants.insert(kept);
+        Ok(Self(kept))
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0
+    }
+}
+
+/// One text has one address.
+impl PartialEq for TenantId {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for TenantId {}
+
+impl PartialOrd for TenantId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for TenantId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(other.0)
+    }
+}
+
+impl Hash for TenantId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_ptr().hash(state);
+    }
+}
+
+impl fmt::Debug for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.0, f)
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
 /// The idempotency key of an event: a UUID in its canonical lower-case form (kept as 16 bytes) or any other text of 1 to 64 bytes.
 ///
 /// Ordered as its text is: for two canonical UUIDs that is the order of their bytes.
@@ -155,31 +220,29 @@ impl EventId {
 
 /// Reads the one spelling of a UUID that survives a round trip: 36 bytes, lower case, hyphens in place.
 fn canonical_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != 36 {
-        return None;
-    }
+    /// Where each byte's two digits stand.
+    const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let text: &[u8; 36] = text.try_into().ok()?;
     let mut bytes = [0_u8; 16];
-    let mut at = 0;
-    for byte in &mut bytes {
-        if matches!(at, 8 | 13 | 18 | 23) {
-            if text[at] != b'-' {
-                return None;
-            }
-            at += 1;
-        }
-        *byte = (hex_digit(text[at])? << 4) | hex_digit(text[at + 1])?;
-        at += 2;
+    let mut wrong = [8, 13, 18, 23].into_iter().fold(0, |wrong, at| wrong | (text[at] ^ b'-'));
+    for (byte, at) in bytes.iter_mut().zip(AT) {
+        let (high, low) = (NIBBLES[usize::from(text[at])], NIBBLES[usize::from(text[at + 1])]);
+        wrong |= (high | low) & 0xf0;
+        *byte = high << 4 | low;
     }
-    Some(bytes)
+    (wrong == 0).then_some(bytes)
 }
 
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
+/// The value of each lower-case hex digit; 0xf0 for what is none.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [0xf0; 256];
+    let mut value = 0;
+    while value < 16 {
+        nibbles[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
     }
-}
+    nibbles
+};
 
 impl PartialOrd for EventId {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
@@ -242,7 +305,14 @@ mod tests {
 
     #[test]
     fn a_canonical_uuid_is_kept_as_bytes_and_any_other_spelling_as_text() {
-        for text in ["0192f0c1-2345-7abc-8def-0123456789ab", "0192F0C1-2345-7ABC-8DEF-0123456789AB", "0192f0c123457abc8def0123456789ab", "x"] {
+        for text in [
+            "0192f0c1-2345-7abc-8def-0123456789ab",
+            "0192F0C1-2345-7ABC-8DEF-0123456789AB",
+            "0192f0c123457abc8def0123456789ab",
+            "0192f0c1-2345-7abc-8def-0123456789ag",
+            "0192f0c1-2345-7abc-8def+0123456789ab",
+            "x",
+        ] {
             let id = EventId::parse(text).expect("a valid id");
             assert_eq!(id.to_string(), text);
         }
@@ -264,6 +334,14 @@ mod tests {
         assert_eq!(DriverId::parse(&"x".repeat(65)), Err(InvalidId::TooLong));
         assert!(DriverId::parse(&"x".repeat(64)).is_ok());
         assert_eq!(EventId::parse(""), Err(InvalidId::Empty));
+    }
+
+    #[test]
+    fn a_tenant_is_the_same_one_however_often_its_name_is_read() {
+        let again = String::from("acme");
+        assert_eq!(TenantId::parse("acme"), TenantId::parse(&again));
+        assert_ne!(TenantId::parse("acme"), TenantId::parse("acme2"));
+        assert_eq!(TenantId::parse("x\ty"), Err(InvalidId::ControlCharacter));
     }
 
     #[test]

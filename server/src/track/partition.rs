@@ -15,8 +15,10 @@ use crate::track::snapshot;
 use crate::track::state::{Counts, PartitionState};
 use crate::track::view::{DeliveryView, DriverView};
 
-/// Changes told in one message when everything is told anew; what a block changed goes in one message whatever its size.
+/// Changes told in one message when everything is told anew; what blocks changed goes in one message whatever its size.
 const ANNOUNCED_AT_ONCE: usize = 1024;
+/// Inputs taken up in one go: what waits is applied first and told once, so a partition that lags tells less often.
+const INPUTS_AT_ONCE: usize = 32;
 
 /// What the task takes in, in this order and from one queue: so an answer holds all that was dealt before the question.
 #[derive(Debug)]
@@ -119,8 +121,9 @@ pub async fn run(
     if task.announce().await.is_err() {
         return;
     }
-    while let Some(input) = input.recv().await {
-        if task.take(input).await.is_err() {
+    let mut taken = Vec::with_capacity(INPUTS_AT_ONCE);
+    while input.recv_many(&mut taken, INPUTS_AT_ONCE).await > 0 {
+        if task.take_all(&mut taken).await.is_err() {
             return;
         }
     }
@@ -154,12 +157,30 @@ impl Task {
         self.tell().await
     }
 
-    async fn take(&mut self, input: PartitionInput) -> Result<(), ShardGone> {
-        match input {
-            PartitionInput::Block { block, entry } => {
-                self.apply(block.ingest_time, &block.entries[entry]);
-                return self.tell().await;
+    async fn take_all(&mut self, taken: &mut Vec<PartitionInput>) -> Result<(), ShardGone> {
+        let mut applied = false;
+        for input in &*taken {
+            if let PartitionInput::Block { block, entry } = input
+                && let EntryKind::Events(events) = &block.entries[*entry].kind
+            {
+                self.state.look_ahead(events);
             }
+        }
+        for input in taken.drain(..) {
+            match input {
+                PartitionInput::Block { block, entry } => {
+                    self.apply(block.ingest_time, &block.entries[entry]);
+                    applied = true;
+                }
+                other => self.answer(other).await,
+            }
+        }
+        if applied { self.tell().await } else { Ok(()) }
+    }
+
+    async fn answer(&mut self, input: PartitionInput) {
+        match input {
+            PartitionInput::Block { .. } => {}
             PartitionInput::Barrier { reply } => {
                 let taken = TakenSnapshot { partition: self.state.partition(), bytes: snapshot::encode(&self.state) };
                 ignore_unheard(reply.send(taken).await);
@@ -175,7 +196,6 @@ impl Task {
             PartitionInput::StateHash { reply } => ignore_unheard(reply.send(self.state.state_hash())),
             PartitionInput::Stats { reply } => ignore_unheard(reply.send(self.stats())),
         }
-        Ok(())
     }
 
     fn apply(&mut self, ingest_time: UnixMs, entry: &Entry) {
@@ -241,10 +261,16 @@ async fn tell_through(
     through: Offset,
 ) -> Result<(), ShardGone> {
     for (shard, told) in shards.iter().zip(told) {
-        let changes = FactChanges { partition: state.partition(), through, log_time: state.log_time(), changes: std::mem::take(told) };
+        let changes = FactChanges { partition: state.partition(), through, log_time: state.log_time(), changes: emptied(told) };
         shard.send(changes).await.map_err(|_gone| ShardGone)?;
     }
     Ok(())
+}
+
+/// Takes what is there and leaves room for as much again: changes mostly come as many at a time as last time.
+fn emptied(told: &mut Vec<FactChange>) -> Vec<FactChange> {
+    let room = Vec::with_capacity(told.len());
+    std::mem::replace(told, room)
 }
 
 fn sort_into(told: &mut [Vec<FactChange>], change: FactChange) {

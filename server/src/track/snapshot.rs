@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-use crate::model::id::{Offset, PartitionId};
+use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
 use crate::track::bytes::{
-    CodecError, put_length, put_option, put_str, put_time, put_u64, take_array, take_id, take_list, take_option, take_time, take_u64,
+    CodecError, put_length, put_option, put_str, put_time, put_u64, take_array, take_list, take_option, take_str, take_time, take_u64,
 };
 use crate::track::codec;
 use crate::track::roster::{Entity, Limits};
@@ -80,7 +80,8 @@ fn decode_body(input: &mut &[u8], limits: Limits) -> Result<PartitionState, Code
     state.applied = take_option(input, take_u64)?.map(Offset);
     state.log_time = take_time(input)?;
     state.handles = take_u64(input)?;
-    for tenant in take_list(input, take_id)? {
+    for tenant in take_list(input, take_str)? {
+        let tenant = TenantId::parse(tenant).ok().ok_or(CodecError::Invalid)?;
         state.tenants.slot(&tenant);
     }
     for _ in 0..take_u64(input)? {

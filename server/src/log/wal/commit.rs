@@ -61,7 +61,6 @@ struct Pending {
 }
 
 /// What a block will hold of one partition.
-#[derive(Default)]
 struct Gathered {
     events: Vec<Event>,
     /// Where each event's record stands: the request it came with, and its place there.
@@ -124,11 +123,11 @@ impl<S: Storage> Appender<S> {
                 return refuse(batches, clocks, &error);
             }
         }
-        let mut gathered: Vec<Gathered> = Vec::new();
-        gathered.resize_with(usize::from(self.partitions), Gathered::default);
+        let mut gathered = self.rooms(&batches);
         let mut pending = Vec::with_capacity(batches.len());
         let mut buffers = Vec::with_capacity(batches.len());
         for (batch, reply, room) in batches {
+            self.tail.dedup.look_ahead(batch.items.iter().map(|item| (item.partition, item.identity)));
             let outcomes = batch.items.into_iter().map(|item| self.judge(item, buffers.len(), &mut gathered)).collect();
             buffers.push(batch.bytes);
             pending.push(Pending { outcomes, reply, room });
@@ -140,6 +139,16 @@ impl<S: Storage> Appender<S> {
             self.upkeep.retire_old(self.tail.ingest_time);
             self.report();
         }
+    }
+
+    /// An empty place for each partition, with room for all that these requests have for it.
+    fn rooms(&self, batches: &[Request]) -> Vec<Gathered> {
+        let mut counts = vec![0_usize; usize::from(self.partitions)];
+        for item in batches.iter().flat_map(|(batch, ..)| &batch.items) {
+            counts[item.partition.index()] += 1;
+        }
+        let room = |count| Gathered { events: Vec::with_capacity(count), records: Vec::with_capacity(count) };
+        counts.into_iter().map(room).collect()
     }
 
     fn judge(&mut self, item: Prepared, request: usize, gathered: &mut [Gathered]) -> Appended {

@@ -1,0 +1,115 @@
+//! How long does a killed server take to be ready again: a million drivers with a delivery each from the checkpoint, and a million events after it?
+//!
+//! `WAYPOST_BENCH_DRIVERS` and `WAYPOST_BENCH_TAIL` change the size. The budget is 5 s for the million.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use waypost_sim::client::Target;
+use waypost_sim::clock;
+use waypost_sim::event::{Envelope, Format, assigned, created, event, uuid_of};
+use waypost_sim::geodesy::Place;
+use waypost_sim::load::{self, LoadOptions, Workload};
+use waypost_sim::wire::Event;
+
+use support::{Server, fdatasync_ms, setting};
+
+const BATCH: usize = 500;
+const SETTINGS: [(&str, &str); 2] = [("WAYPOST_ENTITY_LIMIT", "16000000"), ("WAYPOST_CHECKPOINT_INTERVAL_S", "86400")];
+const RUNS: usize = 3;
+
+fn main() {
+    let (drivers, tail) = (setting("WAYPOST_BENCH_DRIVERS", 1_000_000), setting("WAYPOST_BENCH_TAIL", 1_000_000));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fill(folder.path(), drivers);
+    let (p50, p99) = fdatasync_ms(folder.path());
+    println!("| drivers, deliveries | tail events | ready s | CPU s | level with the log s | RSS MB | budget |");
+    println!("|---|---|---|---|---|---|---|");
+    // Once from the checkpoint alone, then with the tail, which every later start reads again: no checkpoint is taken before the kill.
+    let server = Server::start(folder.path(), &SETTINGS);
+    report(&server, drivers, 0, "");
+    post(&server, tail, pings(drivers, tail));
+    server.kill();
+    for _ in 0..RUNS {
+        let server = Server::start(folder.path(), &SETTINGS);
+        report(&server, drivers, tail, "ready < 5 s");
+        server.kill();
+    }
+    println!("\nfdatasync p50 {p50:.2} ms, p99 {p99:.2} ms");
+}
+
+/// A row: when `/readyz` said yes, what that cost, and when a query saw the whole map.
+fn report(server: &Server, drivers: usize, tail: usize, budget: &str) {
+    let started = Instant::now();
+    let ready = server.ready();
+    let cpu_s = server.cpu_s();
+    while server.lag() > 0.0 {
+        assert!(started.elapsed() < Duration::from_secs(120), "the map did not become level with the log");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let level = started.elapsed();
+    println!("| {drivers} | {tail} | {:.2} | {cpu_s:.2} | {:.2} | {:.0} | {budget} |", ready.as_secs_f64(), level.as_secs_f64(), server.rss_mb());
+}
+
+/// Drivers with a delivery each, in a checkpoint: a clean stop takes one.
+fn fill(data: &Path, drivers: usize) {
+    let server = Server::start(data, &SETTINGS);
+    server.ready();
+    let now_ms = clock::now_ms();
+    let deliveries = (0..drivers).flat_map(|number| {
+        let envelope = |kind: u64| Envelope {
+            id: uuid_of(now_ms, kind, number as u64),
+            actor: String::new(),
+            delivery: format!("delivery-{number:07}"),
+            time_ms: now_ms - 60_000 + i64::try_from(kind).unwrap_or(0),
+        };
+        let stops = (place(number, 0), place(number, 500));
+        [event(envelope(1), created(Some(stops.0), Some(stops.1), None)), event(envelope(2), assigned(&format!("driver-{number:07}")))]
+    });
+    post(&server, 2 * drivers, deliveries);
+    post(&server, drivers, pings(drivers, drivers));
+    server.stop();
+}
+
+fn place(number: usize, east_m: u32) -> Place {
+    #[expect(clippy::cast_precision_loss, reason = "a number of a driver in a benchmark")]
+    let at = number as f64;
+    Place { lat: 40.0 + at % 997.0 / 997.0, lng: 5.0 + at % 1009.0 / 1009.0 }.moved_m(0.0, f64::from(east_m))
+}
+
+fn pings(drivers: usize, events: usize) -> impl Iterator<Item = Event> {
+    let (now_ms, seed) = (clock::now_ms(), clock::now_ms().unsigned_abs());
+    (0..events).map(move |index| {
+        let number = index % drivers;
+        let envelope =
+            Envelope { id: uuid_of(now_ms, seed, index as u64), actor: format!("driver-{number:07}"), delivery: String::new(), time_ms: now_ms };
+        let place = place(number, u32::try_from(seed % 1_000).unwrap_or(0));
+        event(envelope, waypost_sim::wire::event::Payload::Location(waypost_sim::event::fix(place)))
+    })
+}
+
+fn post(server: &Server, events: usize, all: impl Iterator<Item = Event>) {
+    let options = LoadOptions {
+        url: server.url.clone(),
+        key: server.key.clone(),
+        check_key: None,
+        events,
+        batch: BATCH,
+        format: Format::Proto,
+        connections: 16,
+        drivers: 1,
+        seed: 0,
+        rate: None,
+        check: 0,
+    };
+    server.ready();
+    let work = Arc::new(Workload::of(all, BATCH, Format::Proto));
+    let target = Target::new(&server.url, &server.key).expect("an address");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let sent = runtime.block_on(load::send(&target, &work, 0..work.bodies(), &options, &ProgressBar::hidden())).expect("sent");
+    assert_eq!(sent.tally.accepted, events as u64, "every event is accepted: {:?}", sent.tally.last_error);
+}

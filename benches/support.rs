@@ -1,0 +1,149 @@
+//! What every benchmark needs: the real server as a process of its own, what it used, and a table. Never measures anything by itself.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Clock ticks a second in `/proc/PID/stat`, on every Linux that we know.
+const TICKS_PER_S: f64 = 100.0;
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// `waypost serve` on a free port; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) key: String,
+    started: Instant,
+}
+
+impl Server {
+    /// Starts on `data` with these settings (`WAYPOST_*`); returns as soon as the port is open.
+    pub(crate) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let key = key(data);
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_waypost"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .envs(settings.iter().copied())
+            .env("WAYPOST_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the first line");
+        let url = line.trim().strip_prefix("listening on ").expect("the promised first line").to_owned();
+        Self { child, url, key, started }
+    }
+
+    /// Waits for `/readyz`; returns the time since the process was started.
+    pub(crate) fn ready(&self) -> Duration {
+        while self.get("/readyz").is_none() {
+            assert!(self.started.elapsed() < READY_WITHIN, "the server did not become ready");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.started.elapsed()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Seconds of CPU used so far, in user and kernel.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a running process");
+        // Fields are counted from behind the name, which may hold spaces.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+        let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
+        (ticks(11) + ticks(12)) / TICKS_PER_S
+    }
+
+    /// Resident memory in MB.
+    pub(crate) fn rss_mb(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells it");
+        line.split_whitespace().nth(1).expect("a number").parse::<f64>().expect("a number") / 1024.0
+    }
+
+    /// Every number of `/metrics` whose line starts with `name`, by what follows the name.
+    pub(crate) fn metrics(&self, name: &str) -> Vec<(String, f64)> {
+        let text = self.get("/metrics").unwrap_or_default();
+        let line = |line: &str| {
+            let (head, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            Some((head.to_owned(), value.parse().ok()?))
+        };
+        text.lines().filter_map(line).collect()
+    }
+
+    /// Records that are durable and not yet on the map, as the last sample of the server said.
+    pub(crate) fn lag(&self) -> f64 {
+        self.metrics("consumer_lag").first().map_or(f64::INFINITY, |(_, records)| *records)
+    }
+
+    /// SIGTERM, and the end waited for.
+    pub(crate) fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().expect("kill runs").success());
+        assert!(self.child.wait().expect("it ends").success(), "the server ended badly");
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        use std::io::{Read as _, Write as _};
+        let host = self.url.strip_prefix("http://")?;
+        let mut stream = std::net::TcpStream::connect(host).ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
+
+fn key(data: &Path) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_waypost"))
+        .args(["keys", "create", "--tenant", "bench", "--role", "admin", "--data"])
+        .arg(data)
+        .output()
+        .expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// What fdatasync took in one run: 50 writes of 16 KiB to a preallocated file beside the log. In milliseconds: p50, p99.
+pub(crate) fn fdatasync_ms(folder: &Path) -> (f64, f64) {
+    use std::os::unix::fs::FileExt as _;
+    let path = folder.join("fdatasync.probe");
+    let file = std::fs::File::create(&path).expect("a file");
+    let block = vec![7_u8; 16 << 10];
+    file.write_all_at(&vec![0; 1 << 20], 0).and_then(|()| file.sync_all()).expect("written");
+    let mut took: Vec<f64> = (0..50)
+        .map(|index| {
+            file.write_all_at(&block, (index % 64) * (16 << 10)).expect("written");
+            let started = Instant::now();
+            file.sync_data().expect("synced");
+            started.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    drop(std::fs::remove_file(path));
+    took.sort_by(f64::total_cmp);
+    (took[25], took[49])
+}
+
+/// The whole number in an environment variable, or a default.
+pub(crate) fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}

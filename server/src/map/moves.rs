@@ -1,0 +1,244 @@
+//! How a marker comes, moves and goes: which cells it enters and leaves, which boxes grow, whom that concerns. Never answers a question.
+
+use std::sync::Arc;
+
+use h3o::{CellIndex, LatLng};
+
+use super::TenantMap;
+use super::boxes::{CellBox, Indexed};
+use super::cells::{Cell, CellKey, Left, Removal, Tick, meta_of, status_code};
+use super::levels::Level;
+use super::placed::Placed;
+use crate::model::change::{Carrier, Marker};
+use crate::model::id::{DeliveryId, Handle};
+use crate::model::position::Position;
+use crate::model::status::Status;
+use crate::slots::Slot;
+
+impl TenantMap {
+    /// Puts a marker on the map, or what is new of it.
+    pub(super) fn put(&mut self, marker: Marker, tick: Tick) {
+        let Some(slot) = self.markers.slot(marker.handle) else { return self.add(marker, tick) };
+        let Some(placed) = self.markers.at_mut(slot) else { return };
+        let (position, before) = (marker.position, placed.finest);
+        // Only outside the inner circle of the cell that it was last in is H3 asked.
+        let cells = &self.levels[Level::Markers8.index()].cells;
+        let inside = cells.get(&before).and_then(|cell| cell.inner).is_some_and(|inner| inner.contains(position));
+        let finest = if inside { before } else { finest_cell(position) };
+
+        let (handle, status, meta) = (marker.handle, status_code(&marker), meta_of(&marker));
+        let same_id = placed.marker.carrier == marker.carrier;
+        let same_list = same_id && (Arc::ptr_eq(&placed.marker.aboard, &marker.aboard) || same_deliveries(&placed.marker, &marker));
+        let old = std::mem::replace(&mut placed.marker, marker);
+        let (old_position, old_meta, old_status) = (placed.position, placed.meta, status_code(&old));
+        (placed.position, placed.meta, placed.changed, placed.finest) = (position, meta, tick, finest);
+        if old_status != status {
+            placed.status_changed = tick;
+        }
+        if !same_list {
+            self.forget_ids(&old);
+            self.note_ids(slot);
+        }
+        let mut moved = false;
+        for level in Level::ALL {
+            let (key, old_key) = (key_above(level, finest), key_above(level, before));
+            if key != old_key {
+                moved = true;
+                self.leave(old_key, slot, handle, old_status, Left::Cell, tick);
+                self.enter(key, slot, handle, status, tick);
+            } else if level.is_counts() {
+                self.recount(key, old_status, status, same_id, tick);
+            } else if !same_id || level.shown(old_position) != level.shown(position) || level.masked(old_meta ^ meta) != 0 {
+                self.touch(key, slot, handle, same_id, tick);
+            }
+        }
+        if !inside || moved {
+            self.make_room(finest, position, moved, tick);
+        }
+    }
+
+    pub(super) fn remove(&mut self, handle: Handle, ended: Option<Status>, tick: Tick) {
+        let Some(slot) = self.markers.slot(handle) else { return };
+        let Some((finest, status)) = self.markers.at(slot).map(|placed| (placed.finest, status_code(&placed.marker))) else { return };
+        for level in Level::ALL {
+            self.leave(key_above(level, finest), slot, handle, status, Left::Map(ended), tick);
+        }
+        if let Some(gone) = self.markers.remove(slot) {
+            self.forget_ids(&gone.marker);
+        }
+    }
+
+    fn add(&mut self, marker: Marker, tick: Tick) {
+        let (handle, position, status) = (marker.handle, marker.position, status_code(&marker));
+        let finest = finest_cell(position);
+        let slot = self.markers.insert(Placed::new(marker, finest, tick));
+        self.note_ids(slot);
+        for level in Level::ALL {
+            self.enter(key_above(level, finest), slot, handle, status, tick);
+        }
+        self.make_room(finest, position, true, tick);
+    }
+
+    fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, status: u8, tick: Tick) {
+        let forgotten = self.forgotten;
+        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Cell::new(key, tick, forgotten));
+        if key.level.is_counts() {
+            cell.count(None, Some(status));
+        } else {
+            let index = cell.admit(slot);
+            if let Some(placed) = self.markers.at_mut(slot) {
+                let stand = &mut placed.stands[key.level.index()];
+                (stand.entered, stand.changed, stand.index) = (tick, tick, index);
+            }
+        }
+        if cell.note(Some(handle), tick) {
+            self.dirty.push(key);
+        }
+    }
+
+    fn leave(&mut self, key: CellKey, slot: Slot, handle: Handle, status: u8, left: Left, tick: Tick) {
+        let level = key.level.index();
+        let Some(cell) = self.levels[level].cells.get_mut(&key.cell) else { return };
+        if key.level.is_counts() {
+            cell.count(Some(status), None);
+        } else {
+            let index = self.markers.at(slot).map_or(0, |placed| placed.stands[level].index);
+            let follower = cell.dismiss(index);
+            if let Some(placed) = follower.and_then(|follower| self.markers.at_mut(follower)) {
+                placed.stands[level].index = index;
+            }
+            let (gone, ended) = match left {
+                Left::Cell => (false, None),
+                Left::Map(ended) => (true, ended),
+            };
+            cell.remember(Removal { handle, tick, gone, ended });
+        }
+        if cell.note(None, tick) {
+            self.dirty.push(key);
+        }
+        if cell.population() == 0 {
+            let level_map = &mut self.levels[level];
+            if let Some(cell) = level_map.cells.get_mut(&key.cell) {
+                for rect in cell.indexed.drain(..) {
+                    level_map.occupied.remove(&Indexed { rect, item: key.cell });
+                }
+            }
+            level_map.emptied.insert(key.cell, tick);
+        }
+    }
+
+    /// Notes that a marker changed and stays in its cell.
+    fn touch(&mut self, key: CellKey, slot: Slot, handle: Handle, same_id: bool, tick: Tick) {
+        let level = key.level.index();
+        if let Some(placed) = self.markers.at_mut(slot) {
+            let stand = &mut placed.stands[level];
+            stand.changed = tick;
+            if !same_id {
+                stand.entered = tick;
+            }
+        }
+        if self.levels[level].cells.get_mut(&key.cell).is_some_and(|cell| cell.note(Some(handle), tick)) {
+            self.dirty.push(key);
+        }
+    }
+
+    /// Counts a marker that stays in a cell of counts. Another marker of the same status is no change of the counts, but lenses that name
+    /// drivers have to look again.
+    fn recount(&mut self, key: CellKey, old_status: u8, status: u8, same_id: bool, tick: Tick) {
+        if same_id && old_status == status {
+            return;
+        }
+        let Some(cell) = self.levels[key.level.index()].cells.get_mut(&key.cell) else { return };
+        cell.count(Some(old_status), Some(status));
+        if cell.note(None, tick) {
+            self.dirty.push(key);
+        }
+    }
+
+    /// Lets the boxes of all cells above a position hold it. A cell's box holds the boxes of all occupied cells below it, so that a move
+    /// inside one of those concerns nobody else.
+    fn make_room(&mut self, finest: CellIndex, position: Position, entered: bool, tick: Tick) {
+        let key = key_above(Level::Markers8, finest);
+        let Some(grew) = self.grow(key, |cell| cell.extend(position, tick)) else { return };
+        let Some(below) = self.cell(key).map(|cell| *cell.area()) else { return };
+        if !grew && !entered && !below.is_polar() {
+            return;
+        }
+        for level in &Level::ALL[1..] {
+            self.grow(key_above(*level, finest), |cell| extend_over(cell, &below, position, tick));
+        }
+    }
+
+    /// Lets a cell's box grow, and sees to it that an occupied cell is found under its present box. None: there is no such cell.
+    fn grow(&mut self, key: CellKey, extend: impl FnOnce(&mut Cell) -> bool) -> Option<bool> {
+        let level_map = &mut self.levels[key.level.index()];
+        let cell = level_map.cells.get_mut(&key.cell)?;
+        let grew = extend(cell);
+        if grew || cell.indexed.is_empty() {
+            for rect in cell.indexed.drain(..) {
+                level_map.occupied.remove(&Indexed { rect, item: key.cell });
+            }
+            cell.indexed = cell.rects();
+            for rect in &cell.indexed {
+                level_map.occupied.insert(Indexed { rect: *rect, item: key.cell });
+            }
+            level_map.emptied.remove(&key.cell);
+            self.appeared.push(key);
+        }
+        Some(grew)
+    }
+
+    /// Lets a marker be found by its driver and its deliveries.
+    fn note_ids(&mut self, slot: Slot) {
+        let Some(marker) = self.markers.at(slot).map(|placed| &placed.marker) else { return };
+        for delivery in deliveries(marker) {
+            self.by_delivery.insert(delivery.clone(), marker.handle);
+        }
+        if let Carrier::Driver(driver) = &marker.carrier {
+            self.by_driver.insert(driver.clone(), marker.handle);
+        }
+    }
+
+    fn forget_ids(&mut self, old: &Marker) {
+        for delivery in deliveries(old) {
+            // The delivery may have gone to another marker already, in whose name it then stands.
+            if self.by_delivery.get(delivery) == Some(&old.handle) {
+                self.by_delivery.remove(delivery);
+            }
+        }
+        if let Carrier::Driver(driver) = &old.carrier
+            && self.by_driver.get(driver) == Some(&old.handle)
+        {
+            self.by_driver.remove(driver);
+        }
+    }
+}
+
+/// Corners say nothing of a box around a pole: there each position counts, where it is and where it is shown.
+fn extend_over(cell: &mut Cell, below: &CellBox, position: Position, tick: Tick) -> bool {
+    if below.is_polar() {
+        return cell.extend(position, tick) | cell.extend(cell.key.level.shown(position), tick);
+    }
+    cell.extend_over(below, tick)
+}
+
+fn finest_cell(position: Position) -> CellIndex {
+    let at = LatLng::new(position.lat(), position.lng()).expect("a position is finite");
+    at.to_cell(Level::Markers8.resolution())
+}
+
+fn key_above(level: Level, finest: CellIndex) -> CellKey {
+    CellKey { level, cell: level.cell_above(finest) }
+}
+
+fn same_deliveries(old: &Marker, new: &Marker) -> bool {
+    old.aboard.len() == new.aboard.len() && old.aboard.iter().zip(new.aboard.iter()).all(|(a, b)| a.delivery == b.delivery)
+}
+
+fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {
+    let own = match &marker.carrier {
+        Carrier::Delivery(delivery) => Some(delivery),
+        Carrier::Driver(_) => None,
+    };
+    own.into_iter().chain(marker.aboard.iter().map(|aboard| &aboard.delivery))
+}
