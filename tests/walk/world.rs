@@ -1,6 +1,6 @@
 //! The model: what was posted, and what must be on the map because of it. Shares no code with the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use h3o::{CellIndex, LatLng, Resolution};
 use rand::rngs::StdRng;
@@ -221,11 +221,13 @@ impl World {
     }
 
     pub(super) fn markers(&self) -> Vec<Marker> {
-        let drivers = self.drivers.keys().filter_map(|id| {
-            let running = self.aboard(id).map(|(_, delivery)| delivery.status).filter(|status| !is_terminal(*status));
+        // One who never spoke stands where a delivery that it was given was last seen.
+        let known = self.deliveries.values().filter_map(|delivery| delivery.driver().map(str::to_owned)).chain(self.drivers.keys().cloned());
+        let drivers = known.collect::<BTreeSet<_>>().into_iter().filter_map(|id| {
+            let running = self.aboard(&id).map(|(_, delivery)| delivery.status).filter(|status| !is_terminal(*status));
             let status = running.max_by_key(|status| if *status == FAILED { 0 } else { *status }).unwrap_or(0);
-            let aboard = u32::try_from(self.aboard(id).count()).expect("few");
-            Some(Marker { id: id.clone(), driver: true, place: self.place_of(id)?, status: code(status), aboard })
+            let aboard = u32::try_from(self.aboard(&id).count()).expect("few");
+            Some(Marker { driver: true, place: self.place_of(&id)?, status: code(status), aboard, id })
         });
         let waiting = self.deliveries.iter().filter(|(_, delivery)| delivery.driver().is_none() && !delivery.left).map(|(id, delivery)| {
             let Delivery { pickup, status, .. } = delivery;
