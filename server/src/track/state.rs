@@ -112,7 +112,7 @@ impl PartitionState {
             DriverJoined::Duty => driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle }),
         };
         if let Some(kind) = kind {
-            tell(FactChange { tenant: self.tenants.id(tenant).clone(), carrier: Carrier::Driver(driver.id.clone()), ingest_time, kind });
+            tell(FactChange { tenant: *self.tenants.id(tenant), carrier: Carrier::Driver(driver.id.clone()), ingest_time, kind });
         }
     }
 
@@ -144,7 +144,7 @@ impl PartitionState {
         }
         if joined != Joined::Nothing {
             let tenant = self.tenants.id(tenant);
-            tell_of_delivery(delivery, before, joined, |carrier, kind| tell(FactChange { tenant: tenant.clone(), carrier, ingest_time, kind }));
+            tell_of_delivery(delivery, before, joined, |carrier, kind| tell(FactChange { tenant: *tenant, carrier, ingest_time, kind }));
         }
         if self.delivery_dues.count() > 2 * self.deliveries.count() + 64 {
             self.rearm();
@@ -185,7 +185,7 @@ impl PartitionState {
         if !delivery.left && ended.since + LEAVES_MAP_AFTER <= self.log_time {
             delivery.left = true;
             let kind = FactKind::Alight { delivery: delivery.id.clone(), ended: Some(ended.status) };
-            tell(FactChange { tenant: self.tenants.id(delivery.tenant).clone(), carrier: delivery.carrier(), ingest_time: self.log_time, kind });
+            tell(FactChange { tenant: *self.tenants.id(delivery.tenant), carrier: delivery.carrier(), ingest_time: self.log_time, kind });
         }
         let Some(at) = next_step(delivery) else { return };
         if at > self.log_time {
@@ -204,7 +204,7 @@ impl PartitionState {
             self.driver_dues.push(Due { at, ..due });
         } else if let Some(driver) = self.drivers.remove_handle(due.hash, due.handle) {
             self.tenants.dismiss(driver.tenant);
-            let tenant = self.tenants.id(driver.tenant).clone();
+            let tenant = *self.tenants.id(driver.tenant);
             tell(FactChange { tenant, carrier: Carrier::Driver(driver.id), ingest_time: self.log_time, kind: FactKind::Forget });
         }
     }
@@ -235,13 +235,13 @@ impl PartitionState {
             let duty = driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle });
             let fix = driver.fix.clone().map(|fix| FactKind::OwnFix { fix, handle: driver.handle });
             duty.into_iter().chain(fix).map(|kind| {
-                let tenant = self.tenants.id(driver.tenant).clone();
+                let tenant = *self.tenants.id(driver.tenant);
                 FactChange { tenant, carrier: Carrier::Driver(driver.id.clone()), ingest_time: driver.last_heard, kind }
             })
         });
         let deliveries = self.deliveries.iter().filter(|delivery| !delivery.left).map(|delivery| {
             let kind = FactKind::Board(Arc::new(delivery.boarding()));
-            let tenant = self.tenants.id(delivery.tenant).clone();
+            let tenant = *self.tenants.id(delivery.tenant);
             FactChange { tenant, carrier: delivery.carrier(), ingest_time: delivery.last_heard, kind }
         });
         drivers.chain(deliveries)
@@ -557,19 +557,19 @@ mod tests {
             for Record { event, .. } in &records {
                 match (&event.body, &event.delivery) {
                     (Body::Other { .. }, _) => {}
-                    (_, Some(delivery)) => deliveries.entry((event.tenant.clone(), delivery.clone())).or_default().push(event),
-                    (_, None) => drivers.entry((event.tenant.clone(), event.actor.clone().unwrap())).or_default().push(event),
+                    (_, Some(delivery)) => deliveries.entry((event.tenant, delivery.clone())).or_default().push(event),
+                    (_, None) => drivers.entry((event.tenant, event.actor.clone().unwrap())).or_default().push(event),
                 }
             }
             prop_assert_eq!((state.counts().drivers, state.counts().deliveries), (drivers.len(), deliveries.len()));
             for ((tenant, id), mut events) in deliveries {
                 events.sort_by_key(|event| event.order_key());
-                let view = DeliveryView::of(tenant.clone(), state.delivery(&tenant, id.as_str()).unwrap());
+                let view = DeliveryView::of(tenant, state.delivery(&tenant, id.as_str()).unwrap());
                 assert_delivery_is_as_sorted(&view, &events);
             }
             for ((tenant, id), mut events) in drivers {
                 events.sort_by_key(|event| event.order_key());
-                let view = DriverView::of(tenant.clone(), state.driver(&tenant, id.as_str()).unwrap());
+                let view = DriverView::of(tenant, state.driver(&tenant, id.as_str()).unwrap());
                 let fix = events.iter().rev().find(|event| matches!(event.body, Body::Location(_)));
                 let on_at_fix = |fix: &&&Event| {
                     let mut duty_before = events.iter().rev().filter(|event| event.order_key() < fix.order_key());
