@@ -4,22 +4,22 @@
 //! Workload: drivers that move 12 m a ping, `UUIDv7` ids, all fields of a location, batches of 100, bodies encoded beforehand. Every driver has spoken once
 //! before the clock starts. `WAYPOST_BENCH_EVENTS`, `WAYPOST_BENCH_CONNECTIONS` and `WAYPOST_BENCH_ONLY` (json or proto) change it.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
-
-#[allow(dead_code, reason = "each benchmark uses a part of it")]
+#[expect(dead_code, reason = "every benchmark uses its part of it")]
 mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use waypost_sim::check::Scope;
 use waypost_sim::client::Target;
 use waypost_sim::clock;
 use waypost_sim::event::Format;
 use waypost_sim::load::{self, LoadOptions, Sent, Workload};
 
-use support::{Server, fdatasync_ms, setting};
+use support::{Server, quantile, setting};
 
+const FDATASYNC: &str = "waypost_fdatasync_seconds";
 const BATCH: usize = 100;
 
 fn main() {
@@ -59,26 +59,27 @@ fn measure(format: Format, drivers: usize, events: usize, rate: Option<f64>, bud
         events: events + drivers,
         batch: BATCH,
         format,
-        connections: setting("WAYPOST_BENCH_CONNECTIONS", 16),
+        connections: setting("WAYPOST_BENCH_CONNECTIONS", 32),
         drivers,
         seed: clock::now_ms().unsigned_abs(),
         rate: None,
-        check: 0,
+        check: Scope::default(),
     };
     let work = Arc::new(Workload::new(&options, clock::now_ms()));
     let target = Target::new(&server.url, &server.key).expect("an address");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let first = drivers.div_ceil(BATCH);
-    let post = |range, options: &LoadOptions| runtime.block_on(load::send(&target, &work, range, options, &ProgressBar::hidden())).expect("sent");
-    post(0..first, &options);
+    let send = |range, options: &LoadOptions| runtime.block_on(load::send(&target, &work, range, options, &ProgressBar::hidden())).expect("sent");
+    send(0..first, &options);
     std::thread::sleep(Duration::from_millis(300));
     eprintln!("# {} events of {drivers} drivers, {} to process {}", events, name(format), server.pid());
+    let syncs = server.buckets(FDATASYNC);
     let cpu_s = server.cpu_s();
-    let sent: Sent = post(first..work.bodies(), &LoadOptions { rate, ..options });
+    let sent: Sent = send(first..work.bodies(), &LoadOptions { rate, ..options });
     let cpu_s = server.cpu_s() - cpu_s;
     let (answered, accepted) = (sent.tally.sent, sent.tally.accepted);
     assert_eq!(answered, accepted, "every event is accepted: {:?}", sent.tally.last_error);
-    let (p50, p99) = fdatasync_ms(folder.path());
+    let [p50, p99] = [0.5, 0.99].map(|share| quantile(&syncs, &server.buckets(FDATASYNC), share) * 1e3);
     let level_s = sent.level_seconds.expect("the map is level in time");
     #[expect(clippy::cast_precision_loss, reason = "a count of events in a benchmark")]
     let count = answered as f64;
@@ -92,7 +93,7 @@ fn measure(format: Format, drivers: usize, events: usize, rate: Option<f64>, bud
         sent.tally.ack_ms(0.99),
         server.rss_mb()
     );
-    server.stop();
+    server.kill();
     count / sent.seconds
 }
 

@@ -75,6 +75,15 @@ impl Server {
         text.lines().filter_map(line).collect()
     }
 
+    /// How often each bucket of a histogram was met so far: its upper bound and the count up to it.
+    pub(crate) fn buckets(&self, name: &str) -> Vec<(f64, f64)> {
+        let bound = |(labels, count): (String, f64)| {
+            let le = labels.split("le=\"").nth(1)?.split('"').next()?;
+            Some((if le == "+Inf" { f64::INFINITY } else { le.parse().ok()? }, count))
+        };
+        self.metrics(&format!("{name}_bucket")).into_iter().filter_map(bound).collect()
+    }
+
     /// Records that are durable and not yet on the map, as the last sample of the server said.
     pub(crate) fn lag(&self) -> f64 {
         self.metrics("consumer_lag").first().map_or(f64::INFINITY, |(_, records)| *records)
@@ -123,24 +132,19 @@ fn key(data: &Path) -> String {
     String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
-/// What fdatasync took in one run: 50 writes of 16 KiB to a preallocated file beside the log. In milliseconds: p50, p99.
-pub(crate) fn fdatasync_ms(folder: &Path) -> (f64, f64) {
-    use std::os::unix::fs::FileExt as _;
-    let path = folder.join("fdatasync.probe");
-    let file = std::fs::File::create(&path).expect("a file");
-    let block = vec![7_u8; 16 << 10];
-    file.write_all_at(&vec![0; 1 << 20], 0).and_then(|()| file.sync_all()).expect("written");
-    let mut took: Vec<f64> = (0..50)
-        .map(|index| {
-            file.write_all_at(&block, (index % 64) * (16 << 10)).expect("written");
-            let started = Instant::now();
-            file.sync_data().expect("synced");
-            started.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    drop(std::fs::remove_file(path));
-    took.sort_by(f64::total_cmp);
-    (took[25], took[49])
+/// Below which value this share of what came between two readings of a histogram lies, interpolated inside its bucket.
+pub(crate) fn quantile(before: &[(f64, f64)], after: &[(f64, f64)], share: f64) -> f64 {
+    let counts: Vec<(f64, f64)> =
+        after.iter().enumerate().map(|(index, (bound, count))| (*bound, count - before.get(index).map_or(0.0, |(_, count)| *count))).collect();
+    let wanted = counts.last().map_or(0.0, |(_, all)| *all) * share;
+    let (mut low, mut below) = (0.0, 0.0);
+    for (bound, count) in counts {
+        if count >= wanted && count > below {
+            return if bound.is_finite() { low + (bound - low) * (wanted - below) / (count - below) } else { low };
+        }
+        (low, below) = (bound, count);
+    }
+    low
 }
 
 /// The whole number in an environment variable, or a default.

@@ -7,6 +7,7 @@ mod limits;
 mod metrics;
 mod openapi;
 mod readiness;
+mod simulated;
 mod spine;
 mod stopping;
 mod tidy;

@@ -132,3 +132,30 @@ async fn a_stop_takes_a_checkpoint_and_the_next_start_goes_on_from_it() {
     assert_eq!(order["position"]["lat"].as_f64(), Some(57.7));
     server.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dashboard_that_comes_back_to_a_recovering_server_never_sees_a_part_of_the_map() {
+    const DRIVERS: usize = 2_000;
+    let data = Data::new();
+    let server = ServerProcess::start(data.path());
+    server.ready().await;
+    let driver = Driver::new(&server.url, &data.ingest);
+    for first in (0..DRIVERS).step_by(500) {
+        let pings = (first..first + 500).map(|number| ping(&format!("e{number}"), &format!("van-{number}"), 57.7)).collect();
+        assert_eq!(driver.post(&Value::Array(pings)).await.0, 200);
+    }
+    // Once from the log alone, and once from the checkpoint of a clean stop.
+    server.kill();
+    for _ in 0..2 {
+        let server = ServerProcess::start(data.path());
+        // It asks as soon as the port is open, as a page does that was cut off.
+        let mut dashboard = eventually("admitted", async || Dashboard::try_open(&server.url, &data.dashboard).await).await;
+        dashboard.send(&gothenburg()).await;
+        assert!(dashboard.frame().await["hello"].is_object());
+        let first = dashboard.frame().await;
+        let cells = first["cells"].as_array().expect("cells");
+        let seen: usize = cells.iter().filter_map(|cell| cell["enters"].as_array()).map(Vec::len).sum();
+        assert_eq!((seen, first["reset"].as_bool()), (DRIVERS, Some(true)));
+        server.stop();
+    }
+}

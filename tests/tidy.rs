@@ -28,7 +28,7 @@ const FLOORS: [&str; 20] = [
 ];
 const MAX_LINES: usize = 300;
 /// Files that were longer when this rule came, at the length they had: they may only shrink, and leave this list when split.
-const STILL_LONG: [(&str, usize); 1] = [("server/src/live/session.rs", 599)];
+const STILL_LONG: [(&str, usize); 0] = [];
 
 fn sources(under: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(under);

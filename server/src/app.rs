@@ -100,7 +100,7 @@ impl Server {
         let serving = Serving { commands: entrance.commands.clone(), settings: live_settings(&config), clock: clock.clone(), shutdown: stop.clone() };
         let sockets = TaskTracker::new();
         let seats = Seats::new(config.max_sessions_per_key);
-        let live = LiveState { auth: Arc::clone(&auth), serving, sockets: sockets.clone(), seats };
+        let live = LiveState { auth: Arc::clone(&auth), serving, sockets: sockets.clone(), seats, readiness: Arc::clone(&readiness) };
         let router = routes::router(&Routed {
             auth: Arc::clone(&auth),
             events: events.clone(),

@@ -3,11 +3,15 @@
 pub mod chunk;
 pub mod json;
 pub mod lens;
+mod middle;
+mod pace;
 pub mod resume;
 pub mod seats;
-pub mod session;
+mod session;
+pub mod sessions;
 pub mod socket;
 pub mod tick;
+mod view;
 
 use std::time::Duration;
 

@@ -84,17 +84,28 @@ impl Progress {
         self.partitions.iter().map(|of| (of.durable.load(Ordering::Acquire), of.reached(Stage::Mapped)))
     }
 
+    /// Waits until `stage` has applied all that is durable now; what becomes durable meanwhile is not waited for.
+    pub async fn level(&self, stage: Stage) {
+        let durable: Vec<u64> = self.partitions.iter().map(|p| p.durable.load(Ordering::Acquire)).collect();
+        let is_level = |_: &u64| self.partitions.iter().zip(&durable).all(|(p, durable)| p.reached(stage) >= *durable);
+        drop(self.changes_of(stage).wait_for(is_level).await.expect("the sender is in self"));
+    }
+
     /// Waits until `stage` has applied `offset`; false when `timeout` passed first.
     pub async fn wait(&self, stage: Stage, partition: PartitionId, offset: Offset, timeout: Duration) -> bool {
         let Some(of) = self.partitions.get(partition.index()) else {
             return false;
         };
-        let mut changed = match stage {
-            Stage::Tracked => self.tracked_changed.subscribe(),
-            Stage::Mapped => self.mapped_changed.subscribe(),
-        };
+        let mut changed = self.changes_of(stage);
         let reached = changed.wait_for(|_| of.reached(stage) > offset.0);
         tokio::time::timeout(timeout, reached).await.is_ok_and(|waited| waited.is_ok())
+    }
+
+    fn changes_of(&self, stage: Stage) -> watch::Receiver<u64> {
+        match stage {
+            Stage::Tracked => self.tracked_changed.subscribe(),
+            Stage::Mapped => self.mapped_changed.subscribe(),
+        }
     }
 }
 
@@ -109,26 +120,39 @@ impl PartitionProgress {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_when_every_shard_has_mapped_the_offset() {
-        let progress = Arc::new(Progress::new(2, 2));
-        let mut waiting = tokio::task::JoinSet::new();
-        waiting.spawn({
-            let progress = Arc::clone(&progress);
-            async move { progress.wait(Stage::Mapped, PartitionId(1), Offset(5), Duration::from_secs(2)).await }
-        });
+        let progress = Progress::new(2, 2);
+        let waiting = progress.wait(Stage::Mapped, PartitionId(1), Offset(5), Duration::from_secs(2));
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
         progress.set_durable(PartitionId(1), Offset(5));
         progress.set_mapped(PartitionId(1), 0, Offset(5));
         progress.mapped_now();
         assert_eq!(progress.lag(Stage::Mapped), 6);
         progress.set_mapped(PartitionId(1), 1, Offset(9));
         progress.mapped_now();
-        assert_eq!(waiting.join_all().await, [true]);
+        assert!(waiting.await);
         assert_eq!(progress.lag(Stage::Mapped), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_map_is_level_once_every_shard_has_mapped_what_was_durable_at_the_question() {
+        let progress = Progress::new(2, 2);
+        progress.set_durable(PartitionId(0), Offset(7));
+        let level = progress.level(Stage::Mapped);
+        tokio::pin!(level);
+        assert!(futures_util::poll!(&mut level).is_pending());
+        progress.set_durable(PartitionId(1), Offset(0));
+        progress.set_mapped(PartitionId(0), 0, Offset(7));
+        progress.mapped_now();
+        assert!(futures_util::poll!(&mut level).is_pending(), "the other shard has not");
+        progress.set_mapped(PartitionId(0), 1, Offset(7));
+        progress.mapped_now();
+        level.await;
+        assert_eq!(progress.lag(Stage::Mapped), 1, "what came meanwhile is not waited for");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,10 @@
-//! Compares what the server holds, as REST tells it, with the ledger of what was acknowledged. Never changes anything.
+//! Compares what the server holds, as REST and a live session tell it, with what it has to hold. Never changes anything.
 
+pub mod compare;
+pub mod list;
+pub mod map;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,102 +13,155 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Target};
-use crate::geodesy::Place;
-use crate::ledger::Ledger;
+use crate::expected::{Certainty, Expected, Load};
 
-/// Where REST keeps what is compared; everything else in an answer is ignored.
-const DRIVER_ROUTE: &str = "/v1/drivers/";
-const DELIVERY_ROUTE: &str = "/v1/deliveries/";
-const LAT: &str = "/position/lat";
-const LNG: &str = "/position/lng";
-const STATUS: &str = "/status";
-
-/// The server keeps 1e-7 degrees; twice that is a difference.
-const TOLERANCE_DEG: f64 = 2e-7;
 /// How long the server may take until its folds have reached what it acknowledged.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(8);
-const CLIENTS: usize = 4;
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+const CLIENTS: usize = 8;
 const DIFFERENCES_TOLD: usize = 20;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Drivers and deliveries asked for one by one; 0 compares nothing. When that is all of them, the list and the live map are compared, too.
+    pub sample: usize,
+    pub company: Company,
+}
+
+/// Whether the server may show what this run knows nothing of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Company {
+    #[default]
+    Others,
+    /// Whatever else it shows is a difference.
+    Alone,
+}
 
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
+    /// Drivers and deliveries asked for one by one.
     pub checked: u64,
+    /// Deliveries compared in the paged list.
+    pub listed: u64,
+    /// Markers compared on the live map.
+    pub shown: u64,
+    /// What the server does not know.
     pub lost: u64,
+    /// What differs, counted once for each place where it was seen.
     pub mismatched: u64,
+    /// Drivers and deliveries in the list or on the map that this run knows nothing of.
+    pub extra: u64,
     pub differences: Vec<String>,
-    /// Why nothing could be compared, if so.
+    /// Why something could not be compared, if so.
     pub failed: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-struct Expectation {
-    path: String,
-    wanted: Wanted,
+/// What one comparison found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    pub compared: u64,
+    pub mismatched: u64,
+    pub extra: BTreeSet<String>,
+    pub differences: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
-enum Wanted {
-    Exists,
-    Position(Place),
-    Status(String),
+impl Findings {
+    fn differ(&mut self, how: String) {
+        self.mismatched += 1;
+        if self.differences.len() < DIFFERENCES_TOLD {
+            self.differences.push(how);
+        }
+    }
+
+    fn beside(&mut self, id: &str, expected: &Expected) {
+        if !expected.perhaps.contains(id) {
+            self.extra.insert(id.to_owned());
+        }
+    }
 }
 
+/// One entity to ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    Driver(String),
+    Delivery(String),
+}
+
+#[derive(Debug)]
 enum Verdict {
     Same,
     Missing,
-    Differs(String),
+    Differs(Vec<String>),
 }
 
-/// Compares at most `sample` entities, chosen by a hash of their ids; 0 compares none.
-pub async fn check(target: &Target, ledger: &Ledger, sample: usize) -> Checked {
-    let expectations = Arc::new(choose(ledger, sample));
+/// Compares; entities are chosen by a hash of their ids.
+pub async fn check(target: &Target, expected: Expected, scope: Scope) -> Checked {
+    let mut all = Checked::default();
+    if scope.sample == 0 {
+        return all;
+    }
+    let subjects = Arc::new(choose(&expected, scope.sample));
+    let is_whole = subjects.len() == expected.count();
+    let expected = Arc::new(expected);
     let deadline = Instant::now() + CATCH_UP_WITHIN;
     let mut tasks = JoinSet::new();
     for first in 0..CLIENTS {
-        let (expectations, client) = (Arc::clone(&expectations), Client::new(target.clone()));
-        tasks.spawn(async move { check_each(client, expectations.iter().skip(first).step_by(CLIENTS), deadline).await });
+        let (expected, subjects, client) = (Arc::clone(&expected), Arc::clone(&subjects), Client::new(target.clone()));
+        tasks.spawn(async move { check_each(client, &expected, subjects.iter().skip(first).step_by(CLIENTS), scope.company, deadline).await });
     }
-    let mut all = Checked::default();
     while let Some(part) = tasks.join_next().await {
-        let part = part.expect("a checker neither panics nor is aborted");
-        all.checked += part.checked;
-        all.lost += part.lost;
-        all.mismatched += part.mismatched;
-        all.differences.extend(part.differences);
-        all.failed = all.failed.or(part.failed);
+        all.absorb(part.expect("a checker neither panics nor is aborted"));
+    }
+    if is_whole && all.failed.is_none() {
+        all.absorb(check_whole(target, &expected, scope.company, deadline).await);
     }
     all.differences.sort();
     all.differences.truncate(DIFFERENCES_TOLD);
     all
 }
 
-fn choose(ledger: &Ledger, sample: usize) -> Vec<Expectation> {
-    let drivers = ledger.drivers.iter().map(|(id, driver)| {
-        let wanted = driver.position().filter(|_| !driver.loose).map_or(Wanted::Exists, Wanted::Position);
-        Expectation { path: format!("{DRIVER_ROUTE}{}", escaped(id)), wanted }
-    });
-    let deliveries = ledger.deliveries.iter().map(|(id, delivery)| {
-        let wanted = delivery.status().filter(|_| !delivery.loose).map_or(Wanted::Exists, Wanted::Status);
-        Expectation { path: format!("{DELIVERY_ROUTE}{}", escaped(id)), wanted }
-    });
-    let mut all: Vec<Expectation> = drivers.chain(deliveries).collect();
-    all.sort_by_cached_key(|expectation| xxhash_rust::xxh3::xxh3_64(expectation.path.as_bytes()));
+impl Checked {
+    fn absorb(&mut self, other: Self) {
+        self.checked += other.checked;
+        self.listed += other.listed;
+        self.shown += other.shown;
+        self.lost += other.lost;
+        self.mismatched += other.mismatched;
+        self.extra += other.extra;
+        self.differences.extend(other.differences);
+        self.failed = self.failed.take().or(other.failed);
+    }
+}
+
+fn choose(expected: &Expected, sample: usize) -> Vec<Subject> {
+    let drivers = expected.drivers.keys().cloned().map(Subject::Driver);
+    let mut all: Vec<Subject> = drivers.chain(expected.deliveries.keys().cloned().map(Subject::Delivery)).collect();
+    all.sort_by_cached_key(|subject| xxhash_rust::xxh3::xxh3_64(subject.path().as_bytes()));
     all.truncate(sample);
     all
 }
 
-async fn check_each(mut client: Client, expectations: impl Iterator<Item = &Expectation>, deadline: Instant) -> Checked {
+async fn check_each(
+    mut client: Client,
+    expected: &Expected,
+    subjects: impl Iterator<Item = &Subject>,
+    company: Company,
+    deadline: Instant,
+) -> Checked {
     let mut part = Checked::default();
-    for expectation in expectations {
-        match verdict_in_time(&mut client, expectation, deadline).await {
+    let loads = expected.loads();
+    for subject in subjects {
+        let judge = |body: &Value| subject.judge(body, expected, &loads, company);
+        match verdict_in_time(&mut client, &subject.path(), judge, deadline).await {
             Ok(Verdict::Same) => {}
             Ok(Verdict::Missing) => {
                 part.lost += 1;
-                part.differences.push(format!("{} is missing", expectation.path));
+                part.differences.push(format!("{} is missing", subject.path()));
             }
             Ok(Verdict::Differs(how)) => {
                 part.mismatched += 1;
-                part.differences.push(format!("{}: {how}", expectation.path));
+                part.differences.push(format!("{}: {}", subject.path(), how.join("; ")));
             }
             Err(reason) => {
                 part.failed = Some(reason);
@@ -116,41 +174,93 @@ async fn check_each(mut client: Client, expectations: impl Iterator<Item = &Expe
     part
 }
 
+impl Subject {
+    fn path(&self) -> String {
+        match self {
+            Self::Driver(id) => format!("/v1/drivers/{}", escaped(id)),
+            Self::Delivery(id) => format!("/v1/deliveries/{}", escaped(id)),
+        }
+    }
+
+    fn judge(&self, body: &Value, expected: &Expected, loads: &BTreeMap<&str, Load<'_>>, company: Company) -> Vec<String> {
+        match self {
+            Self::Driver(id) => compare::driver(body, &expected.drivers[id], loads.get(id.as_str()).unwrap_or(&Load::default()), company),
+            Self::Delivery(id) => {
+                let wanted = &expected.deliveries[id];
+                let carrier = wanted.driver.as_ref().and_then(|driver| expected.drivers.get(driver));
+                compare::delivery(body, wanted, carrier.filter(|driver| driver.certainty == Certainty::Whole))
+            }
+        }
+    }
+}
+
 /// Asks again while the answer differs and the server may still be catching up.
-async fn verdict_in_time(client: &mut Client, expectation: &Expectation, deadline: Instant) -> Result<Verdict, String> {
+async fn verdict_in_time(client: &mut Client, path: &str, judge: impl Fn(&Value) -> Vec<String>, deadline: Instant) -> Result<Verdict, String> {
     loop {
-        let (status, body) = client.get(&expectation.path).await.map_err(|error| format!("the check stopped: {error}"))?;
+        let (status, body) = client.get(path).await.map_err(|error| format!("the check stopped: {error}"))?;
         let verdict = match status {
             StatusCode::OK => {
-                let body: Value = serde_json::from_slice(&body).map_err(|error| format!("{}: no JSON: {error}", expectation.path))?;
-                compare(&body, &expectation.wanted)
+                let body: Value = serde_json::from_slice(&body).map_err(|error| format!("{path}: no JSON: {error}"))?;
+                let differences = judge(&body);
+                if differences.is_empty() { Verdict::Same } else { Verdict::Differs(differences) }
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => Verdict::Missing,
-            other => return Err(format!("GET {} answers {other}; a key that may read is needed (--check-key)", expectation.path)),
+            other => return Err(unreadable(path, other)),
         };
         if matches!(verdict, Verdict::Same) || Instant::now() >= deadline {
             return Ok(verdict);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(ASK_AGAIN_AFTER).await;
     }
 }
 
-fn compare(body: &Value, wanted: &Wanted) -> Verdict {
-    match wanted {
-        Wanted::Exists => Verdict::Same,
-        Wanted::Status(wanted) => match body.pointer(STATUS).and_then(Value::as_str) {
-            Some(held) if held == wanted => Verdict::Same,
-            held => Verdict::Differs(format!("status {held:?} held, {wanted:?} sent")),
-        },
-        Wanted::Position(wanted) => {
-            let held = |path| body.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
-            let (lat, lng) = (held(LAT), held(LNG));
-            if (lat - wanted.lat).abs() < TOLERANCE_DEG && (lng - wanted.lng).abs() < TOLERANCE_DEG {
-                return Verdict::Same;
-            }
-            Verdict::Differs(format!("position {lat},{lng} held, {},{} sent", wanted.lat, wanted.lng))
-        }
+/// The list and the live map, each asked again until it is right or time is up.
+async fn check_whole(target: &Target, expected: &Expected, company: Company, deadline: Instant) -> Checked {
+    let mut client = Client::new(target.clone());
+    let mut checked = Checked::default();
+    let listed = until_clean(deadline, async || list::fetch(&mut client).await.map(|features| list::judge(&features, expected))).await;
+    let listed = listed.unwrap_or_else(|reason| {
+        checked.failed = Some(reason);
+        Findings::default()
+    });
+    let shown = if expected.drivers.len() > map::MAX_MARKERS {
+        Ok(Findings::default())
+    } else {
+        let look = async || map::fetch(target).await.map(|markers| map::judge(&markers, expected, company)).map_err(|error| error.to_string());
+        until_clean(deadline, look).await
+    };
+    let shown = shown.unwrap_or_else(|reason| {
+        checked.failed = Some(reason);
+        Findings::default()
+    });
+    let extra: BTreeSet<&String> = listed.extra.union(&shown.extra).collect();
+    checked.extra = extra.len() as u64;
+    (checked.listed, checked.shown) = (listed.compared, shown.compared);
+    checked.mismatched = listed.mismatched + shown.mismatched;
+    if company == Company::Alone {
+        checked.mismatched += checked.extra;
+        checked.differences.extend(extra.iter().take(DIFFERENCES_TOLD).map(|id| format!("{id} is shown, and no part of this run")));
     }
+    checked.differences.extend(listed.differences.into_iter().chain(shown.differences));
+    checked
+}
+
+async fn until_clean(deadline: Instant, mut look: impl AsyncFnMut() -> Result<Findings, String>) -> Result<Findings, String> {
+    loop {
+        let findings = look().await?;
+        if findings.mismatched == 0 || Instant::now() >= deadline {
+            return Ok(findings);
+        }
+        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+    }
+}
+
+fn unreadable(path: &str, status: StatusCode) -> String {
+    let hint = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "; a key that may read is needed (--check-key)",
+        _ => "",
+    };
+    format!("GET {path} answers {status}{hint}")
 }
 
 /// Percent-encodes what may not stand in one segment of a path.
@@ -160,23 +270,4 @@ fn escaped(id: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_difference_in_position_or_status_is_seen_and_more_members_are_not_one() {
-        let body = json!({"id": "d", "status": "arrived", "position": {"lat": 57.7, "lng": 11.9, "time": "x"}, "more": 1});
-        let same = |wanted| matches!(compare(&body, &wanted), Verdict::Same);
-        assert!(same(Wanted::Status("arrived".into())));
-        assert!(!same(Wanted::Status("delivered".into())));
-        assert!(same(Wanted::Position(Place { lat: 57.700_000_1, lng: 11.9 })));
-        assert!(!same(Wanted::Position(Place { lat: 57.700_001, lng: 11.9 })));
-        assert!(!matches!(compare(&json!({}), &Wanted::Position(Place { lat: 0.0, lng: 0.0 })), Verdict::Same));
-    }
-
-    #[test]
-    fn an_id_stays_one_segment() {
-        assert_eq!(escaped("a/b c-é"), "a%2Fb%20c-%C3%A9");
-    }
-}
+mod tests;

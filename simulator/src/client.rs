@@ -31,14 +31,16 @@ pub enum ClientError {
     Url(String),
     #[error("the key cannot stand in a header")]
     Key,
-    #[error("cannot reach the server: {0}")]
-    Connect(#[from] std::io::Error),
+    #[error("cannot reach the server at {host}: {error}")]
+    Connect { host: String, error: std::io::Error },
     #[error("the connection failed: {0}")]
     Connection(#[from] hyper::Error),
     #[error("no answer within {ANSWER_WITHIN:?}")]
     NoAnswer,
     #[error("the answer cannot be read: {0}")]
     Answer(String),
+    #[error("the server does not let this key {purpose}: {status}, {detail}")]
+    KeyRefused { purpose: &'static str, status: StatusCode, detail: String },
     #[error("the server refused the whole request with {status}: {body}")]
     Refused { status: StatusCode, body: String },
 }
@@ -64,6 +66,14 @@ impl Target {
         authorization.set_sensitive(true);
         Ok(Self { host, authorization, patience: Duration::from_secs(30) })
     }
+
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    pub fn websocket_address(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.host)
+    }
 }
 
 /// What became of a batch.
@@ -83,11 +93,13 @@ pub struct Client {
     drivers: JoinSet<()>,
     /// The furthest place of this connection's events in each partition: an answer names only the partitions of its own batch.
     position: BTreeMap<u16, u64>,
+    /// The last batch was retried until patience ended: until a batch is answered again, each is tried once.
+    gave_up: bool,
 }
 
 impl Client {
     pub fn new(target: Target) -> Self {
-        Self { target, sender: None, drivers: JoinSet::new(), position: BTreeMap::new() }
+        Self { target, sender: None, drivers: JoinSet::new(), position: BTreeMap::new(), gave_up: false }
     }
 
     /// Posts one batch of `count` events until it is answered, refused as a whole, or patience ends. Every attempt carries the same ids, so
@@ -98,11 +110,15 @@ impl Client {
         loop {
             let attempt = self.attempt(body.clone(), format, count).await;
             let (error, wait) = match attempt {
-                Ok(outcomes) => return Ok(Posted { outcomes, took: started.elapsed(), retries }),
+                Ok(outcomes) => {
+                    self.gave_up = false;
+                    return Ok(Posted { outcomes, took: started.elapsed(), retries });
+                }
                 Err((error, None)) => return Err(error),
                 Err((error, Some(wait))) => (error, wait),
             };
-            if started.elapsed() + wait > self.target.patience {
+            if self.gave_up || started.elapsed() + wait > self.target.patience {
+                self.gave_up = true;
                 return Err(error);
             }
             tokio::time::sleep(wait).await;
@@ -181,6 +197,12 @@ impl Client {
         }
     }
 
+    /// One GET, whatever its answer says; the connection is all that matters.
+    pub async fn get_once(&mut self, path: &'static str) -> Result<(), ClientError> {
+        let request = Request::builder().uri(path).header(HOST, &self.target.host).body(Full::default()).expect("a constant path");
+        self.exchange(request).await.map(drop)
+    }
+
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, ClientError> {
         let work = async {
             let sender = self.connected().await?;
@@ -201,8 +223,9 @@ impl Client {
             None => false,
         };
         if !usable {
-            let stream = TcpStream::connect(&self.target.host).await?;
-            stream.set_nodelay(true)?;
+            let away = |error| ClientError::Connect { host: self.target.host.clone(), error };
+            let stream = TcpStream::connect(&self.target.host).await.map_err(away)?;
+            stream.set_nodelay(true).map_err(away)?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await?;
             self.drivers.abort_all();
             // The connection's own error also reaches the request that is under way, where it is handled.
@@ -273,6 +296,21 @@ mod tests {
         assert_eq!(posted.outcomes, vec![ItemOutcome::Duplicate { content_differs: false }]);
         let seen = tasks.join_next().await.expect("one task").expect("ended well");
         assert!(seen.iter().all(|request| request.contains("authorization: Bearer k")), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn when_patience_has_ended_each_batch_is_tried_once_until_one_is_answered() {
+        let busy = "HTTP/1.1 503 Busy\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let ok = "HTTP/1.1 200 OK\r\ncontent-length: 14\r\nconnection: close\r\n\r\n{\"results\":[]}";
+        let (target, mut tasks) = server(vec![busy, busy, ok, busy, ok]).await;
+        let mut client = Client::new(Target { patience: Duration::ZERO, ..target });
+        for _ in 0..2 {
+            client.post(Bytes::new(), Format::Json, 0).await.expect_err("no patience, then none left");
+        }
+        client.post(Bytes::new(), Format::Json, 0).await.expect("answered");
+        client.target.patience = Duration::from_secs(20);
+        assert_eq!(client.post(Bytes::new(), Format::Json, 0).await.expect("patient again").retries, 1);
+        assert_eq!(tasks.join_next().await.expect("one task").expect("ended well").len(), 5);
     }
 
     #[tokio::test]

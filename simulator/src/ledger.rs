@@ -1,148 +1,207 @@
 //! An independent fold of what was sent and acknowledged: what the server must hold in the end. Shares no code with the server and never asks it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use crate::expected::{Assignment, Certainty, Delivery, Driver, Expected, Fix, SIGNIFICANT_MS};
 use crate::geodesy::Place;
-use crate::wire::Event;
+use crate::lifecycle::{OrderKey, live};
 use crate::wire::event::Payload;
+use crate::wire::{DeliveryCreated, Event, Location, Point};
 
-/// Orders facts: event time, then event id.
-type Key = (i64, String);
-
-/// Bounded by the drivers and deliveries of the run.
+/// Bounded by the drivers and deliveries of the run, and the status events of each.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    pub drivers: HashMap<String, ExpectedDriver>,
-    pub deliveries: HashMap<String, ExpectedDelivery>,
+    drivers: HashMap<String, Pings>,
+    deliveries: HashMap<String, Noted>,
+    doubted: HashSet<String>,
 }
 
+/// The latest ping of a driver, and those shortly before it.
+#[derive(Debug)]
+struct Pings {
+    key: OrderKey,
+    fix: Fix,
+    earlier: Vec<Fix>,
+}
+
+/// The events of one delivery, folded as far as their order allows.
 #[derive(Debug, Default)]
-pub struct ExpectedDriver {
-    last: Option<(Key, Place)>,
-    /// Only existence can be expected: an event was never answered, or its clock ran so far ahead that the server ordered it by its own.
-    pub loose: bool,
-}
-
-#[derive(Debug, Default)]
-pub struct ExpectedDelivery {
-    changes: Vec<(Key, String)>,
-    pub loose: bool,
-}
-
-impl ExpectedDriver {
-    pub fn position(&self) -> Option<Place> {
-        self.last.as_ref().map(|(_, place)| *place)
-    }
-}
-
-impl ExpectedDelivery {
-    /// The status after all changes in event order.
-    pub fn status(&self) -> Option<String> {
-        let mut changes: Vec<&(Key, String)> = self.changes.iter().collect();
-        changes.sort();
-        changes.into_iter().fold(None, |now, (_, word)| Some(now.map_or(word.as_str(), |now| next_status(now, word)))).map(str::to_owned)
-    }
+struct Noted {
+    created: Option<(OrderKey, DeliveryCreated)>,
+    assigned: Option<(OrderKey, String)>,
+    /// Who sent the latest ping that names it.
+    named_by: Option<(OrderKey, String)>,
+    statuses: Vec<(OrderKey, String)>,
 }
 
 impl Ledger {
     /// Takes an event that the server has acknowledged as stored.
     pub fn note(&mut self, event: &Event) {
-        let key = || (event.event_time_ms, event.event_id.clone());
-        let word = match &event.payload {
-            Some(Payload::Location(fix)) => {
-                let driver = entry(&mut self.drivers, &event.actor_id);
-                if driver.last.as_ref().is_none_or(|(last, _)| *last < key()) {
-                    driver.last = Some((key(), Place { lat: fix.lat, lng: fix.lng }));
-                }
-                return;
+        let key = (event.event_time_ms, event.event_id.clone());
+        match &event.payload {
+            Some(Payload::Location(location)) => self.note_location(key, event, location),
+            Some(Payload::Created(created)) => {
+                let noted = self.delivery(event);
+                noted.statuses.push((key.clone(), "created".to_owned()));
+                set_later(&mut noted.created, key, || created.clone());
             }
-            Some(Payload::Created(_)) => "created",
-            Some(Payload::Assigned(_)) => "assigned",
-            Some(Payload::Status(change)) => &change.status,
-            _ => return,
-        };
-        entry(&mut self.deliveries, &event.entity_id).changes.push((key(), word.to_owned()));
+            Some(Payload::Assigned(assigned)) => {
+                let noted = self.delivery(event);
+                noted.statuses.push((key.clone(), "assigned".to_owned()));
+                set_later(&mut noted.assigned, key, || assigned.driver_id.clone());
+            }
+            Some(Payload::Status(change)) => self.delivery(event).statuses.push((key, change.status.clone())),
+            _ => {}
+        }
+    }
+
+    fn note_location(&mut self, key: OrderKey, event: &Event, location: &Location) {
+        let place = Place { lat: location.lat, lng: location.lng };
+        let fix = Fix { place, time_ms: Some(event.event_time_ms), accuracy_m: location.accuracy_m };
+        if !event.entity_id.is_empty() {
+            set_later(&mut self.delivery(event).named_by, key.clone(), || event.actor_id.clone());
+        }
+        match self.drivers.get_mut(&event.actor_id) {
+            Some(pings) => pings.note(key, fix),
+            None => drop(self.drivers.insert(event.actor_id.clone(), Pings { key, fix, earlier: Vec::new() })),
+        }
+    }
+
+    fn delivery(&mut self, event: &Event) -> &mut Noted {
+        if !self.deliveries.contains_key(&event.entity_id) {
+            self.deliveries.insert(event.entity_id.clone(), Noted::default());
+        }
+        self.deliveries.get_mut(&event.entity_id).expect("inserted above")
     }
 
     /// Takes an event of which nobody knows where the server put it, or whether it has it at all.
     pub fn doubt(&mut self, event: &Event) {
-        if let Some(driver) = self.drivers.get_mut(&event.actor_id) {
-            driver.loose = true;
+        for id in [&event.actor_id, &event.entity_id] {
+            if !id.is_empty() && !self.doubted.contains(id) {
+                self.doubted.insert(id.clone());
+            }
         }
-        if let Some(delivery) = self.deliveries.get_mut(&event.entity_id) {
-            delivery.loose = true;
-        }
-    }
-
-    pub fn expect_driver(&mut self, id: String, place: Place) {
-        self.drivers.insert(id, ExpectedDriver { last: Some(((0, String::new()), place)), loose: false });
     }
 
     /// Adds another ledger's entities, none of which this one has.
     pub fn absorb(&mut self, other: Self) {
         self.drivers.extend(other.drivers);
         self.deliveries.extend(other.deliveries);
+        self.doubted.extend(other.doubted);
+    }
+
+    /// What the server has to hold.
+    pub fn expected(self) -> Expected {
+        let Self { drivers, deliveries, doubted } = self;
+        let certainty = |id: &str| if doubted.contains(id) { Certainty::Existence } else { Certainty::Whole };
+        let drivers = drivers.into_iter().map(|(id, Pings { fix, earlier, .. })| {
+            let certainty = certainty(&id);
+            (id, Driver { fix, earlier, certainty })
+        });
+        let deliveries = deliveries.into_iter().map(|(id, noted)| {
+            let certainty = certainty(&id);
+            (id, noted.expected(certainty))
+        });
+        let mut expected = Expected { drivers: drivers.collect(), deliveries: deliveries.collect(), ..Expected::default() };
+        let unknown = |id: &String| !expected.drivers.contains_key(id) && !expected.deliveries.contains_key(id);
+        expected.perhaps = doubted.into_iter().filter(unknown).collect();
+        expected
     }
 }
 
-fn entry<'a, T: Default>(map: &'a mut HashMap<String, T>, id: &str) -> &'a mut T {
-    if !map.contains_key(id) {
-        map.insert(id.to_owned(), T::default());
+impl Pings {
+    fn note(&mut self, key: OrderKey, fix: Fix) {
+        let before = if key > self.key {
+            self.key = key;
+            std::mem::replace(&mut self.fix, fix)
+        } else {
+            fix
+        };
+        self.earlier.push(before);
+        let horizon = self.key.0 - SIGNIFICANT_MS;
+        self.earlier.retain(|earlier| earlier.time_ms > Some(horizon));
     }
-    map.get_mut(id).expect("inserted above")
 }
 
-/// Forward in the list, skipping allowed, starting anywhere; `assigned` again before pickup goes back; `cancelled` from whatever is not over;
-/// `failed` leads to another attempt or a return. What is not allowed changes nothing.
-fn next_status<'a>(current: &'a str, word: &'a str) -> &'a str {
-    const WAY: [&str; 8] = ["created", "assigned", "en_route_pickup", "at_pickup", "picked_up", "en_route_dropoff", "approaching", "arrived"];
-    const PICKED_UP: usize = 4;
-    let rank = |status: &str| WAY.iter().position(|step| *step == status);
-    let allowed = match (current, word) {
-        ("delivered" | "returned" | "cancelled", _) => false,
-        (_, "cancelled") => true,
-        ("failed", next) => matches!(next, "en_route_dropoff" | "returned"),
-        (_, "delivered" | "returned" | "failed") => true,
-        (_, "assigned") => rank(current).is_some_and(|rank| rank < PICKED_UP),
-        (_, next) => rank(next) > rank(current),
-    };
-    if allowed { word } else { current }
+impl Noted {
+    fn expected(self, certainty: Certainty) -> Delivery {
+        let (status, history) = live(self.statuses);
+        let explicit = self.assigned.map(|(_, driver)| (driver, Assignment::Explicit));
+        let assigned = explicit.or(self.named_by.map(|(_, driver)| (driver, Assignment::Implied)));
+        let (driver, assignment) = assigned.unzip();
+        let created = self.created.map(|(_, created)| created).unwrap_or_default();
+        let place = |point: Point| Place { lat: point.lat, lng: point.lng };
+        Delivery {
+            // A delivery of which no status event is known counts as created.
+            status: status.unwrap_or_else(|| "created".to_owned()),
+            driver,
+            assignment,
+            pickup: created.pickup.map(place),
+            destination: created.destination.map(place),
+            promised_by_ms: created.promised_by_ms,
+            history,
+            certainty,
+        }
+    }
+}
+
+fn set_later<T>(slot: &mut Option<(OrderKey, T)>, key: OrderKey, value: impl FnOnce() -> T) {
+    if slot.as_ref().is_none_or(|(held, _)| *held < key) {
+        *slot = Some((key, value()));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Envelope, event, fix, status};
+    use crate::event::{Envelope, assigned, created, event, fix, status};
 
     fn at(time_ms: i64, id: &str, payload: Payload) -> Event {
         event(Envelope { id: id.into(), actor: "a".into(), delivery: "d".into(), time_ms }, payload)
+    }
+
+    fn ping(time_ms: i64, lat: f64) -> Event {
+        at(time_ms, "x", Payload::Location(fix(Place { lat, lng: 0.0 })))
     }
 
     #[test]
     fn the_last_position_by_event_time_stands_whatever_order_it_came_in() {
         let mut ledger = Ledger::default();
         for (time, lat) in [(5, 1.0), (9, 2.0), (7, 3.0)] {
-            ledger.note(&at(time, "x", Payload::Location(fix(Place { lat, lng: 0.0 }))));
+            ledger.note(&ping(time, lat));
         }
-        assert_eq!(ledger.drivers["a"].position().map(|place| place.lat), Some(2.0));
+        let expected = ledger.expected();
+        let fix = expected.drivers["a"].fix;
+        assert_eq!((fix.place.lat, fix.time_ms), (2.0, Some(9)));
+        let delivery = &expected.deliveries["d"];
+        assert_eq!((delivery.driver.as_deref(), delivery.assignment), (Some("a"), Some(Assignment::Implied)), "the pings named it");
     }
 
     #[test]
-    fn a_status_is_folded_in_event_order_and_illegal_steps_change_nothing() {
-        let cases: [(&[&str], &str); 6] = [
-            (&["created", "assigned", "delivered", "picked_up"], "delivered"),
-            (&["created", "at_pickup", "assigned"], "assigned"),
-            (&["picked_up", "assigned"], "picked_up"),
-            (&["arrived", "failed", "approaching"], "failed"),
-            (&["arrived", "failed", "returned", "cancelled"], "returned"),
-            (&["en_route_dropoff", "picked_up", "cancelled"], "cancelled"),
-        ];
-        for (words, expected) in cases {
-            let mut ledger = Ledger::default();
-            for (time, word) in (0..).zip(words).collect::<Vec<_>>().into_iter().rev() {
-                ledger.note(&at(time, "x", status(word, "")));
-            }
-            assert_eq!(ledger.deliveries["d"].status().as_deref(), Some(expected), "{words:?}");
+    fn an_explicit_assignment_outranks_pings_and_the_latest_of_several_stands() {
+        let mut ledger = Ledger::default();
+        let pickup = Some(Place { lat: 1.0, lng: 2.0 });
+        for event in [at(8, "x", assigned("b")), at(3, "x", assigned("c")), ping(9, 1.0), at(1, "x", created(pickup, None, Some(77)))] {
+            ledger.note(&event);
         }
+        ledger.note(&at(10, "x", status("picked_up", "")));
+        let delivery = &ledger.expected().deliveries["d"];
+        assert_eq!((delivery.driver.as_deref(), delivery.assignment), (Some("b"), Some(Assignment::Explicit)));
+        assert_eq!((delivery.pickup, delivery.promised_by_ms, delivery.status.as_str()), (pickup, Some(77), "picked_up"));
+        let history: Vec<_> = delivery.history.iter().map(|step| (step.time_ms, step.status.as_str())).collect();
+        assert_eq!(history, [(1, "created"), (3, "assigned"), (8, "assigned"), (10, "picked_up")]);
+    }
+
+    #[test]
+    fn doubt_before_the_first_acknowledged_event_is_remembered() {
+        let mut ledger = Ledger::default();
+        ledger.doubt(&ping(1, 1.0));
+        ledger.note(&ping(2, 2.0));
+        let mut other = ping(3, 1.0);
+        (other.actor_id, other.entity_id) = ("b".into(), String::new());
+        ledger.doubt(&other);
+        let expected = ledger.expected();
+        assert_eq!(expected.drivers["a"].certainty, Certainty::Existence);
+        assert!(expected.perhaps.contains("b") && !expected.drivers.contains_key("b"));
     }
 }

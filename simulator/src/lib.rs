@@ -21,7 +21,13 @@ pub mod faults;
 pub mod frame;
 
 pub mod client;
+
+pub mod expected;
 pub mod ledger;
+pub mod lifecycle;
+
+pub mod live;
+pub mod preflight;
 
 pub mod check;
 pub mod report;

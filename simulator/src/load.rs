@@ -10,15 +10,16 @@ use bytes::Bytes;
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
-use crate::check::{Checked, check};
+use crate::check::{Scope, check};
 use crate::client::answer::ItemOutcome;
 use crate::client::{Client, ClientError, Target};
 use crate::clock;
 use crate::event::{Envelope, Format, encode, event, uuid_of};
+use crate::expected::{Driver, Expected};
 use crate::fleet::RunError;
 use crate::geodesy::Place;
-use crate::ledger::Ledger;
-use crate::report::{Report, Tally};
+use crate::preflight::preflight;
+use crate::report::{Report, Tally, bar};
 use crate::wire::event::Payload;
 use crate::wire::{Event, Location};
 
@@ -40,7 +41,7 @@ pub struct LoadOptions {
     /// Events a second at most; none is as fast as the server answers. An ack is then counted from when its batch was due, not from when
     /// it could be sent, so that a stall is seen by every batch that it held up.
     pub rate: Option<f64>,
-    pub check: usize,
+    pub check: Scope,
 }
 
 /// Everything to be sent, and where each driver ends.
@@ -127,17 +128,14 @@ pub struct Sent {
 /// Encodes, sends, reports. The clock runs from the first request to the last answer.
 pub async fn run(options: LoadOptions) -> Result<Report, RunError> {
     let target = Target::new(&options.url, &options.key)?;
+    let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
+    preflight(&target, (options.check.sample > 0).then_some(&reader)).await?;
     let work = Arc::new(Workload::new(&options, clock::now_ms()));
-    let bar = ProgressBar::new(options.events as u64);
+    let bar = bar(options.events as u64, "events");
     let all = 0..work.bodies.len();
     let sent = send(&target, &work, all, &options, &bar).await?;
     bar.finish_and_clear();
-    let checked = if options.check == 0 {
-        Checked::default()
-    } else {
-        let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
-        check(&reader, &expected(&work, &sent.stored), options.check).await
-    };
+    let checked = check(&reader, expected(&work, &sent.stored), options.check).await;
     Ok(Report::new("load", sent.tally, sent.seconds, checked))
 }
 
@@ -167,17 +165,17 @@ pub async fn send(target: &Target, work: &Arc<Workload>, bodies: Range<usize>, o
 }
 
 /// Only of drivers whose last ping was stored for certain.
-fn expected(work: &Workload, stored: &[usize]) -> Ledger {
+fn expected(work: &Workload, stored: &[usize]) -> Expected {
     let stored: HashSet<usize> = stored.iter().copied().collect();
-    let mut ledger = Ledger::default();
+    let mut expected = Expected::default();
     for (driver, last) in work.last.iter().enumerate() {
         if let Some((place, body)) = last
             && stored.contains(body)
         {
-            ledger.expect_driver(format!("driver-{driver:07}"), *place);
+            expected.drivers.insert(format!("driver-{driver:07}"), Driver::at(*place));
         }
     }
-    ledger
+    expected
 }
 
 /// When each body is due.
@@ -226,18 +224,18 @@ impl Lane {
                         stored.push(index);
                     }
                 }
-                Err(error) => note_failure(&mut tally, &error, *count as u64),
+                Err(error) => note_failure(&mut tally, &error, *count),
             }
             self.bar.inc(*count as u64);
         }
     }
 }
 
-fn note_failure(tally: &mut Tally, error: &ClientError, count: u64) {
+fn note_failure(tally: &mut Tally, error: &ClientError, count: usize) {
     if let ClientError::Refused { status, .. } = error {
-        *tally.rejected_by_code.entry(format!("http_{}", status.as_u16())).or_default() += count;
+        tally.note_refused(status.as_u16(), count);
     } else {
-        tally.unanswered += count;
+        tally.unanswered += count as u64;
     }
     tally.last_error = Some(error.to_string());
 }
@@ -261,7 +259,7 @@ mod tests {
             drivers: 100,
             seed: 1,
             rate: None,
-            check: 0,
+            check: Scope::default(),
         };
         let work = Workload::new(&options, 1_790_000_000_000);
         let events: Vec<Event> = work.bodies.iter().flat_map(|(body, _)| EventBatch::decode(body.clone()).expect("own bytes").events).collect();

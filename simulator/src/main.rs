@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use waypost_sim::check::{Company, Scope};
 use waypost_sim::event::Format;
 use waypost_sim::faults::FaultOptions;
 use waypost_sim::fleet::{self, FleetOptions, RunError};
@@ -49,14 +50,18 @@ struct Common {
     #[arg(long, env = "WAYPOST_KEY", hide_env_values = true)]
     key: String,
     /// An API key that may read, for the check at the end, when --key may not.
-    #[arg(long, env = "WAYPOST_CHECK_KEY", hide_env_values = true)]
+    #[arg(long, env = "WAYPOST_CHECK_KEY", hide_env_values = true, value_name = "KEY")]
     check_key: Option<String>,
     /// How to print the report.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     report: Form,
-    /// How many drivers and deliveries to compare with the server at the end; 0 compares none.
-    #[arg(long, default_value_t = 2_000, value_name = "N")]
+    /// How many drivers and deliveries to ask the server for at the end, or `all`; 0 compares nothing. When that is all of them, the list of
+    /// deliveries and the live map are compared as well.
+    #[arg(long, default_value = "2000", value_name = "N", value_parser = sample)]
     check: usize,
+    /// Nothing else is on this server: what it shows beside this run's drivers and deliveries is a difference.
+    #[arg(long)]
+    alone: bool,
     /// How bodies are written.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -102,7 +107,7 @@ struct TraceArgs {
     #[arg(long)]
     columns: Option<Columns>,
     /// Times real time; 0 is as fast as the server takes it.
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    #[arg(long, default_value_t = 1.0, value_name = "X", allow_negative_numbers = true, value_parser = not_negative)]
     speedup: f64,
     /// Read only the first rows.
     #[arg(long, value_name = "ROWS")]
@@ -142,6 +147,20 @@ struct LoadArgs {
     rate: Option<f64>,
 }
 
+impl Common {
+    fn scope(&self) -> Scope {
+        Scope { sample: self.check, company: if self.alone { Company::Alone } else { Company::Others } }
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0).ok_or_else(|| "must be 0 or more".to_owned())
+}
+
+fn sample(text: &str) -> Result<usize, String> {
+    if text == "all" { Ok(usize::MAX) } else { text.parse().map_err(|_not_a_number| "must be a number or `all`".to_owned()) }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let form = match &cli.command {
@@ -167,13 +186,14 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<Report, RunError> {
     match command {
         Command::Fleet(args) => run_fleet(args).await,
-        Command::Trace(args) => trace::run(trace_options(args)).await,
+        Command::Trace(args) => until_ctrl_c(|shutdown| trace::run(trace_options(args), shutdown)).await,
         Command::Load(args) => load::run(load_options(args)).await,
     }
 }
 
 async fn run_fleet(args: FleetArgs) -> Result<Report, RunError> {
     let seconds = |value: f64| Duration::try_from_secs_f64(value).map_err(|error| RunError::Input(format!("{value} seconds: {error}")));
+    let check = args.common.scope();
     let options = FleetOptions {
         check_key: args.common.check_key,
         interval: seconds(args.interval)?,
@@ -184,20 +204,29 @@ async fn run_fleet(args: FleetArgs) -> Result<Report, RunError> {
         connections: args.connections,
         batch: args.batch,
         format: args.common.format,
-        check: args.common.check,
+        check,
         ..FleetOptions::new(args.common.url, args.common.key, args.drivers)
     };
+    until_ctrl_c(|shutdown| fleet::run(options, shutdown)).await
+}
+
+/// Ctrl-C ends a run early, and its report tells how far it came; a second one ends the process.
+async fn until_ctrl_c<Run: Future<Output = Result<Report, RunError>>>(start: impl FnOnce(CancellationToken) -> Run) -> Result<Report, RunError> {
     let shutdown = CancellationToken::new();
-    let run = fleet::run(options, shutdown.clone());
+    let run = start(shutdown.clone());
     tokio::pin!(run);
     tokio::select! {
         report = &mut run => return report,
         _ = tokio::signal::ctrl_c() => shutdown.cancel(),
     }
-    run.await
+    tokio::select! {
+        report = &mut run => report,
+        _ = tokio::signal::ctrl_c() => Err(RunError::Input("ended before everything was answered".into())),
+    }
 }
 
 fn trace_options(args: TraceArgs) -> TraceOptions {
+    let check = args.common.scope();
     TraceOptions {
         url: args.common.url,
         key: args.common.key,
@@ -210,11 +239,12 @@ fn trace_options(args: TraceArgs) -> TraceOptions {
         connections: args.connections,
         batch: args.batch,
         format: args.common.format,
-        check: args.common.check,
+        check,
     }
 }
 
 fn load_options(args: LoadArgs) -> LoadOptions {
+    let check = args.common.scope();
     LoadOptions {
         url: args.common.url,
         key: args.common.key,
@@ -226,6 +256,6 @@ fn load_options(args: LoadArgs) -> LoadOptions {
         drivers: args.drivers,
         seed: args.seed.unwrap_or_else(|| waypost_sim::clock::now_ms().unsigned_abs()),
         rate: args.rate.filter(|rate| *rate > 0.0),
-        check: args.common.check,
+        check,
     }
 }

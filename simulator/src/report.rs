@@ -5,10 +5,18 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::check::Checked;
 use crate::client::answer::ItemOutcome;
+
+/// A progress bar of this length; indicatif draws it on a terminal only.
+pub fn bar(length: u64, unit: &'static str) -> ProgressBar {
+    let template = format!("{{elapsed_precise}} {{wide_bar}} {{human_pos}} of {{human_len}} {unit}, {{eta}} to go");
+    let style = ProgressStyle::with_template(&template).expect("a constant template");
+    ProgressBar::new(length).with_style(style)
+}
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -20,6 +28,9 @@ pub enum Form {
 
 /// Acks are measured up to an hour; a longer one counts as an hour. (A histogram that grows by itself would not grow in `saturating_record`.)
 const LONGEST_ACK_US: u64 = 3_600_000_000;
+
+/// Begins the codes under which the items of a request count that was refused as a whole.
+const WHOLE_REQUEST: &str = "http_";
 
 /// Counts of one run. `sent = accepted + duplicate + rejected + unanswered`.
 #[derive(Debug)]
@@ -68,6 +79,11 @@ impl Tally {
         }
     }
 
+    /// Notes a request of `events` events that was refused as a whole.
+    pub fn note_refused(&mut self, status: u16, events: usize) {
+        *self.rejected_by_code.entry(format!("{WHOLE_REQUEST}{status}")).or_default() += events as u64;
+    }
+
     pub fn note_ack(&mut self, took: Duration) {
         self.ack_us.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
@@ -101,6 +117,9 @@ pub struct Report {
     pub rows: Option<u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rows_unreadable: BTreeMap<String, u64>,
+    /// Left over when a run was ended early.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rows_not_played: u64,
     pub sent: u64,
     pub accepted: u64,
     pub duplicate: u64,
@@ -115,11 +134,23 @@ pub struct Report {
     pub ack_p50_ms: f64,
     pub ack_p99_ms: f64,
     pub ack_max_ms: f64,
-    /// Entities compared through REST.
+    /// Steps of a trace that nothing on a road can take: played, accepted and named here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teleports: Option<u64>,
+    /// The first of them, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub teleports_seen: Vec<String>,
+    /// Drivers and deliveries asked for one by one.
     pub checked: u64,
+    /// Deliveries compared in the paged list, and markers compared on the live map.
+    pub listed: u64,
+    pub shown: u64,
     /// Entities that the server does not know, and accepted events for which it named no offset.
     pub lost: u64,
+    /// What differs, counted once for each place where it was seen.
     pub mismatched: u64,
+    /// Drivers and deliveries that the server shows and this run knows nothing of.
+    pub extra: u64,
     /// The first differences, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
@@ -127,6 +158,11 @@ pub struct Report {
     pub check_failed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Report {
@@ -148,6 +184,9 @@ impl Report {
             ack_p99_ms: ms(tally.ack_us.value_at_quantile(0.99)),
             ack_max_ms: ms(tally.ack_us.max()),
             checked: checked.checked,
+            listed: checked.listed,
+            shown: checked.shown,
+            extra: checked.extra,
             lost: checked.lost + tally.without_offset,
             mismatched: checked.mismatched,
             rejected_by_code: tally.rejected_by_code,
@@ -158,9 +197,10 @@ impl Report {
         }
     }
 
-    /// Everything was answered, and what was checked is what the server holds.
+    /// Everything was answered, no request was refused as a whole, and what was checked is what the server holds.
     pub fn is_good(&self) -> bool {
-        self.lost == 0 && self.mismatched == 0 && self.unanswered == 0 && self.check_failed.is_none()
+        let refused_whole = self.rejected_by_code.keys().any(|code| code.starts_with(WHOLE_REQUEST));
+        self.lost == 0 && self.mismatched == 0 && self.unanswered == 0 && !refused_whole && self.check_failed.is_none()
     }
 
     pub fn print(&self, form: Form) -> String {
@@ -180,6 +220,9 @@ impl Report {
         for (reason, count) in &self.rows_unreadable {
             row("  unreadable", format!("{count}  {reason}"));
         }
+        if self.rows_not_played > 0 {
+            row("  not played", self.rows_not_played.to_string());
+        }
         row("sent", self.sent.to_string());
         row("accepted", self.accepted.to_string());
         row("duplicate", format!("{} ({} with other content)", self.duplicate, self.content_differs));
@@ -192,9 +235,16 @@ impl Report {
         row("seconds", format!("{:.2}", self.seconds));
         row("events/s", format!("{:.0}", self.events_per_s));
         row("ack p50, p99, max ms", format!("{}, {}, {}", self.ack_p50_ms, self.ack_p99_ms, self.ack_max_ms));
-        row("checked", self.checked.to_string());
+        if let Some(teleports) = self.teleports {
+            row("teleports", teleports.to_string());
+        }
+        for teleport in &self.teleports_seen {
+            row("  teleport", teleport.clone());
+        }
+        row("checked", format!("{}, {} in the list, {} on the map", self.checked, self.listed, self.shown));
         row("lost", self.lost.to_string());
         row("mismatched", self.mismatched.to_string());
+        row("extra", self.extra.to_string());
         for difference in &self.differences {
             row("  difference", difference.clone());
         }
@@ -238,6 +288,17 @@ mod tests {
         let report = Report::new("test", tally, 1.0, Checked::default());
         assert_eq!(report.lost, 1);
         assert!(!report.is_good());
+    }
+
+    #[test]
+    fn refused_items_are_the_senders_fault_and_a_refused_request_is_a_bad_run() {
+        let mut items = tally(1..=2);
+        items.note(&ItemOutcome::Rejected { code: "null_island".into() });
+        assert!(Report::new("test", items, 1.0, Checked::default()).is_good());
+        let mut request = tally(1..=2);
+        request.note_refused(413, 2_000);
+        let report = Report::new("test", request, 1.0, Checked::default());
+        assert_eq!((report.rejected, report.is_good()), (2_000, false));
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn note(ledger: &mut Ledger, event: &Event, outcome: &ItemOutcome, sent_at_ms: i
 fn fail(tally: &mut Tally, ledger: &mut Ledger, batch: &[Event], error: &ClientError) {
     tally.last_error = Some(error.to_string());
     if let ClientError::Refused { status, .. } = error {
-        *tally.rejected_by_code.entry(format!("http_{}", status.as_u16())).or_default() += batch.len() as u64;
+        tally.note_refused(status.as_u16(), batch.len());
         return;
     }
     tally.unanswered += batch.len() as u64;

@@ -1,6 +1,7 @@
 //! Plays a recorded trace against a server, at any speed, and accounts for every row. Never repairs a row: the server judges it.
 
 pub mod csv_file;
+pub mod fold;
 pub mod gpx_file;
 pub mod row;
 
@@ -10,18 +11,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
-use indicatif::ProgressBar;
+use tokio_util::sync::CancellationToken;
 
-use crate::check::{Checked, check};
+use crate::check::{Scope, check};
 use crate::client::Target;
 use crate::clock;
 use crate::event::{Envelope, Format, assigned, created, event, status};
 use crate::fleet::RunError;
-use crate::report::Report;
+use crate::preflight::preflight;
+use crate::report::{Report, bar};
 use crate::sender::{Sender, SenderOptions};
 use crate::wire::event::Payload;
 use crate::wire::{Event, Location};
 
+use self::fold::fold;
 use self::row::{Columns, Row};
 
 /// A larger file, unpacked, is refused.
@@ -45,7 +48,7 @@ pub struct TraceOptions {
     pub connections: usize,
     pub batch: usize,
     pub format: Format,
-    pub check: usize,
+    pub check: Scope,
 }
 
 /// A file's rows in its order; what is no row at all is counted by reason.
@@ -69,61 +72,75 @@ impl Rows {
     }
 }
 
-/// Plays the file once.
-pub async fn run(options: TraceOptions) -> Result<Report, RunError> {
+/// Plays the file once, or as much of it as there is time for until `shutdown`; then reports on what was played.
+pub async fn run(options: TraceOptions, shutdown: CancellationToken) -> Result<Report, RunError> {
     let target = Target::new(&options.url, &options.key)?;
+    let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
     let read = read_rows(&options)?;
-    let rows_read = read.count();
+    let Some(first) = read.rows.first() else {
+        let reasons: Vec<String> = read.unreadable.iter().map(|(reason, count)| format!("{count} with {reason}")).collect();
+        return Err(RunError::Input(format!("{}: no row can be played: {} rows, {}", options.file.display(), read.count(), reasons.join(", "))));
+    };
+    preflight(&target, (options.check.sample > 0).then_some(&reader)).await?;
+    let times = Times::new(&options, first.time_ms, clock::now_ms());
     let sender = Sender::start(&target, SenderOptions { connections: options.connections, batch: options.batch, format: options.format });
-    let bar = ProgressBar::new(read.rows.len() as u64);
     let started = Instant::now();
-    play(&read.rows, &options, &sender, &bar).await;
+    let played = play(&read.rows, times, &sender, &shutdown).await;
     let (tally, ledger) = sender.finish().await;
     let seconds = started.elapsed().as_secs_f64();
-    bar.finish_and_clear();
-    let checked = if options.check == 0 {
-        Checked::default()
-    } else {
-        let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
-        check(&reader, &ledger, options.check).await
-    };
-    let report = Report::new("trace", tally, seconds, checked);
-    Ok(Report { rows: Some(rows_read), rows_unreadable: read.unreadable, ..report })
+    let mut folded = fold(&read.rows[..played], |row| times.time_ms(row));
+    folded.expected.doubt_as(&ledger.expected());
+    let refused = tally.rejected_by_code.clone();
+    let checked = check(&reader, folded.expected, options.check).await;
+    let mut report = Report::new("trace", tally, seconds, checked);
+    if refused != folded.refusals {
+        report.mismatched += 1;
+        report.differences.push(format!("the server refused {refused:?}; by the schema it has to refuse {:?}", folded.refusals));
+    }
+    (report.teleports, report.teleports_seen) = (Some(folded.teleports.count), folded.teleports.told);
+    let not_played = (read.rows.len() - played) as u64;
+    Ok(Report { rows: Some(read.count()), rows_unreadable: read.unreadable, rows_not_played: not_played, ..report })
 }
 
-async fn play(rows: &[Row], options: &TraceOptions, sender: &Sender, bar: &ProgressBar) {
-    let mut timeline = Timeline::new(options, rows.first().map_or(0, |row| row.time_ms), clock::now_ms());
+/// How many rows were handed over.
+async fn play(rows: &[Row], times: Times, sender: &Sender, shutdown: &CancellationToken) -> usize {
+    let bar = bar(rows.len() as u64, "rows");
+    let mut trips = Trips::default();
     let started = Instant::now();
     let mut chunk = Vec::with_capacity(CHUNK);
+    let mut played = 0;
     for row in rows {
-        let due = timeline.due(row);
-        let early = due.saturating_sub(started.elapsed());
+        let early = times.due(row).saturating_sub(started.elapsed());
         if early > Duration::from_millis(20) || chunk.len() >= CHUNK {
             sender.send(std::mem::take(&mut chunk)).await;
-            tokio::time::sleep(early).await;
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = tokio::time::sleep(early) => {}
+            }
         }
-        timeline.events(row, &mut chunk);
+        trips.events(row, times.time_ms(row), &mut chunk);
         bar.inc(1);
+        played += 1;
     }
     sender.send(chunk).await;
+    bar.finish_and_clear();
+    played
 }
 
-/// Turns rows into events: a `location` each, and what a change of the trip column says.
-#[derive(Debug)]
-pub struct Timeline {
+/// When a row is played, and when it says that it happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
     speedup: f64,
     first_ms: i64,
     shift_to_ms: Option<i64>,
-    /// By actor: whether a trip was on at its last row, and the delivery it opened.
-    trips: HashMap<String, (bool, Option<String>)>,
 }
 
-impl Timeline {
+impl Times {
     pub fn new(options: &TraceOptions, first_ms: i64, now_ms: i64) -> Self {
-        Self { speedup: options.speedup, first_ms, shift_to_ms: options.shift_to_now.then_some(now_ms), trips: HashMap::new() }
+        Self { speedup: options.speedup, first_ms, shift_to_ms: options.shift_to_now.then_some(now_ms) }
     }
 
-    /// When to send a row, from the start of the run.
+    /// From the start of the run.
     fn due(&self, row: &Row) -> Duration {
         if self.speedup <= 0.0 {
             return Duration::ZERO;
@@ -131,12 +148,21 @@ impl Timeline {
         Duration::from_secs_f64(((row.time_ms - self.first_ms) as f64 / 1000.0 / self.speedup).clamp(0.0, 1e9))
     }
 
-    fn time_ms(&self, row: &Row) -> i64 {
+    pub fn time_ms(&self, row: &Row) -> i64 {
         let factor = if self.speedup > 0.0 { self.speedup } else { 1.0 };
         self.shift_to_ms.map_or(row.time_ms, |now_ms| now_ms + ((row.time_ms - self.first_ms) as f64 / factor) as i64)
     }
+}
 
-    pub fn events(&mut self, row: &Row, out: &mut Vec<Event>) {
+/// Turns rows into events: a `location` each, and what a change of the trip column says.
+#[derive(Debug, Default)]
+pub struct Trips {
+    /// By actor: whether a trip was on at its last row, and the delivery it opened.
+    by_actor: HashMap<String, (bool, Option<String>)>,
+}
+
+impl Trips {
+    pub fn events(&mut self, row: &Row, time_ms: i64, out: &mut Vec<Event>) {
         let fix = Location {
             lat: row.place.lat,
             lng: row.place.lng,
@@ -146,7 +172,6 @@ impl Timeline {
             altitude_m: row.altitude_m,
             battery: None,
         };
-        let time_ms = self.time_ms(row);
         // The ids of one row sort in the order in which its events belong.
         let mut say = |suffix: &str, delivery: &str, payload: Payload| {
             let id = format!("{}{suffix}", row.id);
@@ -154,7 +179,7 @@ impl Timeline {
         };
         say("", "", Payload::Location(fix));
         let Some(on) = row.trip else { return };
-        let (before, open) = self.trips.entry(row.actor.clone()).or_insert((on, None));
+        let (before, open) = self.by_actor.entry(row.actor.clone()).or_insert((on, None));
         match (*before, on) {
             (false, true) => {
                 let delivery = format!("{}-{}", row.actor, row.time_text);
@@ -175,15 +200,17 @@ impl Timeline {
 
 /// Reads at most `limit` rows of the file, unpacking it if its name ends in `.gz`.
 pub fn read_rows(options: &TraceOptions) -> Result<Rows, RunError> {
-    let data = read_file(&options.file).map_err(|error| RunError::Input(format!("{}: {error}", options.file.display())))?;
+    let named = |error: String| RunError::Input(format!("{}: {error}", options.file.display()));
+    let data = read_file(&options.file).map_err(|error| named(error.to_string()))?;
     let unpacked = if is_named(&options.file, "gz") { options.file.with_extension("") } else { options.file.clone() };
     let limit = options.limit.unwrap_or(usize::MAX);
     if is_named(&unpacked, "gpx") {
         let stem = unpacked.file_stem().map_or_else(|| "gpx".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        return gpx_file::read(&data, &stem, limit).map_err(RunError::Input);
+        return gpx_file::read(&data, &stem, limit).map_err(named);
     }
-    let columns = options.columns.as_ref().ok_or_else(|| RunError::Input("a CSV file needs --columns".into()))?;
-    csv_file::read(&data, columns, limit).map_err(RunError::Input)
+    let columns = options.columns.as_ref();
+    let columns = columns.ok_or_else(|| named(format!("a CSV file needs --columns HEADER=FIELD,..; it has {}", csv_file::columns_of(&data))))?;
+    csv_file::read(&data, columns, limit).map_err(named)
 }
 
 fn is_named(path: &Path, extension: &str) -> bool {
@@ -221,16 +248,16 @@ mod tests {
             connections: 1,
             batch: 10,
             format: Format::Json,
-            check: 0,
+            check: Scope::default(),
         }
     }
 
     fn events(options: &TraceOptions) -> Vec<Event> {
         let rows = read_rows(options).expect("readable").rows;
-        let mut timeline = Timeline::new(options, rows[0].time_ms, 9_000_000);
-        let mut out = Vec::new();
+        let times = Times::new(options, rows[0].time_ms, 9_000_000);
+        let (mut trips, mut out) = (Trips::default(), Vec::new());
         for row in &rows {
-            timeline.events(row, &mut out);
+            trips.events(row, times.time_ms(row), &mut out);
         }
         out
     }

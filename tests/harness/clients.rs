@@ -68,14 +68,19 @@ pub(crate) struct Dashboard {
 
 impl Dashboard {
     pub(crate) async fn open(url: &str, key: &str) -> Self {
+        Self::try_open(url, key).await.expect("upgraded")
+    }
+
+    /// `None` while the server refuses the upgrade.
+    pub(crate) async fn try_open(url: &str, key: &str) -> Option<Self> {
         let address = format!("{}/v1/live", url.replacen("http", "ws", 1));
         let mut request = address.into_client_request().expect("an address");
         request.headers_mut().insert("sec-websocket-protocol", "waypost.v1.json".parse().expect("a value"));
-        let (socket, answer) = tokio_tungstenite::connect_async(request).await.expect("upgraded");
+        let (socket, answer) = tokio_tungstenite::connect_async(request).await.ok()?;
         assert_eq!(answer.headers()["sec-websocket-protocol"], "waypost.v1.json");
         let mut dashboard = Self { socket };
         dashboard.send(&serde_json::json!({"auth": {"token": key}})).await;
-        dashboard
+        Some(dashboard)
     }
 
     pub(crate) async fn send(&mut self, message: &Value) {

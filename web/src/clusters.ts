@@ -15,45 +15,37 @@ export class Clusters {
 
   constructor(private readonly map: MapLibre, private readonly onOpen: (lng: number, lat: number) => void) {}
 
-  /** Shows exactly these cells. */
-  async show(cells: ReadonlyMap<bigint, CountCell>): Promise<void> {
-    const centre = await centres(cells);
+  /** Shows exactly these cells, each where the server says that its markers are. */
+  show(cells: ReadonlyMap<bigint, CountCell>): void {
     for (const [cell, { pin }] of this.shown) {
       if (cells.has(cell)) continue;
       pin.remove();
       this.shown.delete(cell);
     }
-    for (const [cell, { counts }] of cells) {
+    for (const [cell, { counts, originLatE7, originLngE7 }] of cells) {
       const signature = counts.map((row) => `${row.status}:${row.markers}`).join();
-      const known = this.shown.get(cell);
-      if (known?.signature === signature) continue;
-      const place = centre(cell);
-      if (known) {
-        draw(known.pin.getElement() as HTMLButtonElement, counts);
-        known.signature = signature;
-      } else if (place) {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.className = "cluster";
-        button.onclick = () => this.onOpen(place[0], place[1]);
-        draw(button, counts);
-        this.shown.set(cell, { pin: new Pin({ element: button }).setLngLat(place).addTo(this.map), signature });
-      }
+      const place: [number, number] = [originLngE7 / 1e7, originLatE7 / 1e7];
+      const known = this.shown.get(cell) ?? this.add(cell, place);
+      known.pin.setLngLat(place);
+      if (known.signature === signature) continue;
+      draw(known.pin.getElement() as HTMLButtonElement, counts);
+      known.signature = signature;
     }
   }
-}
 
-/** Where each circle stands: the origin that the chunk names, else the centre that the cell's number implies. */
-async function centres(cells: ReadonlyMap<bigint, CountCell>): Promise<(cell: bigint) => [number, number] | null> {
-  const unnamed = [...cells.values()].some((cell) => cell.originLatE7 === 0 && cell.originLngE7 === 0);
-  const h3 = unnamed ? await import("h3-js") : null;
-  return (index) => {
-    const cell = cells.get(index);
-    if (!cell) return null;
-    if (cell.originLatE7 !== 0 || cell.originLngE7 !== 0) return [cell.originLngE7 / 1e7, cell.originLatE7 / 1e7];
-    const [lat, lng] = h3?.cellToLatLng(index.toString(16)) ?? [0, 0];
-    return [lng, lat];
-  };
+  private add(cell: bigint, place: [number, number]): Shown {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "cluster";
+    const pin = new Pin({ element: button }).setLngLat(place).addTo(this.map);
+    button.onclick = () => {
+      const { lng, lat } = pin.getLngLat();
+      this.onOpen(lng, lat);
+    };
+    const shown = { pin, signature: "" };
+    this.shown.set(cell, shown);
+    return shown;
+  }
 }
 
 function draw(button: HTMLButtonElement, counts: readonly Count[]): void {

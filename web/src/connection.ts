@@ -5,13 +5,16 @@ import { age } from "./status";
 
 /** Connected and yet nothing new for this long, with markers in view: said as it is. */
 const STALE_MS = 30_000;
+/** Falling behind for a moment is how a burst is taken; for longer than this the link is slow. */
+const SLOW_MS = 2_000;
 
 export interface Freshness {
   state: Connection;
   /** When the newest frame came, and how old its oldest change was then. */
   receivedMs: number | null;
   ageMs: number;
-  behind: boolean;
+  /** Since when the server cannot send all that changes. */
+  behindSinceMs: number | null;
   coarsened: boolean;
 }
 
@@ -46,10 +49,11 @@ export class ConnectionLine {
 
   show(freshness: Freshness, now: number): void {
     const shown = shownState(freshness, now);
-    this.root.dataset["state"] = freshness.behind && shown === "live" ? "behind" : shown;
+    const slow = freshness.behindSinceMs !== null && now - freshness.behindSinceMs > SLOW_MS;
+    this.root.dataset["state"] = slow && shown === "live" ? "behind" : shown;
     document.body.dataset["connection"] = shown;
     this.retry.hidden = shown !== "reconnecting";
-    const words = this.text(freshness, shown, now);
+    const words = this.text(freshness, shown, slow, now);
     if (this.words.textContent !== words) this.words.textContent = words;
     const old = freshness.receivedMs === null ? "" : age(freshness.ageMs + now - freshness.receivedMs);
     if (this.age.textContent !== old) this.age.textContent = old;
@@ -57,7 +61,7 @@ export class ConnectionLine {
     this.last = shown;
   }
 
-  private text({ state, behind, coarsened }: Freshness, shown: Shown, now: number): string {
+  private text({ state, coarsened }: Freshness, shown: Shown, slow: boolean, now: number): string {
     switch (state.kind) {
       case "connecting":
         return "Connecting";
@@ -70,7 +74,7 @@ export class ConnectionLine {
       case "live":
         if (shown === "stale") return "No news";
         if (shown === "connecting") return "Loading";
-        return behind ? "Live, slow link" : coarsened ? "Live, simplified" : "Live";
+        return slow ? "Live, slow link" : coarsened ? "Live, simplified" : "Live";
     }
   }
 }

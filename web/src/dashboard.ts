@@ -29,7 +29,7 @@ export class Dashboard {
   readonly list: List;
   readonly panel: Panel;
   readonly clusters: Clusters;
-  readonly freshness: Freshness = { state: { kind: "connecting" }, receivedMs: null, ageMs: 0, behind: false, coarsened: false };
+  readonly freshness: Freshness = { state: { kind: "connecting" }, receivedMs: null, ageMs: 0, behindSinceMs: null, coarsened: false };
   frames = 0;
   moved = 0;
   private readonly line: ConnectionLine;
@@ -155,8 +155,11 @@ export class Dashboard {
   private onFrame(frame: Frame): boolean {
     const now = performance.now();
     const { freshness, state } = this;
-    if (frame.hello) this.serverSkewMs = frame.hello.serverTimeMs - now;
-    if (frame.lag) freshness.behind = frame.lag.behind;
+    if (frame.hello) {
+      this.serverSkewMs = frame.hello.serverTimeMs - now;
+      freshness.behindSinceMs = null;
+    }
+    if (frame.lag) freshness.behindSinceMs = frame.lag.behind ? (freshness.behindSinceMs ?? now) : null;
     const changes = apply(state, frame, now);
     this.frames += 1;
     this.moved += changes.moved.length;
@@ -175,7 +178,7 @@ export class Dashboard {
         this.byId.set(marker.id, marker.handle);
       }
     }
-    if (changes.counts) void this.clusters.show(state.counts);
+    if (changes.counts) this.clusters.show(state.counts);
     if (changes.entered.length + changes.left.length > 0) {
       this.listDirty = true;
       this.select();
@@ -191,7 +194,7 @@ export class Dashboard {
     this.byId.clear();
     this.state = emptyState();
     this.listDirty = true;
-    void this.clusters.show(this.state.counts);
+    this.clusters.show(this.state.counts);
     this.layer.redraw();
   }
 

@@ -46,6 +46,7 @@ export class MarkerLayer implements CustomLayerInterface {
   private origin: [number, number] = [0.5, 0.5];
   private baseMs = 0;
   private selected = -1;
+  private drewBefore = false;
   private movingUntilMs = 0;
   private timer: number | undefined;
 
@@ -171,6 +172,8 @@ export class MarkerLayer implements CustomLayerInterface {
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     gl.drawArrays(gl.POINTS, 0, this.slots.length);
     gl.bindVertexArray(null);
+    if (!this.drewBefore) performance.mark("waypost: first markers");
+    this.drewBefore = true;
     this.schedule(map.getZoom(), now);
   }
 

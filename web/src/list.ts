@@ -86,7 +86,7 @@ export class List {
     if (counts) return this.note("Zoom in to see each courier.");
     if (loading) return this.skeleton();
     if (matching.length === 0) {
-      return this.note(wanted === "" ? "Nothing moves here now." : `Not in view. Press Enter to look for “${this.search.value.trim()}” everywhere.`);
+      return this.note(wanted === "" ? "Nothing here now. Zoom out to see where couriers are." : `Not in view. Press Enter to look for “${this.search.value.trim()}” everywhere.`);
     }
     const activeId = this.rows[this.active]?.id;
     this.rows = matching.sort(byUrgency).slice(0, ROWS);
@@ -206,7 +206,7 @@ function rowHtml(marker: Marker, now: number): string {
   const meta = unpackMeta(marker.meta);
   const quiet = meta.link === 0 ? "" : ` <em class="link-${meta.link}">${LINKS[meta.link] ?? ""} ${age(now - marker.heardMs)}</em>`;
   const right = marker.driver ? (meta.moving && meta.speedMps > 0 ? `${Math.round(meta.speedMps * 3.6)} km/h` : meta.moving ? "moving" : "stopped") : "delivery";
-  const aboard = marker.driver && marker.aboard > 1 ? ` · ${marker.aboard} aboard` : "";
+  const aboard = marker.driver && marker.aboard > 1 ? ` · ${marker.aboard} deliveries` : "";
   return `${glyph(groupOf(meta.status))}<span class="id">${escape(marker.id)}</span><span class="side num">${right}</span><span class="sub">${statusName(meta.status)}${aboard}${quiet}</span>`;
 }
 

@@ -22,6 +22,7 @@ declare global {
 }
 
 async function main(): Promise<void> {
+  performance.mark("waypost: main");
   setWorkerUrl(workerUrl);
   writeColours();
   const [signedIn, styleUrl] = await Promise.all([signInFromAddress(), configuredStyle()]);
@@ -30,6 +31,7 @@ async function main(): Promise<void> {
   const ready = styleReady(map);
   if (signedIn.kind === "ask") await askForKey(element("sign-in") as HTMLDialogElement, signedIn.problem);
   await ready;
+  performance.mark("waypost: style");
   if (styleUrl === null) fill(map).catch((error: unknown) => console.error("waypost: the base map did not load", error));
   const live = `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/v1/live`;
   const dashboard = new Dashboard(map, live, styleUrl !== null);

@@ -152,8 +152,8 @@ export class Panel {
   private driver(detail: DriverDetail): string {
     const hidden = detail.deliveriesCount - detail.deliveries.length;
     const rows = detail.deliveries.map((entry) => this.aboard(entry)).join("");
-    const more = hidden > 0 ? `<li class="more">and ${hidden} more aboard</li>` : "";
-    return `<h3>Aboard <span class="num">${detail.deliveriesCount}</span></h3>${rows ? `<ul class="aboard">${rows}${more}</ul>` : '<p class="state">Nothing aboard.</p>'}`;
+    const more = hidden > 0 ? `<li class="more">and ${hidden} more</li>` : "";
+    return `<h3>Deliveries <span class="num">${detail.deliveriesCount}</span></h3>${rows ? `<ul class="aboard">${rows}${more}</ul>` : '<p class="state">None assigned.</p>'}`;
   }
 
   private aboard(entry: Aboard): string {

@@ -141,7 +141,6 @@ export class LiveSocket {
     }
     if (frame.bye) return this.goodbye(socket, frame);
     const right = this.host.onFrame(frame);
-    if (frame.hello) this.welcome();
     if (frame.tick === 0) return;
     this.send({ kind: "ack", tick: frame.tick });
     this.resuming = false;
@@ -149,6 +148,7 @@ export class LiveSocket {
       this.host.onFresh();
       return this.lost(socket, "checksum differs");
     }
+    if (this.state.kind !== "live") this.welcome();
     this.flushView();
   }
 
@@ -166,6 +166,7 @@ export class LiveSocket {
     }
   }
 
+  /** At the first frame of the map: a greeting alone leaves what is shown as old as it was. */
   private welcome(): void {
     clearTimeout(this.deadline);
     this.attempt = 0;

@@ -57,6 +57,16 @@ describe("apply", () => {
     expect(handles(changes.moved)).toEqual([2]);
   });
 
+  test("a greeting from another epoch does not make what is held its own; its first frame does", () => {
+    const state = with12();
+    const hello = { epoch: 9n, tickMs: 100, pingS: 25, serverVersion: "test", serverTimeMs: 0 };
+    apply(state, frame({ tick: 40 }), 0);
+    apply(state, frame({ tick: 0, hello }), 0);
+    expect([state.epoch, state.tick]).toEqual([0n, 40]);
+    apply(state, frame({ tick: 2, reset: true }), 0);
+    expect([state.epoch, state.tick]).toEqual([9n, 2]);
+  });
+
   test("becoming stale is no word from the courier", () => {
     const state = with12();
     const moves = { handle: [2], dlatE7: [10], dlngE7: [20], meta: [2 << 4] };
@@ -102,7 +112,7 @@ describe("apply", () => {
   test("a frame of tick 0 changes nothing held", () => {
     const state = with12();
     apply(state, frame({ tick: 0, reset: true, hello: { epoch: 9n, tickMs: 100, pingS: 25, serverVersion: "", serverTimeMs: 0 }, level: null }), 0);
-    expect([state.markers.size, state.tick, state.epoch]).toEqual([2, 1, 9n]);
+    expect([state.markers.size, state.tick, state.epoch]).toEqual([2, 1, 0n]);
   });
 
   test("the checksum is the one that ARCHITECTURE.md defines", () => {

@@ -21,10 +21,13 @@ export interface CountCell {
   counts: Count[];
 }
 
-/** For each cell: it has markers (`handles`) or counts; `applied` is the last tick of `epoch` that is in here. */
+/** For each cell: it has markers (`handles`) or counts. */
 export interface State {
+  /** The last tick that is in here, and the epoch that it is a tick of. */
   epoch: bigint;
   tick: number;
+  /** The epoch of the connection under way: its first frame makes it ours. */
+  greeted: bigint;
   viewId: number;
   level: Level | null;
   markers: Map<number, Marker>;
@@ -46,14 +49,14 @@ export interface Changes {
 
 export function emptyState(): State {
   return {
-    epoch: 0n, tick: 0, viewId: 0, level: null, markers: new Map(), handles: new Map(), counts: new Map(), followed: null, mismatches: 0,
+    epoch: 0n, tick: 0, greeted: 0n, viewId: 0, level: null, markers: new Map(), handles: new Map(), counts: new Map(), followed: null, mismatches: 0,
   };
 }
 
 /** Applies a whole frame: `reset` first, then `dropped`, then `cells`. A frame of tick 0 carries no map content. */
 export function apply(state: State, frame: Frame, nowMs: number): Changes {
   const diff = new Diff(state);
-  if (frame.hello) state.epoch = frame.hello.epoch;
+  if (frame.hello) state.greeted = frame.hello.epoch;
   if (frame.tick === 0) return diff.changes();
   if (frame.reset) {
     diff.changed = state.counts.size > 0;
@@ -67,7 +70,8 @@ export function apply(state: State, frame: Frame, nowMs: number): Changes {
   // Checksums are of the whole frame's outcome: a marker may have gone from one cell to another within it.
   for (const cell of frame.cells) if (!checks(state, cell)) state.mismatches += 1;
   if (frame.followed) state.followed = absolute(frame.followed, nowMs);
-  state.tick = frame.tick;
+  // Together: an old tick under a new epoch would claim in a resume what was never sent.
+  [state.epoch, state.tick] = [state.greeted, frame.tick];
   state.viewId = frame.viewId;
   state.level = frame.level ?? state.level;
   return diff.changes();

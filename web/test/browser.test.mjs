@@ -125,6 +125,7 @@ async function painted(page) {
 async function moves(page) {
   const seen = await look(page);
   const before = await positions(page);
+  check(Object.keys(before).length > 0, `nothing is held that could move: ${JSON.stringify(seen)}`);
   const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
     const after = await positions(page);

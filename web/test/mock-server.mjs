@@ -123,7 +123,8 @@ class Session {
       const signature = JSON.stringify(counts);
       if (this.held.get(cell) === signature) return [];
       this.held.set(cell, signature);
-      return [{ cell: BigInt(`0x${cell}`).toString(), whole: true, counts }];
+      const mean = (of) => Math.round(markers.reduce((sum, marker) => sum + of(marker), 0) / markers.length);
+      return [{ cell: BigInt(`0x${cell}`).toString(), whole: true, originLatE7: mean((m) => m.latE7), originLngE7: mean((m) => m.lngE7), counts }];
     });
   }
 

@@ -48,11 +48,16 @@ impl Flow<'_> {
             opened = self.recover() => opened?,
         };
         let (log, store, recovered) = opened;
+        let progress = Arc::clone(&entrance.progress);
+        for state in &recovered.states {
+            if let Some(applied) = state.applied() {
+                progress.set_durable(state.partition(), applied);
+            }
+        }
         stages.start_partitions(recovered.states, &mut entrance);
         let reader = log.read(recovered.after).context("the log cannot be read")?;
         let (barriers, barrier_requests) = mpsc::channel(1);
         let (newest, dealt) = watch::channel(recovered.after);
-        let progress = Arc::clone(&entrance.progress);
         let dealing = dealer::run(reader, recovered.after, entrance.partitions, barrier_requests, Arc::clone(&progress), newest);
         let dealer = async {
             let ended = dealing.await;
@@ -64,7 +69,7 @@ impl Flow<'_> {
         let last_checkpoint = CancellationToken::new();
         let coordinator = coordinator::run(store, recovered.after, barriers, Arc::clone(&log), schedule, last_checkpoint.clone());
         let sampler = self.sampler(&log, &progress, dealt.clone());
-        let opening = self.open_ingest(&log, recovered.after, dealt);
+        let opening = self.open(&log, &progress, recovered.after, dealt);
         let closing = self.close(&log, &progress, &last_checkpoint);
         let (dealt, (), (), (), (), ()) = tokio::join!(dealer, keeper, coordinator, opening, sampler::run(sampler, last_checkpoint.clone()), closing);
         dealt.context("the log cannot be read on")
@@ -82,8 +87,9 @@ impl Flow<'_> {
         }
     }
 
-    /// Ingest opens when all that was durable at the start has been dealt.
-    async fn open_ingest(&self, log: &Arc<Wal>, after: Option<BlockNumber>, mut dealt: watch::Receiver<Option<BlockNumber>>) {
+    /// Ingest, reads and live views open when all that was durable at the start has been dealt and is on the map: a part of the map would look
+    /// like the whole.
+    async fn open(&self, log: &Arc<Wal>, progress: &Progress, after: Option<BlockNumber>, mut dealt: watch::Receiver<Option<BlockNumber>>) {
         let recovered = log.durable();
         let blocks = |until: Option<BlockNumber>| until.map_or(0, |until| until.0).saturating_sub(after.map_or(0, |after| after.0));
         loop {
@@ -96,6 +102,10 @@ impl Flow<'_> {
                 () = self.stop.cancelled() => return,
                 changed = dealt.changed() => if changed.is_err() { return },
             }
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => return,
+            () = progress.level(Stage::Mapped) => {}
         }
         let limits = Limits { max_events: self.config.max_events, max_bytes: self.config.max_body_bytes.saturating_mul(8) };
         drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits)));

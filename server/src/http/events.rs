@@ -35,7 +35,7 @@ async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Bo
     let principal = state.auth.authorise(&head.headers, Access::Write).await.map_err(|denied| problem::denied(&denied))?;
     let (media, encoding) = (media_type(&head.headers)?, encoding(&head.headers)?);
     let Some(ingest) = state.ingest.get() else {
-        return Err(Kind::Recovering.says("the log is being recovered; /readyz tells when it is done"));
+        return Err(problem::recovering());
     };
     let max = state.max_body_bytes;
     let too_large = |error: axum::Error| Kind::TooLarge.says(format!("at most {max} bytes a request: {error}"));

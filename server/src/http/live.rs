@@ -16,6 +16,7 @@ use crate::http::problem::{self, Kind};
 use crate::live::seats::Seats;
 use crate::live::socket::{self, Admitted, SUBPROTOCOLS, Serving};
 use crate::live::{Format, Goodbye};
+use crate::readiness::Readiness;
 
 #[derive(Clone, Debug)]
 pub struct LiveState {
@@ -24,6 +25,8 @@ pub struct LiveState {
     /// Every open WebSocket, so that a stop waits for their goodbyes.
     pub sockets: TaskTracker,
     pub seats: Arc<Seats>,
+    /// While the log recovers nobody is let in: who looked would take the part that is on the map for the whole.
+    pub readiness: Arc<Readiness>,
 }
 
 impl LiveState {
@@ -52,6 +55,9 @@ pub async fn upgrade(
         let detail = "Sec-WebSocket-Protocol must offer waypost.v1.proto or waypost.v1.json";
         return problem::respond(&Kind::Subprotocol.says(detail));
     };
+    if !state.readiness.has_recovered() {
+        return problem::respond(&problem::recovering());
+    }
     // A credential in the handshake is checked there; browsers cannot send one and authenticate by their first message.
     let admitted = match bearer(&headers) {
         None => None,

@@ -164,6 +164,11 @@ pub fn respond(problem: &Problem) -> Response<Body> {
     response
 }
 
+/// Nothing can be read yet.
+pub fn recovering() -> Problem {
+    Kind::Recovering.says("the log is being recovered; /readyz tells when it is done")
+}
+
 pub fn denied(denied: &Denied) -> Problem {
     let detail = denied.to_string();
     match denied {

@@ -163,7 +163,7 @@ impl ReadState {
     async fn admit(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
         let principal = self.auth.authorise(headers, Access::Read).await.map_err(|denied| problem::denied(&denied))?;
         if !self.readiness.has_recovered() {
-            return Err(Kind::Recovering.says("the log is being recovered; /readyz tells when it is done"));
+            return Err(problem::recovering());
         }
         let Some(position) = headers.get("waypost-position").and_then(|value| value.to_str().ok()) else {
             return Ok(principal.tenant);

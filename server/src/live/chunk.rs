@@ -1,15 +1,4 @@
 //! One cell, or what changed in it, encoded once for all sessions that look at it through the same lens. Never knows who they are.
-//!
-//! The checksum of a cell: over its entries as they were sent at its level (rounded positions, masked meta), all arithmetic modulo 2^32,
-//!
-//! ```text
-//! mix(h)  = h ^= h >>> 16; h *= 0x85ebca6b; h ^= h >>> 13; h *= 0xc2b2ae35; h ^= h >>> 16      (the finaliser of MurmurHash3)
-//! of(e)   = mix(mix(mix(mix(mix(low(handle) ^ 0x9e3779b9) ^ high(handle)) ^ lat_e7) ^ lng_e7) ^ meta)
-//! cell    = sum of of(e) over its entries
-//! ```
-//!
-//! where `low` and `high` are the handle's 32-bit words and positions are absolute, as two's complement. Levels of counts: an entry is a
-//! row of `counts` with handle = status, lat = lng = 0 and meta = markers.
 
 use bytes::Bytes;
 use hashbrown::HashSet;
@@ -18,6 +7,7 @@ use prost::Message;
 use super::Format;
 use super::json;
 use super::lens::Filter;
+use super::middle;
 use crate::map::TenantMap;
 use crate::map::cells::{Cell, Entry, StatusCounts, Tick};
 use crate::model::change::{Carrier, Marker};
@@ -93,8 +83,7 @@ impl Build<'_> {
         }
     }
 
-    fn header(&self) -> wire::Cell {
-        let origin = self.cell.origin();
+    fn header(&self, origin: Position) -> wire::Cell {
         wire::Cell { cell: u64::from(self.cell.key.cell), origin_lat_e7: origin.lat_e7(), origin_lng_e7: origin.lng_e7(), ..wire::Cell::default() }
     }
 
@@ -108,7 +97,7 @@ impl Build<'_> {
         let checksum = rows.clone().fold(0_u32, |sum, (code, markers)| sum.wrapping_add(checksum_of(u64::from(code), 0, 0, markers)));
         let counts: Vec<wire::Count> = rows.map(|(code, markers)| wire::Count { status: i32::from(code), markers }).collect();
         let entries = u32::try_from(counts.len()).expect("at most thirteen");
-        let header = wire::Cell { cell: u64::from(self.cell.key.cell), ..wire::Cell::default() };
+        let header = self.header(middle::of_counts(self.map, self.cell));
         wire::Cell { whole: true, counts, entries: Some(entries), checksum: Some(checksum), ..header }
     }
 
@@ -138,11 +127,11 @@ impl Build<'_> {
         let mut enters: Vec<wire::Enter> = self.matching().map(|(handle, entry, marker)| self.enter(handle, &entry, marker)).collect();
         enters.sort_unstable_by_key(|enter| enter.handle);
         let (entries, checksum) = self.checksum();
-        wire::Cell { whole: true, enters, entries: Some(entries), checksum: Some(checksum), ..self.header() }
+        wire::Cell { whole: true, enters, entries: Some(entries), checksum: Some(checksum), ..self.header(self.cell.origin()) }
     }
 
     fn difference(&mut self, base: Tick, verify: Verify) -> Option<wire::Cell> {
-        let mut message = self.header();
+        let mut message = self.header(self.cell.origin());
         let mut moved = wire::Moves::default();
         let mut last_moved = 0;
         for placed in self.map.changed_since(self.cell, base) {
@@ -237,7 +226,7 @@ fn wrapped_e7(difference: i64) -> i32 {
     i32::try_from(short).expect("half a turn fits an i32")
 }
 
-/// An entry's share of its cell's checksum; see the head of this file.
+/// An entry's share of its cell's checksum, as ARCHITECTURE.md, "Cell checksum", defines it.
 pub fn checksum_of(handle: u64, lat_e7: i32, lng_e7: i32, meta: u32) -> u32 {
     let low = u32::try_from(handle & 0xffff_ffff).expect("masked to 32 bits");
     let high = u32::try_from(handle >> 32).expect("32 bits remain");

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::session::{Frames, Sessions};
+use super::sessions::{Frames, Sessions};
 use super::{OutFrame, SessionCommand, Settings};
 use crate::clock::Clock;
 use crate::map::SharedMap;

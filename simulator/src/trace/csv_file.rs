@@ -10,7 +10,7 @@ pub fn read(data: &[u8], columns: &Columns, limit: usize) -> Result<Rows, String
     let mut mapping: Vec<(Field, usize)> = Vec::new();
     for (name, field) in &columns.0 {
         let index = headers.iter().position(|header| header.trim_ascii() == name.as_bytes());
-        mapping.push((*field, index.ok_or_else(|| format!("the file has no column `{name}`"))?));
+        mapping.push((*field, index.ok_or_else(|| format!("the file has no column `{name}`; it has {}", names(&headers)))?));
     }
     let mut rows = Rows::default();
     let mut record = csv::ByteRecord::new();
@@ -26,6 +26,17 @@ pub fn read(data: &[u8], columns: &Columns, limit: usize) -> Result<Rows, String
     Ok(rows)
 }
 
+/// The columns of a CSV file in words.
+pub fn columns_of(data: &[u8]) -> String {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(data);
+    reader.byte_headers().map_or_else(|error| error.to_string(), names)
+}
+
+fn names(headers: &csv::ByteRecord) -> String {
+    let names: Vec<_> = headers.iter().map(|header| String::from_utf8_lossy(header.trim_ascii()).into_owned()).collect();
+    names.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +49,6 @@ mod tests {
         assert_eq!((rows[0].actor.as_str(), rows[0].place.lat, rows[0].speed_mps), ("bus, 7", 1.5, Some(4.5)));
         assert_eq!((rows[1].time_ms, rows[1].speed_mps), (5_000, None));
         assert_eq!(read(data, &columns, 1).expect("readable").count(), 1);
-        assert!(read(b"x,y\n", &columns, 1).is_err());
+        assert_eq!(read(b"x,y\n", &columns, 1).expect_err("columns are missing"), "the file has no column `id`; it has x, y");
     }
 }

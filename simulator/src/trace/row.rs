@@ -56,7 +56,7 @@ impl FromStr for Columns {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut pairs = Vec::new();
+        let mut pairs: Vec<(String, Field)> = Vec::new();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let (header, word) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not of the form HEADER=FIELD"))?;
             let known = Field::ALL.iter().find(|(name, _)| *name == word.trim());
@@ -64,6 +64,9 @@ impl FromStr for Columns {
                 let names: Vec<&str> = Field::ALL.iter().map(|(name, _)| *name).collect();
                 format!("`{word}` is none of {}", names.join(", "))
             })?;
+            if pairs.iter().any(|(_, mapped)| *mapped == field.1) {
+                return Err(format!("more than one column is mapped to `{}`", field.0));
+            }
             pairs.push((header.trim().to_owned(), field.1));
         }
         for (name, field) in &Field::ALL[..4] {
@@ -163,5 +166,6 @@ mod tests {
         assert!("a=actor,t=time,x=lat".parse::<Columns>().is_err());
         assert!("a=actor,t=time,x=lat,y=lng,z=zip".parse::<Columns>().is_err());
         assert!("actor".parse::<Columns>().is_err());
+        assert!("a=actor,t=time,x=lat,y=lng,z=lng".parse::<Columns>().is_err());
     }
 }

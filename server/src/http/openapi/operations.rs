@@ -89,7 +89,7 @@ pub(super) fn live() -> OperationBuilder {
     let chosen = header(string().enum_values(Some(["waypost.v1.proto", "waypost.v1.json"])), "What will be spoken");
     let operation = guarded(operation("live", "live", "Watch a viewport", description)).parameter(protocols.required(Required::True).build());
     let switched = ResponseBuilder::new().description("The WebSocket is open").header("Sec-WebSocket-Protocol", chosen).build();
-    problems(operation.response("101", switched), &[&GUARDED[..], &[Kind::Subprotocol]].concat())
+    problems(operation.response("101", switched), &[&GUARDED[..], &[Kind::Subprotocol, Kind::Recovering]].concat())
 }
 
 pub(super) fn session() -> OperationBuilder {

@@ -1,0 +1,197 @@
+//! Claims about sessions: whatever happens, a client holds what the map holds, and nothing is encoded or queued twice.
+
+mod client;
+mod world;
+
+use h3o::{CellIndex, LatLng, Resolution};
+use proptest::prelude::*;
+
+use super::*;
+use crate::map::cells::Cell;
+use crate::model::change::{Carrier, Marker, MarkerChange};
+use crate::model::id::{DriverId, Handle};
+use world::{Step, World, marker, step, tenant};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(250))]
+
+    #[test]
+    fn the_client_holds_what_the_server_holds_after_any_walk(steps in prop::collection::vec(step(), 1..150), tight in any::<bool>()) {
+        let mut settings = Settings { verify_every: std::time::Duration::from_millis(300), ..Settings::default() };
+        if tight {
+            (settings.max_bytes_in_flight, settings.max_cells_per_view, settings.max_markers_per_view) = (300, 6, 12);
+        }
+        let mut world = World::new(settings);
+        for (index, step) in steps.into_iter().enumerate() {
+            world.step(step);
+            if index % 40 == 39 {
+                world.settle_and_compare();
+            }
+        }
+        world.settle_and_compare();
+    }
+}
+
+fn numbered_handle(number: u64) -> Handle {
+    Handle((number * 97) | (63 << 37))
+}
+
+fn numbered(number: u64, east: f64) -> MarkerChange {
+    let MarkerChange::Put(marker) = marker(number % 30, (57.7, 11.97 + east), 1, true, 1) else { unreachable!() };
+    let carrier = Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap());
+    MarkerChange::Put(Marker { handle: numbered_handle(number), carrier, ..marker })
+}
+
+#[test]
+fn a_moved_marker_costs_at_most_24_bytes() {
+    let mut world = World::new(Settings { max_bytes_in_flight: 1 << 20, ..Settings::default() });
+    for round in 0..2_u32 {
+        let applying = world.sessions.applying();
+        (0..400).for_each(|number| world.map.write().apply(numbered(number, f64::from(round) * 2e-4), applying));
+        let frames = world.sessions.on_tick(&world.map, world.now);
+        if round == 1 {
+            let bytes = frames.iter().map(|(_, frame)| frame.join().len()).sum::<usize>();
+            assert!(bytes <= 400 * 24, "{bytes} bytes for 400 moved markers");
+            assert!(bytes >= 400 * 8, "{bytes} bytes are too few for 400 moved markers");
+        }
+    }
+}
+
+#[test]
+fn a_dirty_cell_is_encoded_once_for_all_who_watch_it() {
+    let mut world = World::new(Settings::default());
+    for id in 100..110 {
+        world.sessions.open(SessionId(id), tenant(), Format::Proto, world.now, "test");
+        assert!(world.sessions.on_view(SessionId(id), &world.view).is_none());
+    }
+    for round in 0..2 {
+        let applying = world.sessions.applying();
+        world.map.write().apply(numbered(1, f64::from(round) * 1e-4), applying);
+        let frames = world.sessions.on_tick(&world.map, world.now);
+        assert_eq!(frames.len(), 11);
+        let first = frames[0].1.chunks[0].as_ptr();
+        assert!(frames.iter().all(|(_, frame)| frame.chunks.len() == 1 && frame.chunks[0].as_ptr() == first));
+    }
+}
+
+#[test]
+fn a_reader_that_acknowledges_nothing_gets_two_frames_a_lag_and_a_bye() {
+    let mut world = World::new(Settings::default());
+    for round in 0..10 {
+        let applying = world.sessions.applying();
+        world.map.write().apply(numbered(1, f64::from(round) * 1e-4), applying);
+        world.tick();
+    }
+    assert_eq!((world.client.unacked.len(), world.client.behind), (2, true));
+    world.ack();
+    world.tick();
+    assert_eq!((world.client.unacked.len(), world.client.behind), (1, false));
+    world.now = UnixMs(world.now.0 + 15_000);
+    world.step(Step::Wait);
+    assert!(world.id == 2, "it was sent away and came back");
+}
+
+#[test]
+fn what_is_followed_is_told_wherever_it_is() {
+    let mut world = World::new(Settings::default());
+    world.sessions.on_follow(SessionId(1), "P7");
+    world.step(Step::Put { number: 7, place: (1.0, 2.0), status: 2, heading: true, driver: 1 });
+    world.tick();
+    let followed = world.client.followed.clone().unwrap();
+    assert_eq!((followed.lat_e7, followed.lng_e7, followed.id.as_str()), (10_000_000, 20_000_000, "van-7"));
+}
+
+#[test]
+fn more_removals_than_a_cell_remembers_are_answered_with_the_whole_cell() {
+    let mut world = World::new(Settings { max_bytes_in_flight: 1 << 20, ..Settings::default() });
+    let many = Cell::MAX_REMOVALS as u64 + 50;
+    let applying = world.sessions.applying();
+    (0..many).for_each(|number| world.map.write().apply(numbered(number, 0.0), applying));
+    world.tick();
+    assert_eq!(world.client.markers.len() as u64, many);
+    let applying = world.sessions.applying();
+    for number in 1..many {
+        let remove = MarkerChange::Remove { tenant: tenant(), handle: numbered_handle(number), ended: None, ingest_time: world.now };
+        world.map.write().apply(remove, applying);
+    }
+    world.tick();
+    assert_eq!(world.client.markers.len(), 1);
+}
+
+/// Two places in one cell of the coarser marker level, the second outside the box of the cell's vertices: a parent does not contain its children.
+fn inside_and_poking_out() -> ((f64, f64), (f64, f64)) {
+    const FAR_OUT_DEG: f64 = 3e-4;
+    let degrees = |at: LatLng| (at.lat(), at.lng());
+    let pokes_out = |parent: CellIndex| {
+        let (lats, lngs): (Vec<f64>, Vec<f64>) = parent.boundary().iter().map(|corner| degrees(*corner)).unzip();
+        let far_from =
+            |value: f64, of: &[f64]| of.iter().all(|corner| value > corner + FAR_OUT_DEG) || of.iter().all(|corner| value < corner - FAR_OUT_DEG);
+        let places = parent.children(Resolution::Eight).flat_map(|child| {
+            let (lat, lng) = degrees(child.into());
+            // A little inside its corners a place is surely in the child.
+            child.boundary().iter().map(|corner| (corner.lat() * 0.95 + lat * 0.05, corner.lng() * 0.95 + lng * 0.05)).collect::<Vec<_>>()
+        });
+        let out = places.into_iter().find(|(lat, lng)| far_from(*lat, &lats) || far_from(*lng, &lngs));
+        out.map(|out| (degrees(parent.into()), out))
+    };
+    let near = LatLng::new(57.7, 11.97).unwrap().to_cell(Resolution::Six);
+    near.grid_disk::<Vec<_>>(5).into_iter().find_map(pokes_out).expect("some child pokes out of its parent's box")
+}
+
+#[test]
+fn a_cell_whose_box_grew_comes_whole_on_resume() {
+    let (inside, poking_out) = inside_and_poking_out();
+    let mut world = World::new(Settings::default());
+    world.step(Step::Put { number: 20, place: inside, status: 1, heading: false, driver: 1 });
+    world.settle_and_compare();
+    world.step(Step::View { place: poking_out, half: 1e-4, zoom: 11.0, filter: 4 });
+    world.settle_and_compare();
+    assert!(world.client.markers.is_empty(), "the view is beside the cell's box");
+    // While the client is away the box grows into the view: of the cell's older marker no difference speaks.
+    world.step(Step::Put { number: 21, place: poking_out, status: 1, heading: false, driver: 1 });
+    world.step(Step::Cut { resumes: true, forgets: false, away: (true, false) });
+    world.settle_and_compare();
+    let holds = |id: &str| world.client.markers.values().any(|marker| marker.4 == id);
+    assert!(holds("van-20") && holds("van-21"));
+}
+
+#[test]
+fn a_json_frame_says_the_same() {
+    let mut world = World::new(Settings::default());
+    world.sessions.open(SessionId(50), tenant(), Format::Json, world.now, "test");
+    assert!(world.sessions.on_view(SessionId(50), &world.view).is_none());
+    let applying = world.sessions.applying();
+    world.map.write().apply(numbered(1, 0.0), applying);
+    let frames = world.sessions.on_tick(&world.map, world.now);
+    let joined = frames.iter().find(|(id, _)| *id == SessionId(50)).unwrap().1.join();
+    let value: serde_json::Value = serde_json::from_slice(&joined).unwrap();
+    assert_eq!(value["cells"][0]["enters"][0]["id"], "van-1");
+    assert_eq!(value["level"]["h3_resolution"], 8);
+    assert!(value["cells"][0]["cell"].as_str().unwrap().starts_with("88"));
+}
+
+#[test]
+fn counts_stand_among_their_markers_and_not_at_their_cells_centre() {
+    // The way across a cell of the next finer level, in degrees of latitude.
+    for (zoom, near_deg) in [(8.0, 0.06), (5.0, 0.4), (2.0, 3.0)] {
+        let mut world = World::new(Settings::default());
+        world.sessions.open(SessionId(50), tenant(), Format::Json, world.now, "test");
+        assert!(world.sessions.on_view(SessionId(50), &wire::View { zoom, ..world.view.clone() }).is_none());
+        world.step(Step::Put { number: 1, place: (57.7, 11.97), status: 1, heading: false, driver: 1 });
+        let frames = world.sessions.on_tick(&world.map, world.now);
+        let joined = frames.iter().find(|(id, _)| *id == SessionId(50)).unwrap().1.join();
+        let value: serde_json::Value = serde_json::from_slice(&joined).unwrap();
+        let degrees = |name: &str| value["cells"][0][name].as_f64().unwrap() / 1e7;
+        let (north, east) = (degrees("origin_lat_e7") - 57.7, degrees("origin_lng_e7") - 11.97);
+        assert!(north.abs() < near_deg && east.abs() < near_deg * 2.0, "{north} and {east} degrees off at zoom {zoom}");
+    }
+}
+
+#[test]
+fn a_tenant_has_no_more_sessions_than_it_may() {
+    let mut world = World::new(Settings { max_sessions_per_tenant: 1, ..Settings::default() });
+    let refused = world.sessions.open(SessionId(9), tenant(), Format::Proto, world.now, "test");
+    assert_eq!(refused.close, Some(Goodbye::TooManySessions));
+    world.sessions.close(SessionId(1), &world.map);
+    assert_eq!(world.sessions.open(SessionId(9), tenant(), Format::Proto, world.now, "test").close, None);
+}

@@ -1,0 +1,271 @@
+//! A map, the sessions over it and one client that walks about: what a random step does, and whether client and map agree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use proptest::prelude::*;
+
+use super::client::Client;
+use crate::live::Format;
+use crate::live::Settings;
+use crate::live::sessions::{Frames, Sessions};
+use crate::map::cells::{CellKey, SessionId, Tick, meta_of};
+use crate::map::{Map, SharedMap};
+use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
+use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
+use crate::model::position::Position;
+use crate::model::status::{Link, Motion, Status};
+use crate::model::time::UnixMs;
+use crate::wire;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Put {
+        number: u64,
+        place: (f64, f64),
+        status: usize,
+        heading: bool,
+        driver: u64,
+    },
+    Remove {
+        number: u64,
+    },
+    View {
+        place: (f64, f64),
+        half: f64,
+        zoom: f64,
+        filter: u8,
+    },
+    Tick,
+    Ack,
+    /// The link is cut and the client comes back; with a server that started anew when `forgets`.
+    Cut {
+        resumes: bool,
+        forgets: bool,
+        away: (bool, bool),
+    },
+    Wait,
+    Forget,
+}
+
+const PLACES: [(f64, f64); 3] = [(57.70, 11.97), (-16.8, 179.995), (89.99, 20.0)];
+
+fn place() -> impl Strategy<Value = (f64, f64)> {
+    (prop_oneof![6 => Just(PLACES[0]), 2 => Just(PLACES[1]), 1 => Just(PLACES[2])], -0.02..0.02_f64, -0.03..0.03_f64)
+        .prop_map(|((lat, lng), dlat, dlng)| ((lat + dlat).min(90.0), crate::map::boxes::wrapped(lng + dlng)))
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    let put = (0..30_u64, place(), 0..4_usize, any::<bool>(), 0..20_u64).prop_map(|(number, place, status, heading, driver)| Step::Put {
+        number,
+        place,
+        status,
+        heading,
+        driver,
+    });
+    let zoom = prop_oneof![5 => Just(14.0), 3 => Just(11.0), 1 => Just(8.0), 1 => Just(5.0), 1 => Just(1.0)];
+    let view = (place(), 0.002..0.03_f64, zoom, 0..5_u8).prop_map(|(place, half, zoom, filter)| Step::View { place, half, zoom, filter });
+    let cut = (prop::bool::weighted(0.8), prop::bool::weighted(0.2), any::<(bool, bool)>()).prop_map(|(resumes, forgets, away)| Step::Cut {
+        resumes,
+        forgets,
+        away,
+    });
+    prop_oneof![
+        30 => put, 6 => (0..30_u64).prop_map(|number| Step::Remove { number }), 5 => view, 14 => Just(Step::Tick), 10 => Just(Step::Ack),
+        2 => cut, 1 => Just(Step::Wait), 1 => Just(Step::Forget)
+    ]
+}
+
+pub(super) fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+pub(super) fn marker(number: u64, place: (f64, f64), status: usize, heading: bool, driver: u64) -> MarkerChange {
+    let status = [None, Some(Status::Assigned), Some(Status::PickedUp), Some(Status::Arrived)][status];
+    let delivery = DeliveryId::parse(&format!("P{number}")).unwrap();
+    let aboard: Vec<Aboard> = status.into_iter().map(|status| Aboard { delivery: delivery.clone(), status, eta: None, promised_by: None }).collect();
+    // Now and then the same handle stands for another id.
+    let id = if driver == 0 { format!("other-{number}") } else { format!("van-{number}") };
+    MarkerChange::Put(Marker {
+        handle: Handle((number % 3) << 37 | number),
+        tenant: tenant(),
+        carrier: Carrier::Driver(DriverId::parse(&id).unwrap()),
+        position: Position::from_degrees(place.0, place.1).unwrap(),
+        heading_deg: heading.then_some(359.9),
+        speed_mps: 7.3,
+        status,
+        motion: Motion::Moving,
+        link: Link::Live,
+        accuracy_m: None,
+        aboard_count: u32::try_from(aboard.len()).unwrap(),
+        aboard: Arc::from(aboard),
+        fix_time: UnixMs(0),
+        heard: UnixMs(0),
+        changed: UnixMs(0),
+    })
+}
+
+pub(super) struct World {
+    pub(super) map: SharedMap,
+    pub(super) sessions: Sessions,
+    pub(super) id: u64,
+    pub(super) client: Client,
+    pub(super) view: wire::View,
+    /// The view that the client's last frame echoed, by its id.
+    views: BTreeMap<u32, wire::View>,
+    pub(super) now: UnixMs,
+}
+
+impl World {
+    pub(super) fn new(settings: Settings) -> Self {
+        let mut world = Self {
+            map: Arc::new(RwLock::new(Map::default())),
+            sessions: Sessions::new(77, settings),
+            id: 0,
+            client: Client::default(),
+            view: wire::View { west: 11.0, south: 57.0, east: 12.5, north: 58.0, zoom: 14.0, filter: None, view_id: 1 },
+            views: BTreeMap::new(),
+            now: UnixMs(1_000),
+        };
+        world.open();
+        world.look();
+        world
+    }
+
+    fn open(&mut self) {
+        self.id += 1;
+        self.client.behind = false;
+        let hello = self.sessions.open(SessionId(self.id), tenant(), Format::Proto, self.now, "test");
+        self.client.unacked.clear();
+        self.client.bye = None;
+        self.client.apply(&hello.join());
+    }
+
+    pub(super) fn look(&mut self) {
+        self.views.insert(self.view.view_id, self.view.clone());
+        assert!(self.sessions.on_view(SessionId(self.id), &self.view).is_none());
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.now = UnixMs(self.now.0 + 100);
+        for (id, frame) in self.sessions.on_tick(&self.map, self.now) {
+            assert_eq!(id, SessionId(self.id));
+            self.client.apply(&frame.join());
+        }
+    }
+
+    pub(super) fn ack(&mut self) {
+        self.client.unacked.clear();
+        self.sessions.on_ack(SessionId(self.id), Tick(self.client.tick), self.now);
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        let applying = self.sessions.applying();
+        match step {
+            Step::Put { number, place, status, heading, driver } => self.map.write().apply(marker(number, place, status, heading, driver), applying),
+            Step::Remove { number } => {
+                let handle = Handle((number % 3) << 37 | number);
+                let remove = MarkerChange::Remove { tenant: tenant(), handle, ended: Some(Status::Delivered), ingest_time: self.now };
+                self.map.write().apply(remove, applying);
+            }
+            Step::View { place: (lat, lng), half, zoom, filter } => {
+                let filter = match filter {
+                    0 => Some(wire::Filter { statuses: vec![2, 5], drivers: vec![] }),
+                    1 => Some(wire::Filter { statuses: vec![], drivers: (0..9).map(|n| format!("van-{n}")).collect() }),
+                    _ => None,
+                };
+                let (west, east) = (crate::map::boxes::wrapped(lng - half), crate::map::boxes::wrapped(lng + half));
+                let view_id = self.view.view_id + 1;
+                self.view = wire::View { west, south: lat - half, east, north: lat + half, zoom, filter, view_id };
+                self.look();
+            }
+            Step::Tick => self.tick(),
+            Step::Ack => self.ack(),
+            Step::Cut { resumes, forgets, away } => self.cut(resumes, forgets, away),
+            Step::Wait => {
+                self.now = UnixMs(self.now.0 + 4_000);
+                let mut frames = Frames::new();
+                self.sessions.on_timer(&self.map, self.now, &mut frames);
+                for (_, frame) in frames {
+                    self.client.apply(&frame.join());
+                }
+            }
+            Step::Forget => {
+                let horizon = self.sessions.tick;
+                self.map.write().tenant_mut(&tenant()).forget_emptied(horizon);
+            }
+        }
+        if self.client.bye.is_some() {
+            self.cut(true, false, (true, false));
+        }
+    }
+
+    fn cut(&mut self, resumes: bool, forgets: bool, (ticks, empties_forgotten): (bool, bool)) {
+        self.client.bye = None;
+        self.sessions.close(SessionId(self.id), &self.map);
+        // Things happen while the client is away, perhaps ticked, and what emptied is perhaps forgotten.
+        self.step(Step::Put { number: 3, place: PLACES[0], status: 1, heading: false, driver: 1 });
+        for number in 5..12 {
+            self.step(Step::Remove { number });
+        }
+        if ticks {
+            assert!(self.sessions.on_tick(&self.map, self.now).is_empty());
+        }
+        if empties_forgotten {
+            let horizon = self.sessions.applying();
+            self.map.write().tenant_mut(&tenant()).forget_emptied(horizon);
+        }
+        let epoch = if forgets { 5 } else { 77 };
+        self.open();
+        let held = self.views.get(&self.client.view_id).cloned().filter(|_| resumes && self.client.tick > 0);
+        if let Some(view) = held {
+            let sources = vec![wire::Source { epoch, tick: self.client.tick }];
+            let resume = wire::Resume { sources, view: Some(view), level: self.client.level };
+            assert!(self.sessions.on_resume(SessionId(self.id), &resume).is_none());
+            self.tick();
+        }
+        self.look();
+    }
+
+    /// All acknowledged and ticked: the client must hold what the map holds.
+    pub(super) fn settle_and_compare(&mut self) {
+        for _ in 0..3 {
+            self.ack();
+            self.tick();
+        }
+        assert_eq!(self.client.view_id, self.view.view_id);
+        assert!(!self.client.behind);
+        let session = &self.sessions.by_id[&SessionId(self.id)];
+        let view = session.view.as_ref().unwrap();
+        let shared = self.map.read();
+        let Some(map) = shared.tenant(&tenant()) else { return };
+        for cell in map.cover(view.level, &view.viewport) {
+            assert_eq!(session.covered.get(&cell), Some(&true), "a covered cell is held");
+        }
+        let mut markers = BTreeMap::new();
+        let mut counts: BTreeMap<u64, BTreeMap<i32, u32>> = BTreeMap::new();
+        for (placed, cell) in (0..30_u64)
+            .filter_map(|n| map.marker(Handle((n % 3) << 37 | n)))
+            .flat_map(|placed| session.covered.keys().map(move |cell| (placed, *cell)))
+        {
+            let (m, key) = (&placed.marker, CellKey { level: view.level, cell });
+            let code = m.status.map_or(0, Status::code);
+            if !placed.stands_in(key) || !view.filter.holds(code, m) {
+                continue;
+            }
+            if view.level.is_counts() {
+                *counts.entry(u64::from(cell)).or_default().entry(i32::from(code)).or_default() += 1;
+            } else {
+                let shown = view.level.shown(m.position);
+                markers.insert(
+                    m.handle.0,
+                    (u64::from(cell), shown.lat_e7(), shown.lng_e7(), view.level.masked(meta_of(m)), m.carrier.as_str().to_owned()),
+                );
+            }
+        }
+        let counts: BTreeMap<u64, Vec<(i32, u32)>> = counts.into_iter().map(|(cell, counts)| (cell, counts.into_iter().collect())).collect();
+        assert_eq!(self.client.markers, markers);
+        assert_eq!(self.client.counts, counts);
+    }
+}

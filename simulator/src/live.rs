@@ -1,0 +1,102 @@
+//! One live session: sends a view, reads frames with the simulator's own decoder, acknowledges them. Never judges what it is shown.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use prost::Message as _;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::client::Target;
+use crate::frame::{FrameError, Picture};
+use crate::wire::client_message::Kind;
+use crate::wire::{Ack, Bye, ClientMessage, Frame, Level, View};
+
+const SUBPROTOCOL: &str = "waypost.v1.proto";
+/// A view is answered at the next tick; this is far more than any tick.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Error)]
+pub enum LiveError {
+    #[error("no live session: {0}")]
+    Socket(#[from] Box<tokio_tungstenite::tungstenite::Error>),
+    #[error("the live session was not answered within {ANSWER_WITHIN:?}")]
+    NoAnswer,
+    #[error("the live session was closed")]
+    Closed,
+    #[error("the server ended the live session: {} ({})", .0.reason, .0.code)]
+    Bye(Bye),
+    #[error("a live frame is wrong: {0}")]
+    Frame(#[from] FrameError),
+}
+
+/// A dashboard without a screen.
+pub struct Session {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    picture: Picture,
+    views: u32,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Session").field("picture", &self.picture).field("views", &self.views).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub async fn open(target: &Target) -> Result<Self, LiveError> {
+        let mut request = target.websocket_address("/v1/live").into_client_request().map_err(Box::new)?;
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", SUBPROTOCOL.parse().expect("a constant that is a header's value"));
+        headers.insert("authorization", target.authorization().clone());
+        let connected = tokio::time::timeout(ANSWER_WITHIN, tokio_tungstenite::connect_async(request)).await;
+        let (socket, _) = connected.map_err(|_elapsed| LiveError::NoAnswer)?.map_err(Box::new)?;
+        Ok(Self { socket, picture: Picture::default(), views: 0 })
+    }
+
+    /// Looks at a box and returns the level at which the server shows it; afterwards the picture is what it shows.
+    pub async fn look(&mut self, west: f64, south: f64, east: f64, north: f64, zoom: f64) -> Result<Level, LiveError> {
+        self.views += 1;
+        let view = View { west, south, east, north, zoom, filter: None, view_id: self.views };
+        self.send(Kind::View(view)).await?;
+        loop {
+            let frame = tokio::time::timeout(ANSWER_WITHIN, self.frame()).await.map_err(|_elapsed| LiveError::NoAnswer)??;
+            if let Some(level) = frame.level.filter(|_| frame.view_id == self.views) {
+                return Ok(level);
+            }
+        }
+    }
+
+    pub fn picture(&self) -> &Picture {
+        &self.picture
+    }
+
+    /// The next frame, applied and acknowledged.
+    async fn frame(&mut self) -> Result<Frame, LiveError> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Binary(bytes))) => {
+                    let frame = self.picture.apply_bytes(&bytes)?;
+                    if let Some(bye) = frame.bye {
+                        return Err(LiveError::Bye(bye));
+                    }
+                    if frame.tick > 0 {
+                        self.send(Kind::Ack(Ack { tick: frame.tick })).await?;
+                    }
+                    return Ok(frame);
+                }
+                Some(Ok(Message::Close(_))) | None => return Err(LiveError::Closed),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(Box::new(error).into()),
+            }
+        }
+    }
+
+    async fn send(&mut self, kind: Kind) -> Result<(), LiveError> {
+        let message = ClientMessage { kind: Some(kind) };
+        Ok(self.socket.send(Message::binary(message.encode_to_vec())).await.map_err(Box::new)?)
+    }
+}
