@@ -4,6 +4,8 @@
 //! Workload: drivers that move 12 m a ping, `UUIDv7` ids, all fields of a location, batches of 100, bodies encoded beforehand. Every driver has spoken once
 //! before the clock starts. `WAYPOST_BENCH_EVENTS`, `WAYPOST_BENCH_CONNECTIONS` and `WAYPOST_BENCH_ONLY` (json or proto) change it.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
+
 #[expect(dead_code, reason = "every benchmark uses its part of it")]
 mod support;
 
@@ -69,13 +71,13 @@ fn measure(format: Format, drivers: usize, events: usize, rate: Option<f64>, bud
     let target = Target::new(&server.url, &server.key).expect("an address");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let first = drivers.div_ceil(BATCH);
-    let send = |range, options: &LoadOptions| runtime.block_on(load::send(&target, &work, range, options, &ProgressBar::hidden())).expect("sent");
-    send(0..first, &options);
+    let post = |range, options: &LoadOptions| runtime.block_on(load::send(&target, &work, range, options, &ProgressBar::hidden())).expect("sent");
+    post(0..first, &options);
     std::thread::sleep(Duration::from_millis(300));
     eprintln!("# {} events of {drivers} drivers, {} to process {}", events, name(format), server.pid());
     let syncs = server.buckets(FDATASYNC);
     let cpu_s = server.cpu_s();
-    let sent: Sent = send(first..work.bodies(), &LoadOptions { rate, ..options });
+    let sent: Sent = post(first..work.bodies(), &LoadOptions { rate, ..options });
     let cpu_s = server.cpu_s() - cpu_s;
     let (answered, accepted) = (sent.tally.sent, sent.tally.accepted);
     assert_eq!(answered, accepted, "every event is accepted: {:?}", sent.tally.last_error);

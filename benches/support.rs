@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Clock ticks a second in `/proc/PID/stat`, on every Linux that we know.
 const TICKS_PER_S: f64 = 100.0;
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// `waypost serve` on a free port; killed when dropped.
 pub(crate) struct Server {

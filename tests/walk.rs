@@ -33,7 +33,7 @@ async fn after_any_walk_each_client_holds_what_the_server_holds() {
         verified += walk(seed).await;
         walks += 1;
     }
-    assert!(verified > 60 * walks, "{verified} checksums were verified on {walks} walks");
+    assert!(verified > 20 * walks, "{verified} checksums were verified on {walks} walks");
 }
 
 /// Walks once; returns how many checksums the clients verified.

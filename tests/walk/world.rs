@@ -1,6 +1,6 @@
 //! The model: what was posted, and what must be on the map because of it. Shares no code with the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use h3o::{CellIndex, LatLng, Resolution};
 use rand::rngs::StdRng;
@@ -53,17 +53,46 @@ pub(super) struct World {
 
 #[derive(Debug, Default)]
 struct Courier {
-    off_duty: bool,
-    /// The newest position; none when that one must not be shown.
-    place: Option<Place>,
+    /// When it went on (true) and off duty. Who never said is on duty.
+    duty: Vec<(i64, bool)>,
+    /// The newest of its own pings that name no delivery.
+    fix: Option<Fix>,
+}
+
+/// In the order of facts: by time, then by event id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fix {
+    at_ms: i64,
+    event: String,
+    place: Place,
 }
 
 #[derive(Debug)]
 struct Delivery {
     pickup: Place,
-    driver: Option<String>,
+    /// By an event; it outranks what a ping implies.
+    assigned: Option<String>,
+    /// The newest ping that names it, and whose that was.
+    fix: Option<(Fix, String)>,
     status: usize,
     left: bool,
+}
+
+impl Courier {
+    fn is_off_duty(&self) -> bool {
+        self.duty.last().is_some_and(|(_, on)| !on)
+    }
+
+    /// What is said inside an interval off duty is never shown.
+    fn may_show(&self, fix: &Fix) -> bool {
+        self.duty.iter().rev().find(|(since_ms, _)| *since_ms <= fix.at_ms).is_none_or(|(_, on)| *on)
+    }
+}
+
+impl Delivery {
+    fn driver(&self) -> Option<&str> {
+        self.assigned.as_deref().or(self.fix.as_ref().map(|(_, actor)| actor.as_str()))
+    }
 }
 
 /// What a map shows.
@@ -90,12 +119,20 @@ impl World {
             let delivery = format!("order-{}", self.deliveries.len());
             let pickup = somewhere(rng);
             events.push(created(&self.id(), &delivery, at_ms, degrees(pickup.lat_e7), degrees(pickup.lng_e7)));
-            self.deliveries.insert(delivery, Delivery { pickup, driver: None, status: 1, left: false });
+            self.deliveries.insert(delivery, Delivery { pickup, assigned: None, fix: None, status: 1, left: false });
         }
         for _ in 0..rng.random_range(0..4) {
             let known: Vec<String> = self.deliveries.keys().cloned().collect();
             let Some(delivery) = known.choose(rng) else { continue };
-            if !events.iter().any(|event: &Value| event["entity_id"] == delivery.as_str()) {
+            if events.iter().any(|event: &Value| event["entity_id"] == delivery.as_str()) {
+                continue;
+            }
+            // Who has said something in this batch cannot say it at the same millisecond again: which of the two were newer would be chance.
+            let driver = self.deliveries[delivery].driver().map_or_else(|| a_driver(rng), str::to_owned);
+            let silent = !events.iter().any(|event: &Value| event["actor_id"] == driver.as_str());
+            if silent && rng.random_bool(0.3) {
+                events.extend(self.ping_naming(rng, delivery, &driver, at_ms));
+            } else {
                 events.extend(self.deliver(rng, delivery, at_ms));
             }
         }
@@ -106,15 +143,35 @@ impl World {
         let id = self.id();
         let courier = self.drivers.entry(driver.to_owned()).or_default();
         if rng.random_bool(0.12) {
-            courier.off_duty = !courier.off_duty;
-            return duty(&id, driver, at_ms, if courier.off_duty { "off" } else { "on" });
+            let on = courier.is_off_duty();
+            courier.duty.push((at_ms, on));
+            return duty(&id, driver, at_ms, if on { "on" } else { "off" });
         }
-        let place = match courier.place {
-            Some(place) if rng.random_bool(0.8) => nearby(rng, place),
+        let place = match &courier.fix {
+            Some(fix) if rng.random_bool(0.8) => nearby(rng, fix.place),
             _ => somewhere(rng),
         };
-        courier.place = Some(place).filter(|_| !courier.off_duty);
+        courier.fix = Some(Fix { at_ms, event: id.clone(), place });
         ping(&id, driver, at_ms, degrees(place.lat_e7), degrees(place.lng_e7))
+    }
+
+    /// A courier app that names the delivery it is on.
+    fn ping_naming(&mut self, rng: &mut StdRng, id: &str, driver: &str, at_ms: i64) -> Option<Value> {
+        let event = self.id();
+        let full = self.aboard(driver).count() >= MAX_ABOARD;
+        let delivery = self.deliveries.get_mut(id).expect("known");
+        if is_terminal(delivery.status) || full && delivery.driver() != Some(driver) {
+            return None;
+        }
+        let place = match &delivery.fix {
+            Some((fix, _)) => nearby(rng, fix.place),
+            None => somewhere(rng),
+        };
+        delivery.fix = Some((Fix { at_ms, event: event.clone(), place }, driver.to_owned()));
+        self.drivers.entry(driver.to_owned()).or_default();
+        let mut ping = ping(&event, driver, at_ms, degrees(place.lat_e7), degrees(place.lng_e7));
+        ping["entity_id"] = Value::from(id);
+        Some(ping)
     }
 
     fn deliver(&mut self, rng: &mut StdRng, id: &str, at_ms: i64) -> Option<Value> {
@@ -127,7 +184,7 @@ impl World {
             return None;
         }
         if now != FAILED && !full && rng.random_bool(0.4) {
-            delivery.driver = Some(driver.clone());
+            delivery.assigned = Some(driver.clone());
             delivery.status = if now < PICKED_UP { ASSIGNED } else { now };
             return Some(assigned(&event, id, at_ms, &driver));
         }
@@ -151,17 +208,28 @@ impl World {
     }
 
     fn aboard<'a>(&'a self, driver: &'a str) -> impl Iterator<Item = (&'a String, &'a Delivery)> {
-        self.deliveries.iter().filter(move |(_, delivery)| delivery.driver.as_deref() == Some(driver) && !delivery.left)
+        self.deliveries.iter().filter(move |(_, delivery)| delivery.driver() == Some(driver) && !delivery.left)
+    }
+
+    /// The newest that may be shown of its own pings and of those that name a delivery aboard.
+    fn place_of(&self, driver: &str) -> Option<Place> {
+        let unknown = Courier::default();
+        let courier = self.drivers.get(driver).unwrap_or(&unknown);
+        let named = self.aboard(driver).filter_map(|(_, delivery)| delivery.fix.as_ref().map(|(fix, _)| fix));
+        let newest = named.chain(courier.fix.as_ref()).filter(|fix| courier.may_show(fix)).max();
+        newest.filter(|_| !courier.is_off_duty()).map(|fix| fix.place)
     }
 
     pub(super) fn markers(&self) -> Vec<Marker> {
-        let drivers = self.drivers.iter().filter(|(_, courier)| !courier.off_duty).filter_map(|(id, courier)| {
-            let running = self.aboard(id).map(|(_, delivery)| delivery.status).filter(|status| !is_terminal(*status));
+        // One who never spoke stands where a delivery that it was given was last seen.
+        let known = self.deliveries.values().filter_map(|delivery| delivery.driver().map(str::to_owned)).chain(self.drivers.keys().cloned());
+        let drivers = known.collect::<BTreeSet<_>>().into_iter().filter_map(|id| {
+            let running = self.aboard(&id).map(|(_, delivery)| delivery.status).filter(|status| !is_terminal(*status));
             let status = running.max_by_key(|status| if *status == FAILED { 0 } else { *status }).unwrap_or(0);
-            let aboard = u32::try_from(self.aboard(id).count()).expect("few");
-            Some(Marker { id: id.clone(), driver: true, place: courier.place?, status: code(status), aboard })
+            let aboard = u32::try_from(self.aboard(&id).count()).expect("few");
+            Some(Marker { driver: true, place: self.place_of(&id)?, status: code(status), aboard, id })
         });
-        let waiting = self.deliveries.iter().filter(|(_, delivery)| delivery.driver.is_none() && !delivery.left).map(|(id, delivery)| {
+        let waiting = self.deliveries.iter().filter(|(_, delivery)| delivery.driver().is_none() && !delivery.left).map(|(id, delivery)| {
             let Delivery { pickup, status, .. } = delivery;
             Marker { id: id.clone(), driver: false, place: *pickup, status: code(*status), aboard: 0 }
         });
@@ -171,9 +239,9 @@ impl World {
     /// Where each delivery on the map is, and its status.
     pub(super) fn deliveries(&self) -> BTreeMap<String, (Place, String)> {
         let on_map = self.deliveries.iter().filter(|(_, delivery)| !delivery.left);
-        let place_of = |delivery: &Delivery| match &delivery.driver {
+        let place_of = |delivery: &Delivery| match delivery.driver() {
             None => Some(delivery.pickup),
-            Some(driver) => self.drivers.get(driver).filter(|courier| !courier.off_duty)?.place,
+            Some(driver) => self.place_of(driver),
         };
         on_map.filter_map(|(id, delivery)| Some((id.clone(), (place_of(delivery)?, STATUSES[delivery.status].to_owned())))).collect()
     }

@@ -57,7 +57,7 @@ pub fn event(envelope: &Envelope<'_>, body: Body, tenant: &TenantId) -> Result<E
     let delivery = if matches!(body, Body::Duty { .. }) { None } else { delivery };
     Ok(Event {
         id: EventId::parse(envelope.event_id).map_err(|error| invalid_id(error, "/event_id"))?,
-        tenant: tenant.clone(),
+        tenant: *tenant,
         actor,
         delivery,
         event_time: envelope.event_time,

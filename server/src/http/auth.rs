@@ -146,7 +146,7 @@ impl Auth {
         let now = self.clock.now();
         let grants = self.grants.lock();
         let grant = grants.iter().find(|grant| grant.kind == GrantKind::Session && grant.hash == wanted && grant.expires > now)?;
-        Some(Principal { tenant: grant.tenant.clone(), role: grant.role, key: Arc::from(format!("session {:02x?}", &grant.hash[..8])) })
+        Some(Principal { tenant: grant.tenant, role: grant.role, key: Arc::from(format!("session {:02x?}", &grant.hash[..8])) })
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let auth = auth(&folder).await;
         let tenant = TenantId::parse("demo").expect("valid");
-        let ticket = auth.ticket(tenant.clone(), Role::Dashboard).expect("granted");
+        let ticket = auth.ticket(tenant, Role::Dashboard).expect("granted");
         let session = auth.trade(&ticket).expect("no error").expect("a session");
         assert!(auth.trade(&ticket).expect("no error").is_none());
         let principal = auth.authorise_token(&session, Access::Read).await.expect("may read");

@@ -136,7 +136,7 @@ async fn one_delivery(state: &ReadState, headers: &HeaderMap, id: &str) -> Answe
     let id = DeliveryId::parse(id).map_err(|error| bad("/id", &error.to_string()))?;
     let partition = partition_of(&tenant, id.as_str(), u16::try_from(state.partitions.len()).unwrap_or(u16::MAX));
     let (reply, answer) = oneshot::channel();
-    let question = PartitionInput::Delivery { tenant: tenant.clone(), delivery: id.clone(), reply };
+    let question = PartitionInput::Delivery { tenant, delivery: id.clone(), reply };
     state.partitions[partition.index()].send(question).await.map_err(|_closed| closing())?;
     let facts = answer.await.map_err(|_closed| closing())?.ok_or_else(|| not_found("delivery"))?;
     let carrier = facts.assignment.as_ref().map_or_else(|| Carrier::Delivery(id.clone()), |of| Carrier::Driver(of.driver.clone()));

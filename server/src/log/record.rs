@@ -185,7 +185,7 @@ fn read_event(bytes: &[u8], previous: Option<&TenantId>) -> Result<Event, Decode
 
 fn read_tenant(text: &str, previous: Option<&TenantId>) -> Result<TenantId, DecodeError> {
     match previous {
-        Some(tenant) if tenant.as_str() == text => Ok(tenant.clone()),
+        Some(tenant) if tenant.as_str() == text => Ok(*tenant),
         _ => Ok(TenantId::parse(text)?),
     }
 }

@@ -34,7 +34,6 @@ pub(super) struct Entry {
 }
 
 /// What became of a dirty entry.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and a put is what it mostly is")]
 pub(super) enum Verdict {
     Put(Marker),
     Insignificant,
@@ -145,7 +144,7 @@ impl Entry {
         };
         Some(Marker {
             handle,
-            tenant: self.tenant.clone(),
+            tenant: self.tenant,
             carrier: self.carrier.clone(),
             position,
             heading_deg: self.estimate.and_then(|estimate| estimate.heading_deg()),

@@ -92,7 +92,9 @@ impl Fold {
         let mut puts = Vec::with_capacity(dirty.len());
         for some in dirty.chunks(LOOKED_AHEAD) {
             self.look_ahead(some.iter().copied());
-            some.iter().for_each(|slot| self.settle(*slot, &mut removals, &mut puts));
+            for slot in some {
+                self.settle(*slot, &mut removals, &mut puts);
+            }
         }
         let changes = if removals.is_empty() {
             puts

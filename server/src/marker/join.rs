@@ -278,6 +278,7 @@ mod tests {
                 FactKind::Alight { delivery, .. } => {
                     self.aboard.remove(&delivery);
                 }
+                FactKind::Heard => {}
                 FactKind::Forget => (self.own, self.duty) = (None, Vec::new()),
             }
         }

@@ -117,7 +117,6 @@ pub struct MarkerChanges {
 }
 
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all changes are puts; by value they lie one after the other and cost no allocation each")]
 pub enum MarkerChange {
     /// Appeared or changed.
     Put(Marker),

@@ -16,13 +16,13 @@ impl PartitionState {
             let duty = driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle });
             let fix = driver.fix.clone().map(|fix| FactKind::OwnFix { fix, handle: driver.handle });
             duty.into_iter().chain(fix).map(|kind| {
-                let tenant = self.tenants.id(driver.tenant).clone();
+                let tenant = *self.tenants.id(driver.tenant);
                 FactChange { tenant, carrier: Carrier::Driver(driver.id.clone()), ingest_time: driver.last_heard, kind }
             })
         });
         let deliveries = self.deliveries.iter().filter(|delivery| !delivery.left).map(|delivery| {
             let kind = FactKind::Board(Arc::new(delivery.boarding()));
-            let tenant = self.tenants.id(delivery.tenant).clone();
+            let tenant = *self.tenants.id(delivery.tenant);
             FactChange { tenant, carrier: delivery.carrier(), ingest_time: delivery.last_heard, kind }
         });
         drivers.chain(deliveries)

@@ -102,8 +102,8 @@ impl Tenants {
             return *slot;
         }
         let slot = u32::try_from(self.tenants.len()).expect("there are fewer than 2^32 tenants");
-        self.tenants.push((tenant.clone(), 0));
-        self.slots.insert(tenant.clone(), slot);
+        self.tenants.push((*tenant, 0));
+        self.slots.insert(*tenant, slot);
         slot
     }
 

@@ -134,6 +134,7 @@ impl Picture {
             FactKind::Board(boarding) => drop(carrier.aboard.insert(boarding.delivery.clone(), (*boarding).clone())),
             FactKind::AboardFix { delivery, fix } => carrier.aboard.get_mut(&delivery).expect("it boarded before").fix = Some(fix),
             FactKind::Alight { delivery, .. } => drop(carrier.aboard.remove(&delivery).expect("it boarded before")),
+            FactKind::Heard => {}
             FactKind::Forget => (carrier.own, carrier.duty) = (None, None),
         }
         if *carrier == CarrierPicture::default() {

@@ -122,11 +122,11 @@ mod tests {
     /// All that anyone can ask of a state, by id.
     fn views(state: &PartitionState) -> BTreeMap<String, String> {
         let drivers = state.drivers.iter().map(|driver| {
-            let tenant = state.tenants.id(driver.tenant).clone();
+            let tenant = *state.tenants.id(driver.tenant);
             (format!("{tenant} driver {}", driver.id()), format!("{:?}", DriverView::of(tenant, driver)))
         });
         let deliveries = state.deliveries.iter().map(|delivery| {
-            let tenant = state.tenants.id(delivery.tenant).clone();
+            let tenant = *state.tenants.id(delivery.tenant);
             (format!("{tenant} delivery {}", delivery.id()), format!("{:?}", DeliveryView::of(tenant, delivery)))
         });
         drivers.chain(deliveries).collect()

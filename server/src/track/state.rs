@@ -95,7 +95,7 @@ impl PartitionState {
             DriverJoined::Duty => driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle }),
         };
         if let Some(kind) = kind {
-            tell(FactChange { tenant: self.tenants.id(tenant).clone(), carrier: Carrier::Driver(driver.id.clone()), ingest_time, kind });
+            tell(FactChange { tenant: *self.tenants.id(tenant), carrier: Carrier::Driver(driver.id.clone()), ingest_time, kind });
         }
     }
 
@@ -125,13 +125,13 @@ impl PartitionState {
                 self.delivery_dues.push(Due { at, handle: delivery.handle, hash });
             }
         }
-        if joined == Joined::Nothing && !delivery.left {
+        if joined == Joined::Nothing && is_heard_from_carrier(delivery, event) {
             let tenant = *self.tenants.id(tenant);
             tell(FactChange { tenant, carrier: delivery.carrier(), ingest_time, kind: FactKind::Heard });
         }
         if joined != Joined::Nothing {
             let tenant = self.tenants.id(tenant);
-            tell_of_delivery(delivery, before, joined, |carrier, kind| tell(FactChange { tenant: tenant.clone(), carrier, ingest_time, kind }));
+            tell_of_delivery(delivery, before, joined, |carrier, kind| tell(FactChange { tenant: *tenant, carrier, ingest_time, kind }));
         }
         if self.delivery_dues.count() > 2 * self.deliveries.count() + 64 {
             self.rearm();
@@ -172,7 +172,7 @@ impl PartitionState {
         if !delivery.left && ended.since + LEAVES_MAP_AFTER <= self.log_time {
             delivery.left = true;
             let kind = FactKind::Alight { delivery: delivery.id.clone(), ended: Some(ended.status) };
-            tell(FactChange { tenant: self.tenants.id(delivery.tenant).clone(), carrier: delivery.carrier(), ingest_time: self.log_time, kind });
+            tell(FactChange { tenant: *self.tenants.id(delivery.tenant), carrier: delivery.carrier(), ingest_time: self.log_time, kind });
         }
         let Some(at) = next_step(delivery) else { return };
         if at > self.log_time {
@@ -191,7 +191,7 @@ impl PartitionState {
             self.driver_dues.push(Due { at, ..due });
         } else if let Some(driver) = self.drivers.remove_handle(due.hash, due.handle) {
             self.tenants.dismiss(driver.tenant);
-            let tenant = self.tenants.id(driver.tenant).clone();
+            let tenant = *self.tenants.id(driver.tenant);
             tell(FactChange { tenant, carrier: Carrier::Driver(driver.id), ingest_time: self.log_time, kind: FactKind::Forget });
         }
     }
@@ -245,6 +245,12 @@ impl PartitionState {
     pub fn counts(&self) -> Counts {
         Counts { drivers: self.drivers.count(), deliveries: self.deliveries.count(), tombstones: self.tombstones.count() }
     }
+}
+
+/// A ping that is not the newest changes no fact; when it is the carrier's own, it says all the same that the carrier is there.
+fn is_heard_from_carrier(delivery: &Delivery, event: &Event) -> bool {
+    let by_carrier = matches!((delivery.carrier(), &event.actor), (Carrier::Driver(driver), Some(actor)) if driver == *actor);
+    by_carrier && !delivery.left && matches!(event.body, Body::Location(_))
 }
 
 fn leaves_map_at(delivery: &Delivery) -> Option<UnixMs> {
@@ -327,6 +333,7 @@ mod tests {
             FactKind::Duty { duty, .. } => format!("duty {}", duty.len()),
             FactKind::Board(boarding) => format!("board {} {}", boarding.delivery, boarding.status.as_str()),
             FactKind::Alight { delivery, ended } => format!("alight {delivery} {}", ended.map_or("-", Status::as_str)),
+            FactKind::Heard => "heard".to_owned(),
             FactKind::Forget => "forget".to_owned(),
         };
         format!("{}: {kind}", change.carrier.as_str())
@@ -516,19 +523,19 @@ mod tests {
             for Record { event, .. } in &records {
                 match (&event.body, &event.delivery) {
                     (Body::Other { .. }, _) => {}
-                    (_, Some(delivery)) => deliveries.entry((event.tenant.clone(), delivery.clone())).or_default().push(event),
-                    (_, None) => drivers.entry((event.tenant.clone(), event.actor.clone().unwrap())).or_default().push(event),
+                    (_, Some(delivery)) => deliveries.entry((event.tenant, delivery.clone())).or_default().push(event),
+                    (_, None) => drivers.entry((event.tenant, event.actor.clone().unwrap())).or_default().push(event),
                 }
             }
             prop_assert_eq!((state.counts().drivers, state.counts().deliveries), (drivers.len(), deliveries.len()));
             for ((tenant, id), mut events) in deliveries {
                 events.sort_by_key(|event| event.order_key());
-                let view = DeliveryView::of(tenant.clone(), state.delivery(&tenant, id.as_str()).unwrap());
+                let view = DeliveryView::of(tenant, state.delivery(&tenant, id.as_str()).unwrap());
                 assert_delivery_is_as_sorted(&view, &events);
             }
             for ((tenant, id), mut events) in drivers {
                 events.sort_by_key(|event| event.order_key());
-                let view = DriverView::of(tenant.clone(), state.driver(&tenant, id.as_str()).unwrap());
+                let view = DriverView::of(tenant, state.driver(&tenant, id.as_str()).unwrap());
                 let fix = events.iter().rev().find(|event| matches!(event.body, Body::Location(_)));
                 let on_at_fix = |fix: &&&Event| {
                     let mut duty_before = events.iter().rev().filter(|event| event.order_key() < fix.order_key());

@@ -64,10 +64,10 @@ pub fn read_results(body: &[u8], protobuf: bool) -> Result<Vec<ItemOutcome>, Str
 /// Reads a `BatchResult` for what an outcome needs and nothing more: a load generator that allocates four texts an event measures itself.
 fn read_protobuf(mut body: &[u8]) -> Option<Result<Vec<ItemOutcome>, String>> {
     let mut outcomes = Vec::new();
-    while let Some((tag, value)) = next_field(&mut body)? {
+    while let Some((tag, value)) = next_field(&mut body).ok()? {
         let (1, Value::Bytes(mut item)) = (tag, value) else { continue };
         let (mut status, mut code, mut has_offset) = ("", "", false);
-        while let Some((tag, value)) = next_field(&mut item)? {
+        while let Some((tag, value)) = next_field(&mut item).ok()? {
             match (tag, value) {
                 (2, Value::Bytes(text)) => status = std::str::from_utf8(text).ok()?,
                 (3, Value::Bytes(text)) => code = std::str::from_utf8(text).ok()?,
@@ -88,20 +88,24 @@ enum Value<'a> {
     Number,
 }
 
-/// The next field of a message; the outer `None` is bytes that are no message, the inner one its end.
-fn next_field<'a>(message: &mut &'a [u8]) -> Option<Option<(u32, Value<'a>)>> {
+/// Bytes that are no message.
+struct NoMessage;
+
+/// The next field of a message; `None` is its end.
+fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<(u32, Value<'a>)>, NoMessage> {
     if message.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
-    let (tag, kind) = decode_key(message).ok()?;
+    let (tag, kind) = decode_key(message).map_err(|_broken| NoMessage)?;
     if kind == WireType::LengthDelimited {
-        let length = usize::try_from(decode_varint(message).ok()?).ok()?;
-        let (bytes, rest) = message.split_at_checked(length)?;
+        let length = decode_varint(message).map_err(|_broken| NoMessage)?;
+        let length = usize::try_from(length).map_err(|_longer_than_memory| NoMessage)?;
+        let (bytes, rest) = message.split_at_checked(length).ok_or(NoMessage)?;
         *message = rest;
-        return Some(Some((tag, Value::Bytes(bytes))));
+        return Ok(Some((tag, Value::Bytes(bytes))));
     }
-    skip_field(kind, tag, message, DecodeContext::default()).ok()?;
-    Some(Some((tag, Value::Number)))
+    skip_field(kind, tag, message, DecodeContext::default()).map_err(|_broken| NoMessage)?;
+    Ok(Some((tag, Value::Number)))
 }
 
 fn outcome(status: &str, code: &str, has_offset: bool) -> Result<ItemOutcome, String> {

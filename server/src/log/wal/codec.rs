@@ -146,7 +146,7 @@ fn decode_events(rest: &mut &[u8], count: u32, tenant: &mut Option<TenantId>) ->
         let length = u32_at(take(rest, 4)?, 0) as usize;
         let event = record::decode_after(take(rest, length)?, tenant.as_ref()).map_err(|error| error.to_string())?;
         if tenant.as_ref() != Some(&event.tenant) {
-            *tenant = Some(event.tenant.clone());
+            *tenant = Some(event.tenant);
         }
         events.push(event);
     }
