@@ -387,7 +387,7 @@ mod tests {
     fn a_driver_leaves_after_seven_silent_days() {
         let mut told = Told(state(), 0);
         told.apply(0, &event("a", 1, Some("ann"), None, location(1.0)));
-        assert_eq!(told.apply(DAY, &event("b", 0, Some("ann"), None, location(1.0))), [""; 0]);
+        assert_eq!(told.apply(DAY, &event("b", 0, Some("ann"), None, location(1.0))), ["ann: heard"]);
         assert_eq!(told.advance(8 * DAY - 1), [""; 0]);
         assert_eq!(told.advance(8 * DAY), ["ann: forget"]);
         assert_eq!(told.counts(), (0, 0, 0));
