@@ -282,11 +282,11 @@ fn somewhere(rng: &mut StdRng) -> Place {
     moved(Place { lat_e7, lng_e7 }, rng.random_range(-spread_e7..spread_e7), rng.random_range(-spread_e7..spread_e7))
 }
 
-/// At least 50 m away, so that it is always worth telling.
+/// At least 100 m further south. Never back: of two moves inside one tick only the last is compared with what is shown, and what came back to within
+/// 5 m of that is not told; near the pole a longitude alone is no move at all.
 fn nearby(rng: &mut StdRng, place: Place) -> Place {
-    let far = |rng: &mut StdRng| rng.random_range(10_000..60_000) * if rng.random_bool(0.5) { 1 } else { -1 };
-    let lat = far(rng);
-    moved(place, lat, far(rng))
+    let lng_e7 = rng.random_range(10_000..60_000) * if rng.random_bool(0.5) { 1 } else { -1 };
+    moved(place, -rng.random_range(10_000..60_000), lng_e7)
 }
 
 fn moved(place: Place, lat_e7: i32, lng_e7: i32) -> Place {
