@@ -82,7 +82,7 @@ impl Server {
     /// Serves until `stop` or until a stage fails. The port answers while the log recovers; `/readyz` and 503 tell that it does.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { config, clock, data, auth, metrics } = self;
-        let (mut stages, entrance) = Stages::start(&config, &clock);
+        let (mut stages, entrance) = Stages::start(&config, &clock)?;
         let readiness = Arc::new(Readiness::default());
         let events = EventsState {
             auth: Arc::clone(&auth),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::RwLock;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -28,11 +29,48 @@ const SHARD_INBOX: usize = 256;
 const SHARD_QUESTIONS: usize = 64;
 /// One message of each shard on its way: what comes meanwhile is merged in the shard.
 const MAP_INBOX: usize = 2;
+/// Of the threads behind the log, in the kernel's terms of niceness: a half of the weight of the others.
+const LOWER_PRIORITY: i32 = 3;
 const SESSION_COMMANDS: usize = 1024;
 
 /// The running tasks. Each ends when its input does, so dropping the entrance ends them all in order.
 #[derive(Debug)]
-pub(super) struct Stages(JoinSet<()>);
+pub(super) struct Stages {
+    tasks: JoinSet<()>,
+    threads: Threads,
+}
+
+/// Threads of their own for everything behind the log. A marker shard or the map works off a tick's changes in one go, milliseconds in which a
+/// request on the same thread would wait; between threads the kernel shares the cores.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("fold").on_thread_start(step_back).enable_time().build();
+        Ok(Self(Some(runtime.context("the threads of the stages cannot be started")?)))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("it is there until it is dropped").handle()
+    }
+}
+
+/// Where both want a core, the way in comes first: what is behind the log may lag, an acknowledgement is waited for.
+fn step_back() {
+    if let Err(error) = rustix::process::nice(LOWER_PRIORITY) {
+        tracing::debug!(%error, "the threads of the stages run at the priority of the others");
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Without waiting: this may run on a thread that must not block, and whoever minds the tasks has joined them.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
 
 /// What feeds the stages, and what looks into them.
 #[derive(Debug)]
@@ -50,14 +88,15 @@ pub(super) struct Entrance {
 }
 
 impl Stages {
-    pub(super) fn start(config: &Config, clock: &Clock) -> (Self, Entrance) {
-        let mut tasks = JoinSet::new();
+    pub(super) fn start(config: &Config, clock: &Clock) -> anyhow::Result<(Self, Entrance)> {
+        let (mut tasks, threads) = (JoinSet::new(), Threads::start()?);
         let progress = Arc::new(Progress::new(config.partitions, config.marker_shards));
         let map: SharedMap = Arc::new(RwLock::new(Map::default()));
 
         let (markers, map_inbox) = mpsc::channel(MAP_INBOX);
         let (commands, session_commands) = mpsc::channel(SESSION_COMMANDS);
-        tasks.spawn(live::tick::run(map_inbox, session_commands, Arc::clone(&map), Arc::clone(&progress), clock.clone(), live_settings(config)));
+        let live = live::tick::run(map_inbox, session_commands, Arc::clone(&map), Arc::clone(&progress), clock.clone(), live_settings(config));
+        tasks.spawn_on(live, threads.handle());
 
         let (mut shards, mut shards_due, mut questions) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..config.marker_shards {
@@ -65,7 +104,8 @@ impl Stages {
             let (asking, queries) = mpsc::channel(SHARD_QUESTIONS);
             let next_due = Arc::new(AtomicI64::new(shard::NOTHING_DUE));
             let settings = MarkerSettings { tick: Duration::from_millis(config.tick_ms), ..MarkerSettings::default() };
-            tasks.spawn(shard::run(index, inbox, queries, markers.clone(), settings, Arc::clone(&next_due)));
+            let marker_shard = shard::run(index, inbox, queries, markers.clone(), settings, Arc::clone(&next_due));
+            tasks.spawn_on(marker_shard, threads.handle());
             shards.push(facts);
             questions.push(asking);
             shards_due.push(next_due);
@@ -73,20 +113,21 @@ impl Stages {
 
         let due_times = Arc::new(DueTimes::new(config.partitions).with_listeners(shards_due));
         let (partitions, inboxes) = (0..config.partitions).map(|_| mpsc::channel(PARTITION_INBOX)).unzip();
-        (Self(tasks), Entrance { partitions, commands, map, progress, due_times, questions, inboxes, shards })
+        Ok((Self { tasks, threads }, Entrance { partitions, commands, map, progress, due_times, questions, inboxes, shards }))
     }
 
     /// Starts the partitions' tasks with what a checkpoint held; each announces it to the marker stage first.
     pub(super) fn start_partitions(&mut self, states: Vec<PartitionState>, entrance: &mut Entrance) {
         let shards = std::mem::take(&mut entrance.shards);
         for (state, inbox) in states.into_iter().zip(entrance.inboxes.drain(..)) {
-            self.0.spawn(partition::run(state, inbox, shards.clone(), Arc::clone(&entrance.progress), Arc::clone(&entrance.due_times)));
+            let task = partition::run(state, inbox, shards.clone(), Arc::clone(&entrance.progress), Arc::clone(&entrance.due_times));
+            self.tasks.spawn_on(task, self.threads.handle());
         }
     }
 
     /// Waits until all have ended; a panic of one is an error.
     pub(super) async fn join(mut self) -> anyhow::Result<()> {
-        while let Some(ended) = self.0.join_next().await {
+        while let Some(ended) = self.tasks.join_next().await {
             ended.context("a stage panicked")?;
         }
         Ok(())

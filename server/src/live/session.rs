@@ -275,7 +275,7 @@ impl Session {
             let key = CellKey { level: view.level, cell };
             let Some(cell) = map.cell(key) else { continue };
             let whole = wholes
-                .entry((self.tenant.clone(), key, view.lens, self.format))
+                .entry((self.tenant, key, view.lens, self.format))
                 .or_insert_with(|| chunk::encode(map, cell, &view.filter, Base::Nothing, Verify::Due, now, self.format));
             if let Some(chunk) = whole.clone() {
                 self.add(chunk);

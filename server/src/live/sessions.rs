@@ -57,7 +57,7 @@ impl Sessions {
 
     /// Admits a session and greets it, or says goodbye.
     pub fn open(&mut self, id: SessionId, tenant: TenantId, format: Format, now: UnixMs, version: &str) -> OutFrame {
-        let of_tenant = self.tenants.entry(tenant.clone()).or_default();
+        let of_tenant = self.tenants.entry(tenant).or_default();
         if of_tenant.sessions >= self.settings.max_sessions_per_tenant || self.by_id.contains_key(&id) {
             return OutFrame::bye(format, Goodbye::TooManySessions, "this tenant has as many live sessions as it may", 10_000);
         }
@@ -76,7 +76,7 @@ impl Sessions {
 
     pub fn close(&mut self, id: SessionId, map: &SharedMap) {
         let Some(session) = self.by_id.remove(&id) else { return };
-        let of_tenant = self.tenants.entry(session.tenant.clone()).or_default();
+        let of_tenant = self.tenants.entry(session.tenant).or_default();
         of_tenant.sessions = of_tenant.sessions.saturating_sub(1);
         if let Some(view) = &session.view {
             of_tenant.lenses.give_back(view.lens);
@@ -146,7 +146,7 @@ impl Sessions {
     fn take_up_views(&mut self, map: &mut Map, frames: &mut Frames) {
         for (id, session) in &mut self.by_id {
             let Some(pending) = session.pending.take() else { continue };
-            let lenses = &mut self.tenants.entry(session.tenant.clone()).or_default().lenses;
+            let lenses = &mut self.tenants.entry(session.tenant).or_default().lenses;
             let Some(lens) = lenses.take(pending.filter.clone()) else {
                 frames.push((*id, OutFrame::bye(session.format, Goodbye::BadMessage, "this tenant uses too many distinct filters", 10_000)));
                 continue;
@@ -186,7 +186,7 @@ impl Sessions {
                 if due {
                     cell.verified = self.tick;
                 }
-                dirty.push((tenant.clone(), key, if due { Verify::Due } else { Verify::NotDue }));
+                dirty.push((*tenant, key, if due { Verify::Due } else { Verify::NotDue }));
             }
         }
         dirty
