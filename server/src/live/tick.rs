@@ -17,8 +17,6 @@ use crate::map::cells::{SessionId, Tick};
 use crate::model::change::MarkerChanges;
 use crate::progress::Progress;
 
-/// Changes applied under one lock of the map, so that a query never waits for a whole flood.
-const CHANGES_PER_LOCK: usize = 256;
 /// Messages taken up between two looks at the time.
 const MESSAGES_AT_ONCE: usize = 64;
 /// What fits into a session's outbox: two unacknowledged frames, and what needs no acknowledgement. A full one ends the session.
@@ -79,13 +77,11 @@ struct Live {
 impl Live {
     fn apply(&mut self, message: MarkerChanges) {
         let tick = self.sessions.applying();
-        let mut changes = message.changes.into_iter();
-        while !changes.as_slice().is_empty() {
+        // One lock for each part, so that a query never waits for a whole flood.
+        for part in message.changes.into_parts() {
             let mut map = self.map.write();
-            let ahead = changes.as_slice();
-            map.look_ahead(&ahead[..ahead.len().min(CHANGES_PER_LOCK)]);
-            changes.by_ref().take(CHANGES_PER_LOCK).for_each(|change| map.apply(change, tick));
-            drop(map);
+            map.look_ahead(&part);
+            part.into_iter().for_each(|change| map.apply(change, tick));
         }
         for (partition, offset) in message.applied {
             // REST reads the map as it is, so the offset counts from here on; those who wait are woken by the tick.
@@ -192,7 +188,7 @@ mod tests {
             heard: UnixMs(0),
             changed: UnixMs(40),
         };
-        MarkerChanges { shard: 0, applied: vec![(PartitionId(0), Offset(offset))], changes: vec![MarkerChange::Put(marker)] }
+        MarkerChanges { shard: 0, applied: vec![(PartitionId(0), Offset(offset))], changes: [MarkerChange::Put(marker)].into_iter().collect() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::entry::{Entry, Verdict};
 use super::settings::MarkerSettings;
 use super::significance::Shown;
-use crate::model::change::{Aboard, Carrier, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
+use crate::model::change::{Aboard, Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
 use crate::slots::{Slot, Slots};
@@ -88,20 +88,14 @@ impl Fold {
     /// Everything since the last call: removals first, because a handle may leave one marker and come back with another.
     pub fn take(&mut self) -> MarkerChanges {
         let dirty = std::mem::take(&mut self.dirty);
-        let mut removals = Vec::new();
-        let mut puts = Vec::with_capacity(dirty.len());
+        let (mut changes, mut puts) = (ChangeParts::default(), ChangeParts::default());
         for some in dirty.chunks(LOOKED_AHEAD) {
             self.look_ahead(some.iter().copied());
             for slot in some {
-                self.settle(*slot, &mut removals, &mut puts);
+                self.settle(*slot, &mut changes, &mut puts);
             }
         }
-        let changes = if removals.is_empty() {
-            puts
-        } else {
-            removals.append(&mut puts);
-            removals
-        };
+        changes.append(puts);
         let through = &self.through;
         let position = |partition: PartitionId| through[partition.index()].map(|offset| (partition, offset));
         let applied = std::mem::take(&mut self.advanced).into_iter().filter_map(position).collect();
@@ -189,7 +183,7 @@ impl Fold {
         }
     }
 
-    fn settle(&mut self, slot: Slot, removals: &mut Vec<MarkerChange>, puts: &mut Vec<MarkerChange>) {
+    fn settle(&mut self, slot: Slot, removals: &mut ChangeParts, puts: &mut ChangeParts) {
         let Some(entry) = self.slots.get_mut(slot) else { return };
         let changed = entry.changed.take().unwrap_or(self.log_time);
         let ended = entry.ended.take();
@@ -344,9 +338,13 @@ mod tests {
         fold.apply(FactChanges { partition: PartitionId(0), through: Offset(1), log_time: UnixMs(log_time), changes });
     }
 
+    fn changes_of(fold: &mut Fold) -> Vec<MarkerChange> {
+        fold.take().changes.into_parts().flatten().collect()
+    }
+
     /// The one marker put.
     fn put(changes: &MarkerChanges) -> Marker {
-        match &changes.changes[..] {
+        match &changes.changes.iter().collect::<Vec<_>>()[..] {
             [MarkerChange::Put(marker)] => marker.clone(),
             other => panic!("one put, not {other:?}"),
         }
@@ -431,12 +429,12 @@ mod tests {
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0)]);
         put(&fold.take());
         apply(&mut fold, 2_000, vec![change(driver(1), 2_000, duty(1_500, false))]);
-        assert!(matches!(fold.take().changes[..], [MarkerChange::Remove { handle: Handle(1), ended: None, ingest_time: UnixMs(2_000), .. }]));
+        assert!(matches!(changes_of(&mut fold)[..], [MarkerChange::Remove { handle: Handle(1), ended: None, ingest_time: UnixMs(2_000), .. }]));
         apply(&mut fold, 3_000, vec![change(driver(1), 3_000, duty(2_500, true))]);
         put(&fold.take());
         assert_eq!((fold.shown(), fold.index.len()), (1, 1));
         apply(&mut fold, 4_000, vec![change(driver(1), 4_000, FactKind::Forget)]);
-        assert!(matches!(fold.take().changes[..], [MarkerChange::Remove { .. }]));
+        assert!(matches!(changes_of(&mut fold)[..], [MarkerChange::Remove { .. }]));
         assert_eq!((fold.shown(), fold.index.len(), fold.slots.iter().count()), (0, 0, 0));
         apply(&mut fold, 5_000, vec![own(2, 5_000, 57.0)]);
         assert_eq!(put(&fold.take()).handle, Handle(2));
@@ -454,7 +452,7 @@ mod tests {
         let taken = Arc::new(Boarding { fix: Some(fix(2_000, 57.01)), ..(*boarding(1, Status::Assigned)).clone() });
         let board = change(driver(1), 2_000, FactKind::Board(taken));
         apply(&mut fold, 2_000, vec![board, change(waiting, 2_000, FactKind::Alight { delivery: delivery(1), ended: None })]);
-        let changes = fold.take().changes;
+        let changes = changes_of(&mut fold);
         assert!(matches!(changes[0], MarkerChange::Remove { handle: Handle(1001), .. }));
         assert!(matches!(&changes[1], MarkerChange::Put(marker) if marker.handle == Handle(1001) && marker.carrier == driver(1)));
     }
@@ -467,14 +465,14 @@ mod tests {
         put(&fold.take());
         let alight = FactKind::Alight { delivery: delivery(1), ended: Some(Status::Cancelled) };
         apply(&mut fold, 2_000, vec![change(waiting, 2_000, alight)]);
-        assert!(matches!(fold.take().changes[..], [MarkerChange::Remove { ended: Some(Status::Cancelled), .. }]));
+        assert!(matches!(changes_of(&mut fold)[..], [MarkerChange::Remove { ended: Some(Status::Cancelled), .. }]));
     }
 
     #[test]
     fn a_driver_heard_again_before_its_link_is_due_is_put_off_and_not_sent() {
         let mut fold = Fold::new(0, MarkerSettings::default());
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0), own(2, 1_000, 57.0)]);
-        assert_eq!(fold.take().changes.len(), 2);
+        assert_eq!(changes_of(&mut fold).len(), 2);
         assert_eq!(fold.next_due(), Some(UnixMs(32_000)));
         apply(&mut fold, 20_000, vec![own(1, 20_000, 57.0)]);
         fold.take();
@@ -538,7 +536,7 @@ mod tests {
                 if !cut && index != last {
                     continue;
                 }
-                for change in fold.take().changes {
+                for change in changes_of(&mut fold) {
                     match change {
                         MarkerChange::Put(marker) => {
                             map.insert(marker.carrier.clone(), marker);

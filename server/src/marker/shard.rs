@@ -193,7 +193,7 @@ mod tests {
 
     fn puts(message: &MarkerChanges) -> Vec<&Marker> {
         let mut markers = Vec::new();
-        for change in &message.changes {
+        for change in message.changes.iter() {
             if let MarkerChange::Put(marker) = change {
                 markers.push(marker);
             }

@@ -113,7 +113,55 @@ pub struct MarkerChanges {
     pub shard: usize,
     /// How far into each partition this shard has come; only those that advanced.
     pub applied: Vec<(PartitionId, Offset)>,
-    pub changes: Vec<MarkerChange>,
+    pub changes: ChangeParts,
+}
+
+/// Marker changes in their order, in parts of a bounded size: a flood needs no single piece of memory of megabytes, which the system would have
+/// to clear anew each tick, and the map is locked for one part at a time.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeParts(Vec<Vec<MarkerChange>>);
+
+impl ChangeParts {
+    pub const PART: usize = 256;
+
+    pub fn push(&mut self, change: MarkerChange) {
+        match self.0.last_mut() {
+            Some(part) if part.len() < Self::PART => part.push(change),
+            _ => {
+                let mut part = Vec::with_capacity(if self.0.is_empty() { 4 } else { Self::PART });
+                part.push(change);
+                self.0.push(part);
+            }
+        }
+    }
+
+    pub fn append(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &MarkerChange> {
+        self.0.iter().flatten()
+    }
+
+    pub fn into_parts(self) -> impl Iterator<Item = Vec<MarkerChange>> {
+        self.0.into_iter()
+    }
+}
+
+impl FromIterator<MarkerChange> for ChangeParts {
+    fn from_iter<I: IntoIterator<Item = MarkerChange>>(changes: I) -> Self {
+        let mut parts = Self::default();
+        changes.into_iter().for_each(|change| parts.push(change));
+        parts
+    }
 }
 
 #[derive(Clone, Debug)]
