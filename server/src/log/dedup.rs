@@ -66,6 +66,8 @@ pub struct Dedup {
     partitions: Vec<Partition>,
     total: usize,
     evicted_early: u64,
+    /// The partition swept last.
+    turn: usize,
     /// Sweeps wait until this many ids are held, so that their cost is spread over what came since the last one.
     next_sweep: usize,
 }
@@ -79,7 +81,7 @@ struct Partition {
 impl Dedup {
     pub fn new(partitions: u16, options: DedupOptions) -> Self {
         let partitions = (0..partitions).map(|_| Partition { ids: HashTable::new(), greatest_effective: UnixMs(i64::MIN / 2) }).collect();
-        Self { options, partitions, total: 0, evicted_early: 0, next_sweep: options.lazy_ids.min(options.max_ids) }
+        Self { options, partitions, total: 0, evicted_early: 0, turn: 0, next_sweep: options.lazy_ids.min(options.max_ids) }
     }
 
     /// Judges an event and, when it is new, remembers it at `offset`.
@@ -162,18 +164,29 @@ impl Dedup {
         candidate.event_time.0.saturating_add(self.options.allowed_lateness_ms) < watermark
     }
 
-    /// Drops what is past its time, then, if that was not enough, what is next to expire.
+    /// Drops what is past its time: of one partition in turn, so that no block waits for a walk over all. At the bound of all, and then, if that
+    /// was not enough, what is next to expire.
     fn sweep(&mut self) {
-        for partition in &mut self.partitions {
-            let watermark_s = seconds(partition.greatest_effective.0 - self.options.disorder_bound_ms);
-            partition.ids.retain(|id| id.keep_until_s >= watermark_s);
+        if self.total < self.options.max_ids {
+            self.turn = (self.turn + 1) % self.partitions.len();
+            self.sweep_one(self.turn);
+        } else {
+            (0..self.partitions.len()).for_each(|index| self.sweep_one(index));
+            if self.total >= self.options.max_ids {
+                self.evict_early();
+            }
         }
-        self.count();
-        if self.total >= self.options.max_ids {
-            self.evict_early();
-        }
-        let room = (self.options.max_ids / 8).max(1);
+        // Once round all partitions in the time in which an eighth of the bound comes in.
+        let room = (self.options.max_ids / 8 / self.partitions.len()).max(1);
         self.next_sweep = (self.total + room).min(self.options.max_ids).max(self.options.lazy_ids.min(self.options.max_ids));
+    }
+
+    fn sweep_one(&mut self, index: usize) {
+        let partition = &mut self.partitions[index];
+        let before = partition.ids.len();
+        let watermark_s = seconds(partition.greatest_effective.0 - self.options.disorder_bound_ms);
+        partition.ids.retain(|id| id.keep_until_s >= watermark_s);
+        self.total -= before - partition.ids.len();
     }
 
     /// Makes room for an eighth of the bound, soonest to expire first.

@@ -49,14 +49,23 @@ pub(crate) fn create<S: Storage>(storage: &S, header: SegmentHeader, bytes: u64)
     Ok(file)
 }
 
+/// What is synced in one go of a segment that is made ahead.
+const SPARE_PIECE_BYTES: u64 = 1 << 20;
+
 /// Sees to it that there is a spare segment of at least `bytes` bytes: a retired one, or one of zeros.
 pub(crate) fn make_spare(storage: &impl Storage, bytes: u64) -> io::Result<()> {
     if storage.list()?.iter().any(|name| name == SPARE) && storage.open(SPARE)?.len()? >= bytes {
         return Ok(());
     }
     let file = storage.create(UNFINISHED_SPARE)?;
-    zero(&file, 0, bytes)?;
-    file.sync()?;
+    // Piece by piece: a block that is synced meanwhile waits behind one of them, not behind the whole segment.
+    let mut at = 0;
+    while at < bytes {
+        let to = bytes.min(at + SPARE_PIECE_BYTES);
+        zero(&file, at, to)?;
+        file.sync()?;
+        at = to;
+    }
     storage.rename(UNFINISHED_SPARE, SPARE)
 }
 

@@ -50,11 +50,11 @@ impl<S: Storage> Upkeep<S> {
         Ok(upkeep)
     }
 
-    /// Counts a block that was written up to `at` of a segment of `file_bytes`; past its middle, the next one is made ready.
+    /// Counts a block that was written up to `at` of a segment of `file_bytes`; past its quarter, the next one is made ready.
     pub(crate) fn written(&mut self, block_bytes: usize, at: u64, file_bytes: u64, ingest_time: UnixMs) {
         self.bytes_since_snapshot += block_bytes as u64;
         self.oldest_block_time.get_or_insert(ingest_time);
-        if at * 2 < file_bytes || self.making_spare.is_some() || self.options.segment_bytes < AHEAD_FROM_BYTES {
+        if at * 4 < file_bytes || self.making_spare.is_some() || self.options.segment_bytes < AHEAD_FROM_BYTES {
             return;
         }
         let (storage, bytes) = (Arc::clone(&self.storage), self.options.segment_bytes);
