@@ -129,12 +129,20 @@ impl Flow<'_> {
         let (wal, checkpoints, partitions) = (self.data.join("wal"), self.data.join("checkpoints"), self.config.partitions);
         let entities = roster::Limits::share(self.config.entity_limit, partitions);
         let (clock, readiness) = (self.clock.clone(), Arc::clone(&self.readiness));
-        let open = move || -> anyhow::Result<Opened> {
-            let log = Wal::open(&wal, options, clock).context("the log cannot be opened")?;
-            readiness.set(State::Recovering(Recovery::Checkpoint));
+        let load = move || -> anyhow::Result<(CheckpointStore, Recovered)> {
             let store = CheckpointStore::open(checkpoints, partitions).context("the checkpoints cannot be opened")?;
             let recovered = store.load(entities).context("the checkpoints cannot be read")?;
-            Ok((log, store, recovered))
+            Ok((store, recovered))
+        };
+        // Neither needs the other, and a start is waited for.
+        let open = move || -> anyhow::Result<Opened> {
+            std::thread::scope(|scope| {
+                let loading = scope.spawn(load);
+                let log = Wal::open(&wal, options, clock).context("the log cannot be opened")?;
+                readiness.set(State::Recovering(Recovery::Checkpoint));
+                let (store, recovered) = loading.join().map_err(|_panic| anyhow::anyhow!("reading the checkpoints panicked"))??;
+                Ok((log, store, recovered))
+            })
         };
         tokio::task::spawn_blocking(open).await.context("recovery panicked")?
     }

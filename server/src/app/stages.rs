@@ -1,6 +1,5 @@
 //! The stages behind the log, built from exit to entrance and joined by bounded channels. Starts them; `app.rs` feeds and stops them.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -42,17 +41,13 @@ pub(super) struct Stages {
 }
 
 /// Threads of their own for everything behind the log. A marker shard or the map works off a tick's changes in one go, milliseconds in which a
-/// request on the same thread would wait; between threads the kernel shares the cores. Half as many as there are cores, so that there is
-/// always one for the way in.
+/// request on the same thread would wait; between threads the kernel shares the cores.
 #[derive(Debug)]
 struct Threads(Option<Runtime>);
 
 impl Threads {
     fn start() -> anyhow::Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-        let mut threads = tokio::runtime::Builder::new_multi_thread();
-        threads.worker_threads((cores / 2).max(1)).thread_name("fold").on_thread_start(step_back).enable_time();
-        let runtime = threads.build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("fold").on_thread_start(step_back).enable_time().build();
         Ok(Self(Some(runtime.context("the threads of the stages cannot be started")?)))
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -100,7 +101,19 @@ impl CheckpointStore {
 
     fn load_one(&self, block: BlockNumber, limits: Limits) -> Result<Vec<PartitionState>, CheckpointError> {
         let manifest = self.manifest(block)?;
-        (0..self.partitions).zip(&manifest.files).map(|(index, file)| self.load_partition(block, PartitionId(index), *file, limits)).collect()
+        let files: Vec<(PartitionId, ManifestFile)> = (0..self.partitions).map(PartitionId).zip(manifest.files).collect();
+        let load = |some: &[(PartitionId, ManifestFile)]| -> Result<Vec<PartitionState>, CheckpointError> {
+            some.iter().map(|(partition, file)| self.load_partition(block, *partition, *file, limits)).collect()
+        };
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        std::thread::scope(|scope| {
+            let loading: Vec<_> = files.chunks(files.len().div_ceil(cores).max(1)).map(|some| scope.spawn(|| load(some))).collect();
+            let mut states = Vec::with_capacity(files.len());
+            for part in loading {
+                states.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(states)
+        })
     }
 
     fn manifest(&self, block: BlockNumber) -> Result<Manifest, CheckpointError> {
