@@ -81,7 +81,9 @@ impl Live {
         for part in message.changes.into_parts() {
             let mut map = self.map.write();
             map.look_ahead(&part);
-            part.into_iter().for_each(|change| map.apply(change, tick));
+            for change in part {
+                map.apply(change, tick);
+            }
         }
         for (partition, offset) in message.applied {
             // REST reads the map as it is, so the offset counts from here on; those who wait are woken by the tick.
