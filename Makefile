@@ -4,12 +4,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 
-.PHONY: demo test test-rust test-web web lint soak clean help tools
+.PHONY: demo test test-rust test-web web lint bench soak clean help tools
 
 help:
 	@echo "make demo   build everything and run a server with a simulated fleet"
 	echo "make test   all tests, small sizes (installs what they need)"
 	echo "make lint   rustfmt, clippy, cargo-deny"
+	echo "make bench  the benchmarks, each beside its budget"
 	echo "make soak   the large test sizes"
 
 tools:
@@ -44,11 +45,15 @@ test-web: tools
 
 lint: tools
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 	if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; else echo "SKIPPED cargo-deny: not installed (cargo install cargo-deny --locked)"; fi
 
+bench: tools
+	cargo bench -p waypost
+
+# The figures of a run stand on stderr.
 soak: tools
-	WAYPOST_SOAK=1 cargo test --workspace --release --no-fail-fast
+	WAYPOST_SOAK=1 cargo test --workspace --release --no-fail-fast -- --nocapture
 
 clean:
 	cargo clean
