@@ -49,7 +49,7 @@ lint: tools
 	if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; else echo "SKIPPED cargo-deny: not installed (cargo install cargo-deny --locked)"; fi
 
 bench: tools
-	cargo bench -p waypost
+	cargo bench -p waypost --bench ingest --bench recovery
 
 # The figures of a run stand on stderr.
 soak: tools
