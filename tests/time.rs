@@ -11,9 +11,13 @@ use crate::harness::server::TestServer;
 
 const BOX: &str = "/v1/deliveries?bbox=11.9,57.6,12.1,57.8";
 
+fn view(number: u32) -> Value {
+    json!({"west": 11.9, "south": 57.6, "east": 12.1, "north": 57.8, "zoom": 14, "view_id": number})
+}
+
 async fn watching(server: &TestServer) -> Dashboard {
     let mut dashboard = Dashboard::open(&server.url, &server.dashboard).await;
-    dashboard.send(&json!({"view": {"west": 11.9, "south": 57.6, "east": 12.1, "north": 57.8, "zoom": 14, "view_id": 1}})).await;
+    dashboard.send(&json!({"view": view(1)})).await;
     dashboard
 }
 
@@ -62,14 +66,14 @@ async fn a_delivery_leaves_the_map_ten_minutes_after_its_end_and_is_still_known(
     };
     let both = [("rides", "delivered"), ("waits", "cancelled")].map(|(id, status)| (id.to_owned(), status.to_owned()));
     assert_eq!(ids(Some(&position)).await, both, "{answer}");
-    dashboard.settle().await;
+    dashboard.look(&view(2)).await;
 
     server.clock.advance(Duration::from_mins(10) - Duration::from_millis(1));
     // The ping gives both partitions' shards the time, one millisecond too early.
     let (_, _, early) =
         driver.post(&json!([created("e7", "waits", server.now_ms(), 57.70, 11.96), ping("e8", "van-1", server.now_ms(), 57.72, 11.98)])).await;
     assert_eq!(ids(early.as_deref()).await, both, "one millisecond too early");
-    dashboard.settle().await;
+    dashboard.look(&view(3)).await;
     server.clock.advance(Duration::from_millis(2));
     eventually("both have left", async || ids(None).await.is_empty().then_some(())).await;
     let cancelled = 12;
@@ -95,8 +99,8 @@ async fn a_silent_driver_goes_from_live_to_delayed_to_stale_to_lost() {
     let enter = seen(&mut dashboard, |cell| entered(cell, "van-1").cloned()).await;
     assert_eq!(link_of(&enter["meta"]), 0);
     let mut silent = 0;
-    for (word, code, after) in [("delayed", 1, 31), ("stale", 2, 121), ("lost", 3, 601)] {
-        dashboard.settle().await;
+    for (word, code, after) in [("delayed", 1_u32, 31), ("stale", 2, 121), ("lost", 3, 601)] {
+        dashboard.look(&view(code + 1)).await;
         server.clock.advance(Duration::from_secs(after - silent));
         silent = after;
         let meta = seen(&mut dashboard, |cell| {
@@ -104,7 +108,7 @@ async fn a_silent_driver_goes_from_live_to_delayed_to_stale_to_lost() {
             cell["moves"]["meta"].get(index).cloned()
         })
         .await;
-        assert_eq!(link_of(&meta), code, "{word}");
+        assert_eq!(link_of(&meta), u64::from(code), "{word}");
         let (_, van) = reader.get("/v1/drivers/van-1", None).await;
         assert_eq!(van["link"], word, "{van}");
     }

@@ -95,19 +95,42 @@ impl Dashboard {
                 continue;
             };
             let frame: Value = serde_json::from_str(&text).expect("JSON");
-            if let Some(tick) = frame["tick"].as_u64().filter(|tick| *tick > 0) {
-                self.send(&serde_json::json!({"ack": {"tick": tick}})).await;
-            }
+            self.acknowledge(&frame).await;
             return frame;
         }
     }
 
-    /// Returns when the server has read everything that was sent before. What it reads it hands on at once.
+    /// Returns when the server has read everything that was sent before, acknowledgements of the frames read here among it. What it reads it
+    /// hands on at once.
     pub(crate) async fn settle(&mut self) {
-        for round in 0_u8..2 {
-            self.socket.send(Message::Ping(vec![round].into())).await.expect("sent");
-            let pong = async { while !matches!(self.socket.next().await.expect("open").expect("no error"), Message::Pong(_)) {} };
-            tokio::time::timeout(DEADLINE, pong).await.expect("a pong in time");
+        let mut quiet_rounds = 0;
+        while quiet_rounds < 2 {
+            self.socket.send(Message::Ping(vec![0].into())).await.expect("sent");
+            quiet_rounds += 1;
+            loop {
+                let message = tokio::time::timeout(DEADLINE, self.socket.next()).await.expect("a pong in time").expect("open").expect("no error");
+                match message {
+                    Message::Pong(_) => break,
+                    Message::Text(text) => {
+                        self.acknowledge(&serde_json::from_str(&text).expect("JSON")).await;
+                        quiet_rounds = 0;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Looks at this box anew and reads on until that is answered: whatever was under way before has been read and acknowledged then.
+    pub(crate) async fn look(&mut self, view: &Value) {
+        self.send(&serde_json::json!({"view": view})).await;
+        while self.frame().await["view_id"] != view["view_id"] {}
+        self.settle().await;
+    }
+
+    async fn acknowledge(&mut self, frame: &Value) {
+        if let Some(tick) = frame["tick"].as_u64().filter(|tick| *tick > 0) {
+            self.send(&serde_json::json!({"ack": {"tick": tick}})).await;
         }
     }
 
