@@ -40,7 +40,7 @@ test-web: tools
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null
 	fi
 	if ! command -v chromium >/dev/null; then echo "SKIPPED the browser test: install Debian's chromium, or set WAYPOST_CHROMIUM"; exit 0; fi
-	cargo build --bins
+	cargo build --workspace --tests --bins
 	web/test/real-server.sh
 
 lint: tools
