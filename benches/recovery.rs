@@ -44,7 +44,7 @@ fn main() {
     }
 }
 
-/// A row: when `/readyz` said yes, what that cost, and when a query saw the whole map.
+/// A row: when `/readyz` said yes after the process was started, what that cost, and when nothing was behind the log any more.
 fn report(server: &Server, drivers: usize, tail: usize, budget: &str) {
     let started = Instant::now();
     let ready = server.ready();

@@ -169,7 +169,7 @@ impl ReadState {
     async fn marker(&self, tenant: TenantId, carrier: Carrier) -> Result<Option<Marker>, Problem> {
         let shard = carrier.shard(&tenant, self.shards.len());
         let (reply, answer) = oneshot::channel();
-        self.shards[shard].send(MarkerQuery::Marker { tenant, carrier, reply }).await.map_err(|_closed| closing())?;
+        self.shards[shard].send(MarkerQuery { tenant, carrier, reply }).await.map_err(|_closed| closing())?;
         answer.await.map_err(|_closed| closing())
     }
 

@@ -103,14 +103,15 @@ impl Entry {
         if self.shown.is_some() && !self.list_is_old && now.since(self.etas_at) < settings.eta.refresh {
             return Arc::clone(before);
         }
-        let list = self.list(Marker::MAX_LISTED, settings);
+        let list = self.list(settings);
         let says_the_same = list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
         let list = if says_the_same { Arc::clone(before) } else { list.into() };
         (self.list_is_old, self.etas_at) = (false, now);
         list
     }
 
-    pub(super) fn list(&self, at_most: usize, settings: &MarkerSettings) -> Vec<Aboard> {
+    pub(super) fn list(&self, settings: &MarkerSettings) -> Vec<Aboard> {
+        const AT_MOST: usize = Marker::MAX_LISTED;
         let speed_mps = self.estimate.map_or(0.0, |estimate| estimate.speed_mps());
         let underway = match self.facts.place(&self.carrier) {
             Some(Place::At(fix)) => Some(Underway { position: fix.location.position, speed_mps, at: fix.order.effective_time }),
@@ -119,7 +120,7 @@ impl Entry {
         let count = self.facts.aboard_count();
         let open = self.facts.boardings().filter(|boarding| !boarding.status.is_terminal()).count();
         // What has ended stands on the map for a while yet, but never in the place of what is under way.
-        let (mut open_room, mut ended_room) = (at_most, if count <= at_most { count } else { at_most.saturating_sub(open) });
+        let (mut open_room, mut ended_room) = (AT_MOST, if count <= AT_MOST { count } else { AT_MOST.saturating_sub(open) });
         let fits = |boarding: &&Boarding| {
             let room = if boarding.status.is_terminal() { &mut ended_room } else { &mut open_room };
             let fits = *room > 0;

@@ -114,13 +114,8 @@ impl Fold {
     /// The marker as the facts have it now, also where the map was spared an insignificant change.
     pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Marker> {
         let entry = self.entry(tenant, carrier)?;
-        let list = entry.list(Marker::MAX_LISTED, &self.settings);
+        let list = entry.list(&self.settings);
         entry.marker(list.into(), self.log_time, entry.heard, &self.settings)
-    }
-
-    /// All deliveries aboard, sorted by id, with what is expected of each.
-    pub fn aboard(&self, tenant: &TenantId, carrier: &Carrier) -> Vec<Aboard> {
-        self.entry(tenant, carrier).map_or_else(Vec::new, |entry| entry.list(usize::MAX, &self.settings))
     }
 
     /// The log time at which a link changes if nothing more is heard.

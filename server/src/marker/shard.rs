@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::fold::Fold;
 use super::settings::MarkerSettings;
-use crate::model::change::{Aboard, Carrier, FactChanges, Marker, MarkerChanges};
+use crate::model::change::{Carrier, FactChanges, Marker, MarkerChanges};
 use crate::model::id::TenantId;
 
 /// `next_due` when no link has to change.
@@ -20,11 +20,11 @@ const MAX_CHANGES_A_TURN: usize = 8 * 1024;
 
 /// A question to the shard that owns the carrier (`Carrier::shard`). Who asks bounds its queue and waits when that is full.
 #[derive(Debug)]
-pub enum MarkerQuery {
-    /// The marker as the facts have it now.
-    Marker { tenant: TenantId, carrier: Carrier, reply: oneshot::Sender<Option<Marker>> },
-    /// All deliveries aboard, sorted by id, each with its eta.
-    Aboard { tenant: TenantId, carrier: Carrier, reply: oneshot::Sender<Vec<Aboard>> },
+pub struct MarkerQuery {
+    pub tenant: TenantId,
+    pub carrier: Carrier,
+    /// Told the marker as the facts have it now.
+    pub reply: oneshot::Sender<Option<Marker>>,
 }
 
 /// Runs until `input` ends or nobody reads `output` any more. What is merged by then is sent before it ends.
@@ -86,12 +86,9 @@ fn apply_queued(fold: &mut Fold, first: FactChanges, input: &mut mpsc::Receiver<
     }
 }
 
-fn answer(fold: &Fold, query: MarkerQuery) {
+fn answer(fold: &Fold, MarkerQuery { tenant, carrier, reply }: MarkerQuery) {
     // Whoever asked may have given up by now; then nobody misses the answer.
-    match query {
-        MarkerQuery::Marker { tenant, carrier, reply } => drop(reply.send(fold.marker(&tenant, &carrier))),
-        MarkerQuery::Aboard { tenant, carrier, reply } => drop(reply.send(fold.aboard(&tenant, &carrier))),
-    }
+    drop(reply.send(fold.marker(&tenant, &carrier)));
 }
 
 struct Meters {
@@ -325,15 +322,15 @@ mod tests {
         rig.settle().await;
         let (reply, answer) = oneshot::channel();
         let carrier = Carrier::Driver(DriverId::parse("ann").unwrap());
-        rig.queries.send(MarkerQuery::Marker { tenant: acme(), carrier: carrier.clone(), reply }).await.unwrap();
+        rig.queries.send(MarkerQuery { tenant: acme(), carrier: carrier.clone(), reply }).await.unwrap();
         assert_eq!(answer.await.unwrap().unwrap().position.lat_e7(), 570_000_100);
         let (reply, answer) = oneshot::channel();
         let tenant = TenantId::parse("other").unwrap();
-        rig.queries.send(MarkerQuery::Marker { tenant, carrier: carrier.clone(), reply }).await.unwrap();
+        rig.queries.send(MarkerQuery { tenant, carrier: carrier.clone(), reply }).await.unwrap();
         assert_eq!(answer.await.unwrap(), None);
         let (reply, answer) = oneshot::channel();
         drop(answer);
-        rig.queries.send(MarkerQuery::Aboard { tenant: acme(), carrier, reply }).await.unwrap();
+        rig.queries.send(MarkerQuery { tenant: acme(), carrier, reply }).await.unwrap();
         drop((rig.input, rig.queries));
         rig.task.await.unwrap();
     }
