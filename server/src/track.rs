@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod driver;
 pub mod expiry;
 mod overview;
+pub mod ping;
 pub mod roster;
 pub mod status;
 

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::map::Map;
-    use crate::model::change::{Carrier, Marker, MarkerChange};
+    use crate::model::change::{AboardList, Carrier, Marker, MarkerChange};
     use crate::model::id::{DriverId, Handle, Offset, PartitionId, TenantId};
     use crate::model::position::Position;
     use crate::model::status::{Link, Motion};
@@ -184,7 +184,7 @@ mod tests {
             motion: Motion::Stopped,
             link: Link::Live,
             accuracy_m: None,
-            aboard: Arc::from([]),
+            aboard: AboardList::default(),
             aboard_count: 0,
             fix_time: UnixMs(0),
             heard: UnixMs(0),

@@ -1,7 +1,5 @@
 //! How a marker comes, moves and goes: which cells it enters and leaves, which boxes grow, whom that concerns. Never answers a question.
 
-use std::sync::Arc;
-
 use h3o::{CellIndex, LatLng};
 
 use super::TenantMap;
@@ -28,7 +26,7 @@ impl TenantMap {
 
         let (handle, status, meta) = (marker.handle, status_code(&marker), meta_of(&marker));
         let same_id = placed.marker.carrier == marker.carrier;
-        let same_list = same_id && (Arc::ptr_eq(&placed.marker.aboard, &marker.aboard) || same_deliveries(&placed.marker, &marker));
+        let same_list = same_id && (placed.marker.aboard.is(&marker.aboard) || same_deliveries(&placed.marker, &marker));
         let old = std::mem::replace(&mut placed.marker, marker);
         let (old_position, old_meta, old_status) = (placed.position, placed.meta, status_code(&old));
         (placed.position, placed.meta, placed.changed, placed.finest) = (position, meta, tick, finest);

@@ -213,8 +213,6 @@ impl Ord for ById {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::super::cells::Tick;
@@ -243,7 +241,7 @@ mod tests {
             motion: Motion::Stopped,
             link: Link::Live,
             accuracy_m: None,
-            aboard: Arc::from([aboard]),
+            aboard: vec![aboard].into(),
             aboard_count: 1,
             fix_time: UnixMs(0),
             heard: UnixMs(0),

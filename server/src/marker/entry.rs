@@ -1,6 +1,5 @@
 //! One carrier of a shard: its facts, what is estimated of it, and what the map has of it. Never knows of other carriers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::eta::Underway;
@@ -8,12 +7,12 @@ use super::join::{Facts, Place};
 use super::motion::Estimate;
 use super::settings::MarkerSettings;
 use super::significance::Shown;
-use crate::model::change::{Aboard, Boarding, Carrier, FactKind, Marker};
+use crate::model::change::{Aboard, AboardList, Boarding, Carrier, FactKind, Marker};
 use crate::model::id::{DeliveryId, TenantId};
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
 
-/// One carrier: 280 bytes, and some 25 more in the tables of `fold.rs`; the fix is shared with `track`.
+/// One carrier: 328 bytes, and some 25 more in the tables of `fold.rs`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) tenant: TenantId,
@@ -75,18 +74,24 @@ impl Entry {
             return;
         }
         if let Some(fix) = self.facts.newest_fix() {
-            let time = fix.order.effective_time;
             match &mut self.estimate {
-                Some(estimate) => estimate.observe(&fix.location, time, &settings.motion),
-                None => self.estimate = Some(Estimate::first(&fix.location, time, &settings.motion)),
+                Some(estimate) => estimate.observe(fix, &settings.motion),
+                None => self.estimate = Some(Estimate::first(fix, &settings.motion)),
             }
         } else if self.facts.is_empty() {
             self.estimate = None;
         }
     }
 
-    pub(super) fn judge(&mut self, changed: UnixMs, now: UnixMs, settings: &MarkerSettings, no_deliveries: &Arc<[Aboard]>) -> Verdict {
-        let list = self.current_list(now, settings, no_deliveries);
+    /// Looks at all that a ping of this carrier will be weighed against, for `Fold::look_ahead`. What it returns says nothing.
+    pub(super) fn glance(&self) -> i64 {
+        let fix = self.facts.newest_fix().map_or(0, |fix| fix.order.effective_time.0 ^ i64::from(fix.position.lat_e7()));
+        let shown = self.shown.as_ref().map_or(0, |shown| shown.fix_time.0 ^ i64::from(shown.position.lat_e7()));
+        fix ^ shown ^ self.estimate.map_or(0, |estimate| estimate.last().0) ^ self.heard.0
+    }
+
+    pub(super) fn judge(&mut self, changed: UnixMs, now: UnixMs, settings: &MarkerSettings) -> Verdict {
+        let list = self.current_list(now, settings);
         let Some(marker) = self.marker(list, now, changed, settings) else { return Verdict::Gone };
         match &self.shown {
             Some(shown) if !settings.significance.differs(shown, &marker) => Verdict::Insignificant,
@@ -95,17 +100,18 @@ impl Entry {
     }
 
     /// The list the map has, unless it says something else by now: made anew when a delivery came, changed or left, and now and then for the estimates.
-    fn current_list(&mut self, now: UnixMs, settings: &MarkerSettings, no_deliveries: &Arc<[Aboard]>) -> Arc<[Aboard]> {
-        let before = self.shown.as_ref().map_or(no_deliveries, |shown| &shown.aboard);
+    fn current_list(&mut self, now: UnixMs, settings: &MarkerSettings) -> AboardList {
         if self.facts.aboard_count() == 0 {
-            return Arc::clone(no_deliveries);
+            return AboardList::default();
         }
+        let nothing = AboardList::default();
+        let before = self.shown.as_ref().map_or(&nothing, |shown| &shown.aboard);
         if self.shown.is_some() && !self.list_is_old && now.since(self.etas_at) < settings.eta.refresh {
-            return Arc::clone(before);
+            return before.clone();
         }
         let list = self.list(settings);
         let says_the_same = list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
-        let list = if says_the_same { Arc::clone(before) } else { list.into() };
+        let list = if says_the_same { before.clone() } else { list.into() };
         (self.list_is_old, self.etas_at) = (false, now);
         list
     }
@@ -114,7 +120,7 @@ impl Entry {
         const AT_MOST: usize = Marker::MAX_LISTED;
         let speed_mps = self.estimate.map_or(0.0, |estimate| estimate.speed_mps());
         let underway = match self.facts.place(&self.carrier) {
-            Some(Place::At(fix)) => Some(Underway { position: fix.location.position, speed_mps, at: fix.order.effective_time }),
+            Some(Place::At(fix)) => Some(Underway { position: fix.position, speed_mps, at: fix.order.effective_time }),
             Some(Place::WaitingAt(_)) | None => None,
         };
         let count = self.facts.aboard_count();
@@ -136,10 +142,10 @@ impl Entry {
         listed.collect()
     }
 
-    pub(super) fn marker(&self, aboard: Arc<[Aboard]>, now: UnixMs, changed: UnixMs, settings: &MarkerSettings) -> Option<Marker> {
+    pub(super) fn marker(&self, aboard: AboardList, now: UnixMs, changed: UnixMs, settings: &MarkerSettings) -> Option<Marker> {
         let handle = self.facts.handle()?;
         let (position, accuracy_m, fix_time, link) = match self.facts.place(&self.carrier)? {
-            Place::At(fix) => (fix.location.position, fix.location.accuracy_m, fix.order.effective_time, settings.link.link(self.heard, now)),
+            Place::At(fix) => (fix.position, fix.accuracy_m, fix.order.effective_time, settings.link.link(self.heard, now)),
             // Nobody expects a parcel on a shelf to speak.
             Place::WaitingAt(pickup) => (pickup, None, self.heard, Link::Live),
         };

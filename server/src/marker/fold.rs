@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::entry::{Entry, Verdict};
 use super::settings::MarkerSettings;
 use super::significance::Shown;
-use crate::model::change::{Aboard, Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
+use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
 use crate::slots::{Slot, Slots};
@@ -32,7 +31,6 @@ pub struct Fold {
     log_time: UnixMs,
     through: Vec<Option<Offset>>,
     advanced: Vec<PartitionId>,
-    no_deliveries: Arc<[Aboard]>,
     shown: usize,
     suppressed: u64,
 }
@@ -54,7 +52,6 @@ impl Fold {
             log_time: UnixMs(i64::MIN),
             through: Vec::new(),
             advanced: Vec::new(),
-            no_deliveries: Arc::from([]),
             shown: 0,
             suppressed: 0,
         }
@@ -65,8 +62,8 @@ impl Fold {
         // All are looked up before the first is applied, for then the waits for memory overlap.
         let mut found = std::mem::take(&mut self.found);
         found.extend(facts.changes.iter().map(|change| {
-            let hash = self.short_hash(&change.tenant, &change.carrier);
-            (hash, self.find(hash, &change.tenant, &change.carrier))
+            let hash = self.short_hash(change.tenant, &change.carrier);
+            (hash, self.find(hash, change.tenant, &change.carrier))
         }));
         self.look_ahead(found.iter().filter_map(|(_, slot)| *slot));
         for (change, (hash, slot)) in facts.changes.into_iter().zip(found.drain(..)) {
@@ -104,16 +101,13 @@ impl Fold {
 
     /// Looks at what these carriers show and changes nothing: the waits for memory overlap.
     fn look_ahead(&self, slots: impl Iterator<Item = Slot>) {
-        let shown = slots.filter_map(|slot| self.slots.get(slot)).map(|entry| {
-            let newest = entry.facts.newest_fix().map_or(entry.heard, |fix| fix.order.effective_time);
-            newest.max(entry.shown.as_ref().map_or(newest, |marker| marker.fix_time))
-        });
-        std::hint::black_box(shown.max());
+        let seen = slots.filter_map(|slot| self.slots.get(slot)).map(Entry::glance);
+        std::hint::black_box(seen.max());
     }
 
     /// The marker as the facts have it now, also where the map was spared an insignificant change.
     pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Marker> {
-        let entry = self.entry(tenant, carrier)?;
+        let entry = self.entry(*tenant, carrier)?;
         let list = entry.list(&self.settings);
         entry.marker(list.into(), self.log_time, entry.heard, &self.settings)
     }
@@ -136,7 +130,7 @@ impl Fold {
     /// `slot` is where the carrier was found, if it was; an earlier change of the same message may have brought it.
     fn apply_one(&mut self, change: FactChange, hash: u32, slot: Option<Slot>) {
         let FactChange { tenant, carrier, ingest_time, kind } = change;
-        let slot = match slot.or_else(|| self.find(hash, &tenant, &carrier)) {
+        let slot = match slot.or_else(|| self.find(hash, tenant, &carrier)) {
             Some(slot) => slot,
             // These only take away or add to what is known.
             None if matches!(kind, FactKind::AboardFix { .. } | FactKind::Alight { .. } | FactKind::Heard | FactKind::Forget) => return,
@@ -182,7 +176,7 @@ impl Fold {
         let Some(entry) = self.slots.get_mut(slot) else { return };
         let changed = entry.changed.take().unwrap_or(self.log_time);
         let ended = entry.ended.take();
-        let verdict = entry.judge(changed, self.log_time, &self.settings, &self.no_deliveries);
+        let verdict = entry.judge(changed, self.log_time, &self.settings);
         let tenant = entry.tenant;
         let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle, ended, ingest_time: changed };
         match verdict {
@@ -209,19 +203,19 @@ impl Fold {
         }
     }
 
-    fn entry(&self, tenant: &TenantId, carrier: &Carrier) -> Option<&Entry> {
+    fn entry(&self, tenant: TenantId, carrier: &Carrier) -> Option<&Entry> {
         let slot = self.find(self.short_hash(tenant, carrier), tenant, carrier)?;
         self.slots.get(slot)
     }
 
-    fn short_hash(&self, tenant: &TenantId, carrier: &Carrier) -> u32 {
+    fn short_hash(&self, tenant: TenantId, carrier: &Carrier) -> u32 {
         let long = self.hasher.hash_one((tenant, carrier));
         u32::try_from(long >> 32).expect("the upper half of 64 bits is 32 bits")
     }
 
-    fn find(&self, hash: u32, tenant: &TenantId, carrier: &Carrier) -> Option<Slot> {
+    fn find(&self, hash: u32, tenant: TenantId, carrier: &Carrier) -> Option<Slot> {
         let is_it = |&(other, slot): &(u32, Slot)| {
-            other == hash && self.slots.get(slot).is_some_and(|entry| entry.carrier == *carrier && entry.tenant == *tenant)
+            other == hash && self.slots.get(slot).is_some_and(|entry| entry.carrier == *carrier && entry.tenant == tenant)
         };
         self.index.find(spread(hash), is_it).map(|&(_, slot)| slot)
     }
@@ -234,7 +228,7 @@ impl Fold {
 
     fn forget(&mut self, slot: Slot) {
         let Some(entry) = self.slots.remove(slot) else { return };
-        let hash = self.short_hash(&entry.tenant, &entry.carrier);
+        let hash = self.short_hash(entry.tenant, &entry.carrier);
         if let Ok(found) = self.index.find_entry(spread(hash), |&(_, other)| other == slot) {
             found.remove();
         }
@@ -274,13 +268,14 @@ fn spread(hash: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::marker::join::Facts;
     use crate::model::change::{Boarding, DutyFact, Fix};
-    use crate::model::event::{Location, OrderKey};
+    use crate::model::event::OrderKey;
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
     use crate::model::position::Position;
     use crate::model::status::{Link, Status};
@@ -301,11 +296,9 @@ mod tests {
         Position::from_degrees(lat, 12.0).unwrap()
     }
 
-    fn fix(time: i64, lat: f64) -> Arc<Fix> {
-        let location =
-            Location { position: at(lat), accuracy_m: None, speed_mps: Some(8.0), heading_deg: Some(0.0), altitude_m: None, battery: None };
+    fn fix(time: i64, lat: f64) -> Fix {
         let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").unwrap() };
-        Arc::new(Fix { order, location, ingest_time: UnixMs(time), actor: DriverId::parse("x").unwrap() })
+        Fix { order, position: at(lat), accuracy_m: None, speed_mps: Some(8.0), heading_deg: Some(0.0) }
     }
 
     fn own(number: u8, time: i64, lat: f64) -> FactChange {
@@ -347,7 +340,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 280, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 328, "{}", size_of::<Entry>());
         assert_eq!(size_of::<(u32, Slot)>(), 8);
     }
 
@@ -363,7 +356,7 @@ mod tests {
         assert_eq!(first.aboard[0].delivery, delivery(0));
         apply(&mut fold, 2_000, vec![own(1, 2_000, 57.000_1)]);
         let second = put(&fold.take());
-        assert!(Arc::ptr_eq(&first.aboard, &second.aboard));
+        assert!(first.aboard.is(&second.aboard));
         apply(&mut fold, 3_000, vec![change(driver(1), 3_000, FactKind::Board(boarding(149, Status::Arrived)))]);
         let third = put(&fold.take());
         assert_eq!((third.status, third.aboard[149].status), (Some(Status::Arrived), Status::Arrived));
@@ -552,7 +545,7 @@ mod tests {
                     // Links are looked at once a second.
                     let links = [now - 999, now].map(|at| settings.link.link(real.heard, UnixMs(at)));
                     prop_assert!(shown.link == real.link || links.contains(&shown.link));
-                    let real = Marker { aboard: Arc::clone(&shown.aboard), link: shown.link, ..real };
+                    let real = Marker { aboard: shown.aboard.clone(), link: shown.link, ..real };
                     prop_assert!(!settings.significance.differs(&Shown::of(shown), &real), "{shown:?} {real:?}");
                 }
                 prop_assert_eq!(fold.shown(), map.len());

@@ -14,7 +14,7 @@ pub struct Facts {
     handle: Option<Handle>,
     /// The driver's own, once it was offered.
     own_handle: Option<Handle>,
-    own_fix: Option<Arc<Fix>>,
+    own_fix: Option<Fix>,
     duty: Option<Arc<[DutyFact]>>,
     load: Option<Box<Load>>,
 }
@@ -25,14 +25,14 @@ struct Load {
     /// Sorted by delivery.
     carried: Vec<Carried>,
     /// The newest visible fix of those in `carried`, so that a ping costs the same with 150 parcels as with one.
-    newest: Option<Arc<Fix>>,
+    newest: Option<Fix>,
 }
 
 #[derive(Debug)]
 struct Carried {
     boarding: Arc<Boarding>,
     /// The newest fix that names it: the boarding's own until a newer one came.
-    fix: Option<Arc<Fix>>,
+    fix: Option<Fix>,
 }
 
 /// Where a marker stands and how that is known.
@@ -92,8 +92,8 @@ impl Facts {
         if duty.last().is_some_and(|latest| !latest.on) {
             return None;
         }
-        let own = self.own_fix.as_deref().filter(|fix| is_visible(fix, duty));
-        let aboard = self.load.as_ref().and_then(|load| load.newest.as_deref());
+        let own = self.own_fix.as_ref().filter(|fix| is_visible(fix, duty));
+        let aboard = self.load.as_ref().and_then(|load| load.newest.as_ref());
         match (own, aboard) {
             (Some(own), Some(aboard)) if aboard.order > own.order => Some(aboard),
             (Some(own), _) => Some(own),
@@ -147,10 +147,10 @@ impl Facts {
         load.renew(before.as_ref(), fix, self.duty.as_deref().unwrap_or(&[]));
     }
 
-    fn set_fix(&mut self, delivery: &DeliveryId, fix: Arc<Fix>) {
+    fn set_fix(&mut self, delivery: &DeliveryId, fix: Fix) {
         let Some(load) = &mut self.load else { return };
         let Ok(index) = load.find(delivery) else { return };
-        let before = load.carried[index].fix.replace(Arc::clone(&fix));
+        let before = load.carried[index].fix.replace(fix.clone());
         load.renew(before.as_ref(), Some(fix), self.duty.as_deref().unwrap_or(&[]));
     }
 
@@ -183,10 +183,10 @@ impl Load {
     }
 
     /// Keeps `newest` true after one delivery's fix went from `before` to `after`; looks at all of them only when the newest itself went back.
-    fn renew(&mut self, before: Option<&Arc<Fix>>, after: Option<Arc<Fix>>, duty: &[DutyFact]) {
+    fn renew(&mut self, before: Option<&Fix>, after: Option<Fix>, duty: &[DutyFact]) {
         let after = after.filter(|fix| is_visible(fix, duty));
-        let was_newest = matches!((before, &self.newest), (Some(before), Some(newest)) if Arc::ptr_eq(before, newest));
-        let leads = |fix: &Arc<Fix>| self.newest.as_ref().is_none_or(|newest| fix.order >= newest.order);
+        let was_newest = matches!((before, &self.newest), (Some(before), Some(newest)) if before.order == newest.order);
+        let leads = |fix: &Fix| self.newest.as_ref().is_none_or(|newest| fix.order >= newest.order);
         match after {
             Some(fix) if leads(&fix) => self.newest = Some(fix),
             _ if was_newest => self.recount(duty),
@@ -218,25 +218,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::event::{Location, OrderKey};
+    use crate::model::event::OrderKey;
     use crate::model::id::{DriverId, EventId};
     use crate::model::time::UnixMs;
 
-    fn fix(time: i64, id: u8) -> Arc<Fix> {
+    fn fix(time: i64, id: u8) -> Fix {
         let position = Position::from_degrees(50.0 + f64::from(id) / 100.0, f64::from(i32::try_from(time).unwrap()) / 1000.0).unwrap();
-        Arc::new(Fix {
-            order: OrderKey { effective_time: UnixMs(time), event_id: EventId::parse(&format!("e{id}")).unwrap() },
-            location: Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None },
-            ingest_time: UnixMs(time),
-            actor: DriverId::parse("ann").unwrap(),
-        })
+        let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse(&format!("e{id}")).unwrap() };
+        Fix { order, position, accuracy_m: None, speed_mps: None, heading_deg: None }
     }
 
     fn delivery(number: u8) -> DeliveryId {
         DeliveryId::parse(&format!("d{number}")).unwrap()
     }
 
-    fn boarding(number: u8, status: Status, fix: Option<Arc<Fix>>) -> Arc<Boarding> {
+    fn boarding(number: u8, status: Status, fix: Option<Fix>) -> Arc<Boarding> {
         let pickup = (number != 3).then(|| Position::from_degrees(10.0, f64::from(number)).unwrap());
         let handle = Handle(100 + u64::from(number));
         Arc::new(Boarding { delivery: delivery(number), handle, status, pickup, destination: None, promised_by: None, reported_eta: None, fix })
@@ -256,9 +252,9 @@ mod tests {
     /// The facts as plain maps, joined by looking at all of them.
     #[derive(Default)]
     struct Brute {
-        own: Option<Arc<Fix>>,
+        own: Option<Fix>,
         duty: Vec<DutyFact>,
-        aboard: BTreeMap<DeliveryId, (Arc<Boarding>, Option<Arc<Fix>>)>,
+        aboard: BTreeMap<DeliveryId, (Arc<Boarding>, Option<Fix>)>,
     }
 
     impl Brute {
@@ -287,7 +283,7 @@ mod tests {
             self.duty.iter().rfind(|fact| fact.order <= fix.order).is_none_or(|fact| fact.on)
         }
 
-        fn newest(&self) -> Option<Arc<Fix>> {
+        fn newest(&self) -> Option<Fix> {
             if self.duty.last().is_some_and(|fact| !fact.on) {
                 return None;
             }
@@ -308,7 +304,7 @@ mod tests {
         }
     }
 
-    fn any_fix() -> impl Strategy<Value = Arc<Fix>> {
+    fn any_fix() -> impl Strategy<Value = Fix> {
         (1..40_i64, 0..3_u8).prop_map(|(time, id)| fix(time, id))
     }
 
@@ -337,8 +333,8 @@ mod tests {
                 brute.apply(kind);
                 // Equal order keys are one event, so one position: which of its copies is held does not matter.
                 let expected = brute.newest();
-                prop_assert_eq!(facts.newest_fix(), expected.as_deref());
-                prop_assert_eq!(facts.place(&driver()), expected.as_deref().map(Place::At));
+                prop_assert_eq!(facts.newest_fix(), expected.as_ref());
+                prop_assert_eq!(facts.place(&driver()), expected.as_ref().map(Place::At));
                 prop_assert_eq!(facts.status(&driver()), brute.status());
                 prop_assert!(facts.boardings().eq(brute.aboard.values().map(|it| &*it.0)));
                 prop_assert_eq!(facts.aboard_count(), brute.aboard.len());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::event::Location;
+use crate::model::change::Fix;
 use crate::model::position::Position;
 use crate::model::status::Motion;
 use crate::model::time::UnixMs;
@@ -54,25 +54,27 @@ struct Leg {
 }
 
 impl Estimate {
-    pub fn first(location: &Location, time: UnixMs, settings: &MotionSettings) -> Self {
-        let speed_mps = location.speed_mps.unwrap_or(0.0);
+    pub fn first(fix: &Fix, settings: &MotionSettings) -> Self {
+        let time = fix.order.effective_time;
+        let speed_mps = fix.speed_mps.unwrap_or(0.0);
         let motion = if speed_mps > settings.moving_above_mps { Motion::Moving } else { Motion::Stopped };
-        let heading_deg = location.heading_deg.filter(|_| motion == Motion::Moving);
-        Self { last: time, anchor: location.position, anchor_time: time, slow_since: None, speed_mps, heading_deg, motion }
+        let heading_deg = fix.heading_deg.filter(|_| motion == Motion::Moving);
+        Self { last: time, anchor: fix.position, anchor_time: time, slow_since: None, speed_mps, heading_deg, motion }
     }
 
     /// Takes the next fix; one that is not newer than the last changes nothing.
-    pub fn observe(&mut self, location: &Location, time: UnixMs, settings: &MotionSettings) {
+    pub fn observe(&mut self, fix: &Fix, settings: &MotionSettings) {
+        let time = fix.order.effective_time;
         if time <= self.last {
             return;
         }
-        let leg = if location.speed_mps.is_some() && location.heading_deg.is_some() {
-            (self.anchor, self.anchor_time) = (location.position, time);
+        let leg = if fix.speed_mps.is_some() && fix.heading_deg.is_some() {
+            (self.anchor, self.anchor_time) = (fix.position, time);
             None
         } else {
-            self.end_leg(location, time)
+            self.end_leg(fix, time)
         };
-        match (location.speed_mps, leg) {
+        match (fix.speed_mps, leg) {
             (Some(reported_mps), _) => self.smooth(reported_mps, time.since(self.last), settings),
             (None, Some(leg)) => self.smooth(leg.speed_mps, leg.took, settings),
             (None, None) => {}
@@ -80,7 +82,7 @@ impl Estimate {
         self.last = time;
         self.judge(time, settings);
         if self.motion == Motion::Moving {
-            self.heading_deg = location.heading_deg.or(leg.and_then(|leg| leg.heading_deg)).or(self.heading_deg);
+            self.heading_deg = fix.heading_deg.or(leg.and_then(|leg| leg.heading_deg)).or(self.heading_deg);
         }
     }
 
@@ -101,20 +103,20 @@ impl Estimate {
         self.motion
     }
 
-    fn end_leg(&mut self, location: &Location, time: UnixMs) -> Option<Leg> {
-        let moved_m = as_f32(self.anchor.distance_m(location.position));
+    fn end_leg(&mut self, fix: &Fix, time: UnixMs) -> Option<Leg> {
+        let moved_m = as_f32(self.anchor.distance_m(fix.position));
         let took = time.since(self.anchor_time);
-        let noise_m = location.accuracy_m.unwrap_or(0.0).clamp(LEAST_LEG_M, WORST_ACCURACY_M);
+        let noise_m = fix.accuracy_m.unwrap_or(0.0).clamp(LEAST_LEG_M, WORST_ACCURACY_M);
         if moved_m < noise_m && took < LONGEST_LEG {
             return None;
         }
         let from = self.anchor;
-        (self.anchor, self.anchor_time) = (location.position, time);
+        (self.anchor, self.anchor_time) = (fix.position, time);
         if moved_m < noise_m {
             return Some(Leg { speed_mps: 0.0, took, heading_deg: None });
         }
         let speed_mps = moved_m / took.as_secs_f32();
-        (speed_mps <= TELEPORT_MPS).then(|| Leg { speed_mps, took, heading_deg: Some(bearing_deg(from, location.position)) })
+        (speed_mps <= TELEPORT_MPS).then(|| Leg { speed_mps, took, heading_deg: Some(bearing_deg(from, fix.position)) })
     }
 
     /// Weighs a sample by the time it stands for, so that ten pings a second count no more than one.
@@ -158,10 +160,16 @@ fn as_f32(value: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::event::OrderKey;
+    use crate::model::id::EventId;
 
-    fn at(lat: f64, lng: f64) -> Location {
-        let position = Position::from_degrees(lat, lng).unwrap();
-        Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None }
+    fn at(lat: f64, lng: f64, time: UnixMs) -> Fix {
+        let order = OrderKey { effective_time: time, event_id: EventId::parse("e").unwrap() };
+        Fix { order, position: Position::from_degrees(lat, lng).unwrap(), accuracy_m: None, speed_mps: None, heading_deg: None }
+    }
+
+    fn a_second_later(estimate: &Estimate) -> UnixMs {
+        estimate.last() + Duration::from_secs(1)
     }
 
     /// Feeds a fix a second for `seconds`, going east at `speed_mps` from `from_lng`, without reported speed; returns the last longitude.
@@ -170,14 +178,15 @@ mod tests {
         let mut lng = from_lng;
         for _ in 0..seconds {
             lng += speed_mps / (111_195.08 * 57.0_f64.to_radians().cos());
-            estimate.observe(&Location { accuracy_m: Some(8.0), ..at(57.0, lng) }, estimate.last() + Duration::from_secs(1), &settings);
+            let fix = Fix { accuracy_m: Some(8.0), ..at(57.0, lng, a_second_later(estimate)) };
+            estimate.observe(&fix, &settings);
         }
         lng
     }
 
     #[test]
     fn speed_and_heading_are_measured_when_they_are_not_reported() {
-        let mut estimate = Estimate::first(&at(57.0, 12.0), UnixMs(0), &MotionSettings::default());
+        let mut estimate = Estimate::first(&at(57.0, 12.0, UnixMs(0)), &MotionSettings::default());
         assert_eq!((estimate.motion(), estimate.heading_deg()), (Motion::Stopped, None));
         drive(&mut estimate, 12.0, 10.0, 40);
         assert!((estimate.speed_mps() - 10.0).abs() < 0.3, "{estimate:?}");
@@ -187,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_carrier_stops_only_after_ten_slow_seconds_and_keeps_its_heading() {
-        let mut estimate = Estimate::first(&at(57.0, 12.0), UnixMs(0), &MotionSettings::default());
+        let mut estimate = Estimate::first(&at(57.0, 12.0, UnixMs(0)), &MotionSettings::default());
         let lng = drive(&mut estimate, 12.0, 10.0, 40);
         drive(&mut estimate, lng, 0.0, 8);
         assert_eq!(estimate.motion(), Motion::Moving);
@@ -195,21 +204,21 @@ mod tests {
         assert_eq!(estimate.motion(), Motion::Stopped);
         assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0);
         // The heading that a standing compass reports is not taken.
-        let turned = Location { heading_deg: Some(200.0), speed_mps: Some(0.0), ..at(57.0, lng) };
-        estimate.observe(&turned, estimate.last() + Duration::from_secs(1), &MotionSettings::default());
+        let turned = Fix { heading_deg: Some(200.0), speed_mps: Some(0.0), ..at(57.0, lng, a_second_later(&estimate)) };
+        estimate.observe(&turned, &MotionSettings::default());
         assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0);
     }
 
     #[test]
     fn between_the_two_speeds_a_carrier_stays_what_it_was() {
         let settings = MotionSettings::default();
-        let reported = |speed| Location { speed_mps: Some(speed), heading_deg: Some(10.0), ..at(57.0, 12.0) };
-        let mut estimate = Estimate::first(&reported(1.0), UnixMs(0), &settings);
+        let reported = |speed, time| Fix { speed_mps: Some(speed), heading_deg: Some(10.0), ..at(57.0, 12.0, time) };
+        let mut estimate = Estimate::first(&reported(1.0, UnixMs(0)), &settings);
         let mut now = UnixMs(0);
         let mut feed = |estimate: &mut Estimate, speed, seconds| {
             for _ in 0..seconds {
                 now = now + Duration::from_secs(1);
-                estimate.observe(&reported(speed), now, &settings);
+                estimate.observe(&reported(speed, now), &settings);
             }
             estimate.motion()
         };
@@ -221,12 +230,12 @@ mod tests {
 
     #[test]
     fn an_older_fix_and_a_teleport_change_no_speed() {
-        let mut estimate = Estimate::first(&at(57.0, 12.0), UnixMs(0), &MotionSettings::default());
+        let mut estimate = Estimate::first(&at(57.0, 12.0, UnixMs(0)), &MotionSettings::default());
         let lng = drive(&mut estimate, 12.0, 10.0, 40);
         let before = estimate;
-        estimate.observe(&at(57.0, 11.0), UnixMs(20_000), &MotionSettings::default());
+        estimate.observe(&at(57.0, 11.0, UnixMs(20_000)), &MotionSettings::default());
         assert_eq!(estimate, before);
-        estimate.observe(&at(58.0, lng), estimate.last() + Duration::from_secs(1), &MotionSettings::default());
+        estimate.observe(&at(58.0, lng, a_second_later(&estimate)), &MotionSettings::default());
         assert!((estimate.speed_mps() - before.speed_mps()).abs() < f32::EPSILON);
         drive(&mut estimate, lng, 10.0, 1);
     }
@@ -234,10 +243,10 @@ mod tests {
     #[test]
     fn standing_noise_inside_the_accuracy_is_no_motion() {
         let settings = MotionSettings::default();
-        let mut estimate = Estimate::first(&at(57.0, 12.0), UnixMs(0), &settings);
+        let mut estimate = Estimate::first(&at(57.0, 12.0, UnixMs(0)), &settings);
         for second in 1..200 {
             let off = if second % 2 == 0 { 0.000_05 } else { -0.000_03 };
-            estimate.observe(&Location { accuracy_m: Some(12.0), ..at(57.0 + off, 12.0) }, UnixMs(second * 1000), &settings);
+            estimate.observe(&Fix { accuracy_m: Some(12.0), ..at(57.0 + off, 12.0, UnixMs(second * 1000)) }, &settings);
             assert_eq!(estimate.motion(), Motion::Stopped);
         }
     }

@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::model::change::{FactChange, FactKind, Fix, MarkerChange};
-    use crate::model::event::{Location, OrderKey};
+    use crate::model::event::OrderKey;
     use crate::model::id::{DriverId, EventId, Handle, Offset, PartitionId};
     use crate::model::position::Position;
     use crate::model::status::Link;
@@ -157,9 +157,8 @@ mod tests {
         async fn ping(&mut self, driver: &str, lat: f64, log_time: i64) {
             let actor = DriverId::parse(driver).unwrap();
             let position = Position::from_degrees(lat, 12.0).unwrap();
-            let location = Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None };
             let order = OrderKey { effective_time: UnixMs(log_time), event_id: EventId::parse(&format!("e{}", self.offset)).unwrap() };
-            let fix = Arc::new(Fix { order, location, ingest_time: UnixMs(log_time), actor: actor.clone() });
+            let fix = Fix { order, position, accuracy_m: None, speed_mps: None, heading_deg: None };
             let handle = Handle(u64::from(driver.as_bytes()[0]));
             let carrier = Carrier::Driver(actor);
             let change = FactChange { tenant: acme(), carrier, ingest_time: UnixMs(log_time), kind: FactKind::OwnFix { fix, handle } };

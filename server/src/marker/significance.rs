@@ -1,9 +1,8 @@
 //! Whether a marker changed enough to be sent again. Never judges the facts: every raw event stays in the log.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::change::{Aboard, Marker};
+use crate::model::change::{AboardList, Marker};
 use crate::model::id::Handle;
 use crate::model::position::Position;
 use crate::model::status::{Link, Motion, Status};
@@ -32,7 +31,7 @@ pub struct Shown {
     pub status: Option<Status>,
     pub motion: Motion,
     pub link: Link,
-    pub aboard: Arc<[Aboard]>,
+    pub aboard: AboardList,
     pub aboard_count: u32,
     pub fix_time: UnixMs,
 }
@@ -46,7 +45,7 @@ impl Shown {
             status: marker.status,
             motion: marker.motion,
             link: marker.link,
-            aboard: Arc::clone(&marker.aboard),
+            aboard: marker.aboard.clone(),
             aboard_count: marker.aboard_count,
             fix_time: marker.fix_time,
         }
@@ -61,7 +60,7 @@ impl Significance {
             || shown.motion != now.motion
             || shown.link != now.link
             || shown.aboard_count != now.aboard_count
-            || !Arc::ptr_eq(&shown.aboard, &now.aboard);
+            || !shown.aboard.is(&now.aboard);
         says_other || self.moved(shown, now) || self.turned(shown, now)
     }
 
@@ -73,7 +72,9 @@ impl Significance {
         if now.position == shown.position {
             return false;
         }
-        shown.position.distance_m(now.position) >= f64::from(self.least_move_m(now))
+        let least_m = f64::from(self.least_move_m(now));
+        // No way is shorter than its part along the meridian, which costs no trigonometry and mostly decides.
+        shown.position.along_meridian_m(now.position) >= least_m || shown.position.distance_m(now.position) >= least_m
     }
 
     /// Inside its accuracy a standing marker only seems to move; of a moving one the smoothed speed says that it is real.
@@ -101,7 +102,7 @@ fn angle_between_deg(a: f32, b: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::change::Carrier;
+    use crate::model::change::{Aboard, Carrier};
     use crate::model::id::{DeliveryId, DriverId, TenantId};
 
     fn marker() -> Marker {
@@ -116,7 +117,7 @@ mod tests {
             motion: Motion::Moving,
             link: Link::Live,
             accuracy_m: Some(20.0),
-            aboard: Arc::from([]),
+            aboard: AboardList::default(),
             aboard_count: 0,
             fix_time: UnixMs(100_000),
             heard: UnixMs(100_000),
@@ -166,7 +167,7 @@ mod tests {
         assert!(differs(&rule, &shown, &Marker { motion: Motion::Stopped, ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { link: Link::Lost, ..shown.clone() }));
         let listed = Aboard { delivery: DeliveryId::parse("d").unwrap(), status: Status::Assigned, eta: None, promised_by: None };
-        assert!(differs(&rule, &shown, &Marker { aboard: Arc::from([listed]), ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { aboard: vec![listed].into(), ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { fix_time: UnixMs(99_000), ..shown.clone() }));
         assert!(!differs(&rule, &shown, &Marker { heard: UnixMs(101_000), changed: UnixMs(101_000), ..shown.clone() }));
     }

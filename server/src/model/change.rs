@@ -1,5 +1,6 @@
 //! What one stage tells the next: track tells marker facts by carrier, marker tells map markers by handle. Never holds state of its own.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::event::{Location, OrderKey};
@@ -58,9 +59,9 @@ impl Carrier {
 #[derive(Clone, Debug)]
 pub enum FactKind {
     /// The driver's own ping (one that names no delivery) is now its newest.
-    OwnFix { fix: Arc<Fix>, handle: Handle },
+    OwnFix { fix: Fix, handle: Handle },
     /// The newest ping that names this delivery, which is aboard the carrier.
-    AboardFix { delivery: DeliveryId, fix: Arc<Fix> },
+    AboardFix { delivery: DeliveryId, fix: Fix },
     /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty.
     Duty { duty: Arc<[DutyFact]>, handle: Handle },
     /// The delivery is with this carrier and this is what is known of it; replaces what was said of it before.
@@ -73,14 +74,23 @@ pub enum FactKind {
     Forget,
 }
 
-/// A position fact: the ping, its place in the order, and when it was heard.
+/// A position fact: a ping's place in the order, and what of it decides where a marker stands and how it moves. Goes from stage to stage by
+/// value: one that is shared would be a further place in memory to go to, for every ping and in every stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fix {
     pub order: OrderKey,
-    pub location: Location,
-    pub ingest_time: UnixMs,
-    /// The driver or tracker that sent it.
-    pub actor: DriverId,
+    pub position: Position,
+    pub accuracy_m: Option<f32>,
+    pub speed_mps: Option<f32>,
+    /// Clockwise from true north, 0.0..360.0.
+    pub heading_deg: Option<f32>,
+}
+
+impl Fix {
+    pub fn of(order: OrderKey, location: &Location) -> Self {
+        let Location { position, accuracy_m, speed_mps, heading_deg, .. } = *location;
+        Self { order, position, accuracy_m, speed_mps, heading_deg }
+    }
 }
 
 /// From this moment on (by order key) the driver is on or off duty, until the next one.
@@ -102,7 +112,7 @@ pub struct Boarding {
     /// From a `delivery.eta` event: outranks our own estimate.
     pub reported_eta: Option<UnixMs>,
     /// The newest ping that names this delivery.
-    pub fix: Option<Arc<Fix>>,
+    pub fix: Option<Fix>,
 }
 
 // ---------------------------------------------------------------------------------------------------------------- marker -> map
@@ -189,7 +199,7 @@ pub struct Marker {
     pub link: Link,
     pub accuracy_m: Option<f32>,
     /// At most `MAX_LISTED`, sorted by id; of more, those that have ended are left out first.
-    pub aboard: Arc<[Aboard]>,
+    pub aboard: AboardList,
     /// How many there are, also beyond those listed.
     pub aboard_count: u32,
     /// Event time of the fix shown.
@@ -203,6 +213,35 @@ pub struct Marker {
 impl Marker {
     /// How many deliveries a marker lists by id: more than any van carries, for who is not listed is not found by place or text.
     pub const MAX_LISTED: usize = 512;
+}
+
+/// The deliveries that a marker lists, shared by all of its versions that list the same. Nothing aboard is nothing shared: cores that work on
+/// many idle drivers at once would all count one reference up and down.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AboardList(Option<Arc<[Aboard]>>);
+
+impl AboardList {
+    /// Whether both are one list, and not only lists that say the same.
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(list), Some(other)) => Arc::ptr_eq(list, other),
+            (list, other) => list.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl From<Vec<Aboard>> for AboardList {
+    fn from(list: Vec<Aboard>) -> Self {
+        Self((!list.is_empty()).then(|| list.into()))
+    }
+}
+
+impl Deref for AboardList {
+    type Target = [Aboard];
+
+    fn deref(&self) -> &[Aboard] {
+        self.0.as_deref().unwrap_or_default()
+    }
 }
 
 /// A delivery aboard, as a marker lists it.

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -123,19 +123,20 @@ impl<Of> fmt::Display for Id<Of> {
 /// Every event, change and marker carries one, on every core at once: so each name is kept once for the life of the process and a tenant is
 /// its address, which is copied without a count. There are as many as have a key.
 #[derive(Clone, Copy)]
-pub struct TenantId(&'static str);
+pub struct TenantId(&'static &'static str);
 
-static TENANTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+static TENANTS: Mutex<BTreeMap<&'static str, TenantId>> = Mutex::new(BTreeMap::new());
 
 impl TenantId {
     /// Takes a text of 1 to 64 bytes without control characters. Never call it with what anybody may send: it is kept for ever.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         check(text)?;
         let mut tenants = TENANTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = tenants.get(text).copied();
-        let kept = known.unwrap_or_else(|| Box::leak(Box::from(text)));
-        tenants.insert(kept);
-        Ok(Self(kept))
+        let tenant = tenants.get(text).copied().unwrap_or_else(|| {
+            let name: &'static str = Box::leak(Box::from(text));
+            Self(Box::leak(Box::new(name)))
+        });
+        Ok(*tenants.entry(tenant.0).or_insert(tenant))
     }
 
     pub fn as_str(&self) -> &str {
@@ -166,7 +167,7 @@ impl Ord for TenantId {
 
 impl Hash for TenantId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_ptr().hash(state);
+        std::ptr::hash(self.0, state);
     }
 }
 

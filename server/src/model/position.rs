@@ -68,6 +68,12 @@ impl Position {
         f64::from(self.lng_e7) / 1e7
     }
 
+    /// How far the parallels of both are from each other, in metres: at most `distance_m`.
+    pub fn along_meridian_m(self, other: Self) -> f64 {
+        const METRES_PER_E7: f64 = EARTH_RADIUS_M * std::f64::consts::PI / 180.0 / 1e7;
+        f64::from(self.lat_e7.abs_diff(other.lat_e7)) * METRES_PER_E7
+    }
+
     /// Great-circle distance in metres by the haversine formula (R. W. Sinnott, "Virtues of the Haversine", 1984).
     pub fn distance_m(self, other: Self) -> f64 {
         let (lat_a, lat_b) = (self.lat().to_radians(), other.lat().to_radians());
@@ -106,6 +112,17 @@ mod tests {
     #[test]
     fn the_antimeridian_has_one_spelling() {
         assert_eq!(Position::from_degrees(1.0, 180.0), Position::from_degrees(1.0, -180.0));
+    }
+
+    #[test]
+    fn the_way_along_the_meridian_is_never_longer_than_the_whole() {
+        let from = Position::from_degrees(57.0, 12.0).expect("valid");
+        for (lat, lng) in [(57.001, 12.0), (56.0, 12.0), (57.0, 13.0), (57.000_05, 12.000_01), (-57.0, -12.0), (89.9, 179.0)] {
+            let to = Position::from_degrees(lat, lng).expect("valid");
+            let (part, whole) = (from.along_meridian_m(to), from.distance_m(to));
+            assert!(part <= whole + 1e-3, "{part} of {whole}");
+            assert!(from.lng_e7() != to.lng_e7() || (part - whole).abs() < 1e-3, "{part} is all of {whole}");
+        }
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! Facts as bytes, for the snapshot and for the state hash. What was said stands apart from when it was heard, which the hash leaves out. Does no IO.
 
-use std::sync::Arc;
-
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::change::{DutyFact, Fix};
+use crate::model::change::DutyFact;
 use crate::model::event::{Created, Location, OrderKey, Proof};
 use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
 use crate::model::position::Position;
@@ -16,6 +14,7 @@ use crate::track::bytes::{
 };
 use crate::track::delivery::{Delivery, Register};
 use crate::track::driver::Driver;
+use crate::track::ping::{DeliveryPing, Ping};
 use crate::track::status::{StampFlags, StatusDetail, StatusFact};
 
 pub fn hash_driver(scratch: &mut Vec<u8>, tenant: &TenantId, driver: &Driver) -> u64 {
@@ -49,7 +48,7 @@ pub fn put_driver(out: &mut Vec<u8>, driver: &Driver) {
 
 fn put_driver_facts(out: &mut Vec<u8>, driver: &Driver) {
     put_str(out, driver.id.as_str());
-    put_option(out, driver.fix.as_deref(), put_fix_facts);
+    put_option(out, driver.fix.as_ref(), put_ping_facts);
     put_length(out, driver.duty().len());
     for fact in driver.duty() {
         put_order(out, &fact.order);
@@ -59,7 +58,7 @@ fn put_driver_facts(out: &mut Vec<u8>, driver: &Driver) {
 
 pub fn driver(input: &mut &[u8]) -> Result<Driver, CodecError> {
     let id: DriverId = take_id(input)?;
-    let mut fix = take_option(input, |input| take_fix_facts(input, &id))?;
+    let mut fix = take_option(input, take_ping_facts)?;
     let duty = take_list(input, |input| Ok(DutyFact { order: take_order(input)?, on: take_u8(input)? != 0 }))?;
     let tenant = take_u32(input)?;
     let handle = Handle(take_u64(input)?);
@@ -69,7 +68,7 @@ pub fn driver(input: &mut &[u8]) -> Result<Driver, CodecError> {
         fix.ingest_time = take_time(input)?;
     }
     let duty = (!duty.is_empty()).then(|| duty.into());
-    Ok(Driver { id, tenant, fix_flags, handle, last_heard, fix: fix.map(Arc::new), duty })
+    Ok(Driver { id, tenant, fix_flags, handle, last_heard, fix, duty })
 }
 
 pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
@@ -81,7 +80,7 @@ pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
     put_flags(out, delivery.fix_flags);
     put_u8(out, u8::from(delivery.left));
     if let Some(fix) = &delivery.fix {
-        put_time(out, fix.ingest_time);
+        put_time(out, fix.ping.ingest_time);
     }
     for fact in delivery.statuses.facts() {
         put_time(out, fact.ingest_time);
@@ -96,7 +95,7 @@ fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery) {
     put_register(out, delivery.eta.as_deref(), |out, eta| put_time(out, *eta));
     put_option(out, delivery.fix.as_deref(), |out, fix| {
         put_str(out, fix.actor.as_str());
-        put_fix_facts(out, fix);
+        put_ping_facts(out, &fix.ping);
     });
     put_length(out, delivery.statuses.facts().len());
     for fact in delivery.statuses.facts() {
@@ -121,7 +120,7 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
         let actor = take_id(input)?;
         // One text in memory for one driver, as when it was joined.
         let actor = assigned.as_ref().map(|register| &register.value).filter(|driver| **driver == actor).cloned().unwrap_or(actor);
-        take_fix_facts(input, &actor)
+        Ok(Box::new(DeliveryPing { ping: take_ping_facts(input)?, actor }))
     })?;
     let mut facts = take_list(input, take_status_fact)?;
     let mut delivery = Delivery::new(id, take_u32(input)?, Handle(take_u64(input)?));
@@ -130,13 +129,13 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     delivery.fix_flags = take_flags(input)?;
     delivery.left = take_u8(input)? != 0;
     if let Some(fix) = &mut fix {
-        fix.ingest_time = take_time(input)?;
+        fix.ping.ingest_time = take_time(input)?;
     }
     for fact in &mut facts {
         fact.ingest_time = take_time(input)?;
         fact.flags = take_flags(input)?;
     }
-    (delivery.created, delivery.assigned, delivery.eta, delivery.fix) = (created, assigned, eta, fix.map(Arc::new));
+    (delivery.created, delivery.assigned, delivery.eta, delivery.fix) = (created, assigned, eta, fix);
     for fact in facts {
         delivery.statuses.insert(fact);
     }
@@ -189,21 +188,21 @@ fn take_created(input: &mut &[u8]) -> Result<Created, CodecError> {
     })
 }
 
-fn put_fix_facts(out: &mut Vec<u8>, fix: &Fix) {
-    put_order(out, &fix.order);
-    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = fix.location;
+fn put_ping_facts(out: &mut Vec<u8>, ping: &Ping) {
+    put_order(out, &ping.order);
+    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = ping.location;
     put_position(out, position);
     for value in [accuracy_m, speed_mps, heading_deg, altitude_m, battery] {
         put_option(out, value, |out, value| out.extend_from_slice(&value.to_bits().to_le_bytes()));
     }
 }
 
-fn take_fix_facts(input: &mut &[u8], actor: &DriverId) -> Result<Fix, CodecError> {
+fn take_ping_facts(input: &mut &[u8]) -> Result<Ping, CodecError> {
     let order = take_order(input)?;
     let position = take_position(input)?;
     let mut float = || take_option(input, |input| Ok(f32::from_bits(u32::from_le_bytes(take_array(input)?))));
     let location = Location { position, accuracy_m: float()?, speed_mps: float()?, heading_deg: float()?, altitude_m: float()?, battery: float()? };
-    Ok(Fix { order, location, ingest_time: UnixMs(0), actor: actor.clone() })
+    Ok(Ping { order, location, ingest_time: UnixMs(0) })
 }
 
 fn put_order(out: &mut Vec<u8>, order: &OrderKey) {

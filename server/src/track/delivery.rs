@@ -1,14 +1,13 @@
 //! What is known of one delivery: a join of its events, so that their order of arrival does not matter. Never knows what a map shows.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
-use crate::model::change::{Boarding, Carrier, Fix};
+use crate::model::change::{Boarding, Carrier};
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
 use crate::model::id::{DeliveryId, DriverId, Handle};
-use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
+use crate::track::ping::{DeliveryPing, Ping, position_rank};
 use crate::track::roster::Entity;
 use crate::track::status::{StampFlags, Standing, StatusDetail, StatusFact, StatusHistory};
 
@@ -31,7 +30,7 @@ pub struct Delivery {
     /// Explicit only. What is implied needs no room of its own: it is the actor of the newest fix.
     pub(super) assigned: Option<Box<Register<DriverId>>>,
     pub(super) eta: Option<Box<Register<UnixMs>>>,
-    pub(super) fix: Option<Arc<Fix>>,
+    pub(super) fix: Option<Box<DeliveryPing>>,
     pub(super) statuses: StatusHistory,
 }
 
@@ -107,9 +106,16 @@ impl Delivery {
         let Some(actor) = &event.actor else {
             return Joined::Nothing;
         };
-        let known = self.assigned.as_ref().map(|register| &register.value);
-        if !join_fix(&mut self.fix, event, actor, location, ingest_time, known) {
-            return Joined::Nothing;
+        let before = |kept: &DeliveryPing| kept.ping.compare(event, location).then_with(|| kept.actor.cmp(actor)).is_lt();
+        let ping = Ping::of(event, location, ingest_time);
+        match &mut self.fix {
+            Some(kept) if !before(kept) => return Joined::Nothing,
+            // Who sent the one before mostly sent this one, too, and their id is in memory once.
+            Some(kept) if kept.actor == *actor => kept.ping = ping,
+            slot => {
+                let known = self.assigned.as_ref().map(|register| &register.value).filter(|known| *known == actor);
+                *slot = Some(Box::new(DeliveryPing { ping, actor: known.unwrap_or(actor).clone() }));
+            }
         }
         self.fix_flags = stamp_flags(event);
         Joined::Fix
@@ -155,7 +161,7 @@ impl Delivery {
             destination: created.and_then(|created| created.destination),
             promised_by: created.and_then(|created| created.promised_by),
             reported_eta: self.eta.as_ref().map(|register| register.value),
-            fix: self.fix.clone(),
+            fix: self.fix.as_ref().map(|fix| fix.ping.fix()),
         }
     }
 }
@@ -172,39 +178,8 @@ impl<T> Register<T> {
     }
 }
 
-/// Sets `slot` when the ping is newer; `known` lends its text to the actor's id when they are equal, so that memory holds it once.
-pub(super) fn join_fix(
-    slot: &mut Option<Arc<Fix>>,
-    event: &Event,
-    actor: &DriverId,
-    location: &Location,
-    ingest_time: UnixMs,
-    known: Option<&DriverId>,
-) -> bool {
-    let order = event.order_key();
-    let wins = slot.as_ref().is_none_or(|kept| {
-        let content = || (location_rank(&kept.location), &kept.actor).cmp(&(location_rank(location), actor));
-        kept.order.cmp(&order).then_with(content).is_lt()
-    });
-    if wins {
-        let known = known.or(slot.as_ref().map(|fix| &fix.actor)).filter(|known| *known == actor);
-        let actor = known.unwrap_or(actor).clone();
-        *slot = Some(Arc::new(Fix { order, location: *location, ingest_time, actor }));
-    }
-    wins
-}
-
 pub(super) fn stamp_flags(event: &Event) -> StampFlags {
     StampFlags { skewed: event.stamp.skewed, late: event.stamp.late }
-}
-
-fn position_rank(position: Position) -> (i32, i32) {
-    (position.lat_e7(), position.lng_e7())
-}
-
-fn location_rank(location: &Location) -> ((i32, i32), [Option<u32>; 5]) {
-    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = location;
-    (position_rank(*position), [accuracy_m, speed_mps, heading_deg, altitude_m, battery].map(|value| value.map(f32::to_bits)))
 }
 
 fn created_rank(created: &Created) -> impl Ord + '_ {
@@ -231,6 +206,7 @@ mod tests {
     use super::*;
     use crate::model::event::Stamp;
     use crate::model::id::{EventId, PartitionId, TenantId};
+    use crate::model::position::Position;
 
     fn event(time: i64, id: &str, actor: &str, body: Body) -> Event {
         Event {

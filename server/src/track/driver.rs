@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::model::change::{DutyFact, Fix};
+use crate::model::change::DutyFact;
 use crate::model::event::{Body, Event, OrderKey};
 use crate::model::id::{DriverId, Handle};
 use crate::model::time::UnixMs;
-use crate::track::delivery::{join_fix, stamp_flags};
+use crate::track::delivery::stamp_flags;
+use crate::track::ping::Ping;
 use crate::track::roster::Entity;
 use crate::track::status::StampFlags;
 
@@ -22,7 +23,7 @@ pub struct Driver {
     pub(super) handle: Handle,
     /// The greatest ingest time of its events.
     pub(super) last_heard: UnixMs,
-    pub(super) fix: Option<Arc<Fix>>,
+    pub(super) fix: Option<Ping>,
     /// Sorted by order key, one a key; absent for the many who never sent any.
     pub(super) duty: Option<Arc<[DutyFact]>>,
 }
@@ -50,10 +51,10 @@ impl Driver {
         self.last_heard = self.last_heard.max(ingest_time);
         match &event.body {
             Body::Location(location) => {
-                let id = &self.id;
-                if !join_fix(&mut self.fix, event, id, location, ingest_time, Some(id)) {
+                if self.fix.as_ref().is_some_and(|kept| kept.compare(event, location).is_ge()) {
                     return Joined::Nothing;
                 }
+                self.fix = Some(Ping::of(event, location, ingest_time));
                 self.fix_flags = stamp_flags(event);
                 Joined::Fix
             }
@@ -89,7 +90,7 @@ impl Driver {
     }
 
     /// The newest ping, unless it was sent off duty: then nobody may see it.
-    pub fn visible_fix(&self) -> Option<&Arc<Fix>> {
+    pub fn visible_fix(&self) -> Option<&Ping> {
         self.fix.as_ref().filter(|fix| on_duty_at(self.duty(), &fix.order))
     }
 }

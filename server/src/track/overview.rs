@@ -14,7 +14,7 @@ impl PartitionState {
         let drivers = self.drivers.iter().flat_map(|driver| {
             // Duty first: it decides whether the fix may be shown.
             let duty = driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle });
-            let fix = driver.fix.clone().map(|fix| FactKind::OwnFix { fix, handle: driver.handle });
+            let fix = driver.fix.as_ref().map(|ping| FactKind::OwnFix { fix: ping.fix(), handle: driver.handle });
             duty.into_iter().chain(fix).map(|kind| {
                 let tenant = *self.tenants.id(driver.tenant);
                 FactChange { tenant, carrier: Carrier::Driver(driver.id.clone()), ingest_time: driver.last_heard, kind }
@@ -44,7 +44,7 @@ impl PartitionState {
             let id = event.routing_key();
             let hash = entity_hash(tenant, id);
             if event.delivery.is_some() {
-                return self.deliveries.find(hash, tenant, id).map(|delivery| (delivery.last_heard, delivery.fix.as_ref()));
+                return self.deliveries.find(hash, tenant, id).map(|delivery| (delivery.last_heard, delivery.fix.as_ref().map(|fix| &fix.ping)));
             }
             self.drivers.find(hash, tenant, id).map(|driver| (driver.last_heard, driver.fix.as_ref()))
         });

@@ -110,7 +110,7 @@ pub(crate) struct Picture {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct CarrierPicture {
-    pub(crate) own: Option<(Arc<Fix>, Handle)>,
+    pub(crate) own: Option<(Fix, Handle)>,
     pub(crate) duty: Option<(Arc<[DutyFact]>, Handle)>,
     pub(crate) aboard: BTreeMap<DeliveryId, Boarding>,
 }

@@ -91,7 +91,7 @@ impl PartitionState {
         let driver = self.drivers.find_mut(hash, tenant, id.as_str()).expect("it was found or inserted");
         let kind = match driver.join(event, ingest_time) {
             DriverJoined::Nothing => Some(FactKind::Heard),
-            DriverJoined::Fix => driver.fix.clone().map(|fix| FactKind::OwnFix { fix, handle: driver.handle }),
+            DriverJoined::Fix => driver.fix.as_ref().map(|ping| FactKind::OwnFix { fix: ping.fix(), handle: driver.handle }),
             DriverJoined::Duty => driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle }),
         };
         if let Some(kind) = kind {
@@ -273,7 +273,7 @@ fn tell_of_delivery(delivery: &Delivery, before: Option<Carrier>, joined: Joined
     }
     let Some(carrier) = after else { return };
     let kind = match &delivery.fix {
-        Some(fix) if stayed && joined == Joined::Fix => FactKind::AboardFix { delivery: delivery.id.clone(), fix: Arc::clone(fix) },
+        Some(fix) if stayed && joined == Joined::Fix => FactKind::AboardFix { delivery: delivery.id.clone(), fix: fix.ping.fix() },
         _ => FactKind::Board(Arc::new(delivery.boarding())),
     };
     tell(carrier, kind);
@@ -286,10 +286,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::change::Fix;
     use crate::model::event::OrderKey;
     use crate::model::status::Status;
     use crate::track::delivery::AssignmentKind;
+    use crate::track::ping::DeliveryPing;
     use crate::track::sample::{LIMITS, Picture, Record, apply, event, location, records, status};
     use crate::track::snapshot;
     use crate::track::status::{StatusFact, Verdict, judge};
@@ -411,8 +411,8 @@ mod tests {
 
     #[test]
     fn what_there_is_a_million_of_stays_small() {
-        let sizes = [size_of::<Driver>(), size_of::<Delivery>(), size_of::<Fix>(), size_of::<StatusFact>(), size_of::<Due>()];
-        assert_eq!(sizes, [72, 128, 112, 56, 24]);
+        let sizes = [size_of::<Driver>(), size_of::<Delivery>(), size_of::<DeliveryPing>(), size_of::<StatusFact>(), size_of::<Due>()];
+        assert_eq!(sizes, [152, 128, 112, 56, 24]);
     }
 
     #[test]
@@ -446,7 +446,7 @@ mod tests {
     fn assert_delivery_is_as_sorted(view: &DeliveryView, events: &[&Event]) {
         let newest = |wanted: fn(&Body) -> bool| events.iter().rev().find(|event| wanted(&event.body));
         let fix = newest(|body| matches!(body, Body::Location(_)));
-        assert_eq!(view.fix.as_ref().map(|fix| fix.fix.order.clone()), fix.map(|event| event.order_key()));
+        assert_eq!(view.fix.as_ref().map(|fix| fix.ping.order.clone()), fix.map(|event| event.order_key()));
         let explicit = newest(|body| matches!(body, Body::Assigned { .. })).map(|event| match &event.body {
             Body::Assigned { driver } => (driver.clone(), AssignmentKind::Explicit),
             _ => unreachable!("it was looked for"),
@@ -541,7 +541,7 @@ mod tests {
                     let mut duty_before = events.iter().rev().filter(|event| event.order_key() < fix.order_key());
                     duty_before.find_map(|event| if let Body::Duty { on } = event.body { Some(on) } else { None }).unwrap_or(true)
                 };
-                prop_assert_eq!(view.fix.map(|fix| fix.fix.order.clone()), fix.filter(on_at_fix).map(|event| event.order_key()));
+                prop_assert_eq!(view.fix.map(|fix| fix.ping.order.clone()), fix.filter(on_at_fix).map(|event| event.order_key()));
             }
         }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::change::{DutyFact, Fix};
+use crate::model::change::DutyFact;
 use crate::model::event::{OrderKey, Proof};
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use crate::model::position::Position;
@@ -10,6 +10,7 @@ use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::track::delivery::{AssignmentKind, Delivery};
 use crate::track::driver::Driver;
+use crate::track::ping::{DeliveryPing, Ping};
 use crate::track::status::{StampFlags, Verdict};
 
 /// A delivery's facts.
@@ -59,7 +60,9 @@ pub struct AssignmentView {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct FixView {
-    pub fix: Arc<Fix>,
+    pub ping: Ping,
+    /// The driver or tracker that sent it.
+    pub actor: DriverId,
     pub flags: StampFlags,
 }
 
@@ -80,7 +83,7 @@ pub struct DriverView {
 impl DeliveryView {
     pub fn of(tenant: TenantId, delivery: &Delivery) -> Self {
         let created = delivery.created.as_ref().map(|register| register.value.clone()).unwrap_or_default();
-        let order = delivery.assigned.as_ref().map(|register| &register.order).or(delivery.fix.as_ref().map(|fix| &fix.order));
+        let order = delivery.assigned.as_ref().map(|register| &register.order).or(delivery.fix.as_ref().map(|fix| &fix.ping.order));
         let assignment = delivery.assignment().zip(order);
         Self {
             tenant,
@@ -90,7 +93,7 @@ impl DeliveryView {
             status_since: delivery.statuses.standing().map(|standing| standing.since),
             history: history(delivery),
             assignment: assignment.map(|((driver, kind), order)| AssignmentView { driver: driver.clone(), kind, order: order.clone() }),
-            fix: delivery.fix.clone().map(|fix| FixView { fix, flags: delivery.fix_flags }),
+            fix: delivery.fix.as_deref().cloned().map(|DeliveryPing { ping, actor }| FixView { ping, actor, flags: delivery.fix_flags }),
             pickup: created.pickup,
             destination: created.destination,
             promised_by: created.promised_by,
@@ -125,7 +128,7 @@ impl DriverView {
             tenant,
             driver: driver.id.clone(),
             handle: driver.handle,
-            fix: driver.visible_fix().map(|fix| FixView { fix: Arc::clone(fix), flags: driver.fix_flags }),
+            fix: driver.visible_fix().map(|ping| FixView { ping: ping.clone(), actor: driver.id.clone(), flags: driver.fix_flags }),
             on_duty: driver.on_duty(),
             duty: driver.duty.clone().unwrap_or_default(),
             last_heard: driver.last_heard,

@@ -99,7 +99,7 @@ pub(super) fn marker(number: u64, place: (f64, f64), status: usize, heading: boo
         link: Link::Live,
         accuracy_m: None,
         aboard_count: u32::try_from(aboard.len()).unwrap(),
-        aboard: Arc::from(aboard),
+        aboard: aboard.into(),
         fix_time: UnixMs(0),
         heard: UnixMs(0),
         changed: UnixMs(0),

@@ -1,0 +1,50 @@
+//! The newest ping of a driver or delivery: what is kept of it, and which of two stands. Never knows whether it may be shown.
+
+use std::cmp::Ordering;
+
+use crate::model::change::Fix;
+use crate::model::event::{Event, Location, OrderKey};
+use crate::model::id::DriverId;
+use crate::model::position::Position;
+use crate::model::time::UnixMs;
+
+/// What a ping says, its place in the order, and when it was heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ping {
+    pub order: OrderKey,
+    pub location: Location,
+    pub ingest_time: UnixMs,
+}
+
+/// A ping that names a delivery, and the driver or tracker that sent it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryPing {
+    pub ping: Ping,
+    pub actor: DriverId,
+}
+
+impl Ping {
+    pub(super) fn of(event: &Event, location: &Location, ingest_time: UnixMs) -> Self {
+        Self { order: event.order_key(), location: *location, ingest_time }
+    }
+
+    /// Against the ping that `event` is: by order key, and under one key by content, so that the first to come does not decide.
+    pub(super) fn compare(&self, event: &Event, location: &Location) -> Ordering {
+        let by_key = self.order.effective_time.cmp(&event.stamp.effective_time).then_with(|| self.order.event_id.cmp(&event.id));
+        by_key.then_with(|| location_rank(&self.location).cmp(&location_rank(location)))
+    }
+
+    /// As the marker stage needs it.
+    pub fn fix(&self) -> Fix {
+        Fix::of(self.order.clone(), &self.location)
+    }
+}
+
+pub(super) fn position_rank(position: Position) -> (i32, i32) {
+    (position.lat_e7(), position.lng_e7())
+}
+
+fn location_rank(location: &Location) -> ((i32, i32), [Option<u32>; 5]) {
+    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = location;
+    (position_rank(*position), [accuracy_m, speed_mps, heading_deg, altitude_m, battery].map(|value| value.map(f32::to_bits)))
+}
