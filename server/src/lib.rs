@@ -17,6 +17,7 @@ pub mod formats;
 
 pub mod clock;
 pub mod config;
+pub mod courtesy;
 pub mod data_dir;
 pub mod metrics;
 pub mod progress;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::sessions::{Frames, Sessions};
 use super::{OutFrame, SessionCommand, Settings};
 use crate::clock::Clock;
+use crate::courtesy;
 use crate::map::SharedMap;
 use crate::map::cells::{SessionId, Tick};
 use crate::model::change::MarkerChanges;
@@ -81,9 +82,12 @@ impl Live {
         for part in message.changes.into_parts() {
             let mut map = self.map.write();
             map.look_ahead(&part);
+            let some = part.len();
             for change in part {
                 map.apply(change, tick);
             }
+            drop(map);
+            courtesy::worked(some);
         }
         for (partition, offset) in message.applied {
             // REST reads the map as it is, so the offset counts from here on; those who wait are woken by the tick.

@@ -8,6 +8,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::entry::{Entry, Verdict};
 use super::settings::MarkerSettings;
 use super::significance::Shown;
+use crate::courtesy;
 use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
@@ -91,6 +92,7 @@ impl Fold {
             for slot in some {
                 self.settle(*slot, &mut changes, &mut puts);
             }
+            courtesy::worked(some.len());
         }
         changes.append(puts);
         let through = &self.through;

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::fold::Fold;
 use super::settings::MarkerSettings;
+use crate::courtesy;
 use crate::model::change::{Carrier, FactChanges, Marker, MarkerChanges};
 use crate::model::id::TenantId;
 
@@ -81,8 +82,10 @@ fn apply_queued(fold: &mut Fold, first: FactChanges, input: &mut mpsc::Receiver<
     while changes < MAX_CHANGES_A_TURN {
         let Ok(facts) = input.try_recv() else { return };
         // A message without changes is work, too.
-        changes += facts.changes.len().max(1);
+        let some = facts.changes.len().max(1);
         fold.apply(facts);
+        courtesy::worked(some);
+        changes += some;
     }
 }
 
