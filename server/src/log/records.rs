@@ -58,6 +58,16 @@ impl Records {
         }
         Self::new(bytes.into(), events.len())
     }
+
+    /// These, and before and after them a record that is none.
+    #[cfg(test)]
+    pub(crate) fn with_noise_around(&self) -> Self {
+        let mut bytes = Vec::new();
+        for record in std::iter::once(b"noise".as_slice()).chain(self).chain([b"".as_slice()]) {
+            put(&mut bytes, record, false);
+        }
+        Self::new(bytes.into(), self.count + 2)
+    }
 }
 
 impl<'a> IntoIterator for &'a Records {
