@@ -105,7 +105,8 @@ async fn stored(data: &Data) -> HashMap<String, Vec<Position>> {
     while let Some(block) = reader.next().await.expect("reads") {
         for entry in &block.entries {
             let EntryKind::Events(events) = &entry.kind else { continue };
-            for (index, event) in events.iter().enumerate() {
+            for (index, event) in events.events().enumerate() {
+                let event = event.expect("every record decodes");
                 found.entry(event.id.to_string()).or_default().push((u64::from(entry.partition.0), entry.first_offset.0 + index as u64));
             }
         }

@@ -113,9 +113,8 @@ impl<L: EventLog> Ingest<L> {
         for item in read {
             results.push(match item {
                 Ok(event) => {
-                    let event_id = ItemId::Event(event.id.clone());
-                    batch.push(event, self.log.partitions());
-                    (event_id, None)
+                    batch.push(&event, self.log.partitions());
+                    (ItemId::Event(event.id), None)
                 }
                 Err((event_id, refusal)) => (ItemId::Claimed(event_id), Some(refusal)),
             });

@@ -4,6 +4,7 @@ pub mod block;
 pub mod dedup;
 pub mod prepare;
 pub mod record;
+pub mod records;
 pub mod wal;
 
 use std::sync::Arc;

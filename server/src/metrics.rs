@@ -118,9 +118,13 @@ fn begin_at_zero() {
     for kind in ["driver", "delivery", "tombstone"] {
         metrics::gauge!("waypost_entities", "kind" => kind).set(0.0);
     }
-    for name in
-        ["waypost_dedup_evicted_early_total", "waypost_entity_limit_total", "waypost_checkpoint_failures_total", "waypost_blocks_missing_total"]
-    {
+    for name in [
+        "waypost_dedup_evicted_early_total",
+        "waypost_entity_limit_total",
+        "waypost_checkpoint_failures_total",
+        "waypost_blocks_missing_total",
+        "waypost_unreadable_records_total",
+    ] {
         metrics::counter!(name).increment(0);
     }
     IngestCounts::default().add(IngestTotals::default());
@@ -146,6 +150,10 @@ fn describe() {
     describe_gauge!("waypost_checkpoint_age_seconds", Unit::Seconds, "Time since a checkpoint of this run covered all there was, or since its start");
     describe_counter!("waypost_checkpoint_failures_total", "Checkpoints that could not be taken");
     describe_counter!("waypost_blocks_missing_total", "Blocks of the log that were missing when it was read");
+    describe_counter!(
+        "waypost_unreadable_records_total",
+        "Records of the log that could not be read, though their block is whole, and were passed over"
+    );
     describe_gauge!("waypost_dedup_ids", "Event ids held to tell a duplicate");
     describe_counter!("waypost_dedup_evicted_early_total", "Event ids that had to go before their time");
     describe_gauge!("waypost_entities", "Live entities by kind");

@@ -1,6 +1,6 @@
 //! The unit of the log as folds see it: what one commit made durable, grouped by partition. Never knows bytes on disk.
 
-use crate::model::event::Event;
+use crate::log::records::Records;
 use crate::model::id::{Offset, PartitionId};
 use crate::model::time::UnixMs;
 
@@ -27,7 +27,7 @@ pub struct Entry {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum EntryKind {
-    Events(Vec<Event>),
+    Events(Records),
     /// Time passed and nothing arrived. Takes up no offset.
     Clock,
 }

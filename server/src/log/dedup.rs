@@ -1,10 +1,10 @@
 //! Tells a duplicate from a new event, where the partition is single-file. Pure: the appender asks it before each write.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+pub(crate) mod ids;
 
 use crate::model::id::{Offset, PartitionId};
 use crate::model::time::UnixMs;
+use ids::{Id, Ids};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DedupOptions {
@@ -12,7 +12,7 @@ pub struct DedupOptions {
     pub allowed_lateness_ms: i64,
     /// The watermark is the partition's greatest effective time less this.
     pub disorder_bound_ms: i64,
-    /// Ids kept at most, over all partitions; beyond it the soonest to expire go early.
+    /// Ids kept at most, over all partitions; beyond it the soonest to expire go early, an eighth of each table in turn.
     pub max_ids: usize,
     /// Ids past their time are kept, too, while there are no more than this in all: a replay of an old file is still recognised.
     pub lazy_ids: usize,
@@ -50,15 +50,8 @@ pub enum Verdict {
     },
 }
 
-/// 32 bytes an id: `dedup_max_ids` times this is the memory to plan for, and up to twice that while a table grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Id {
-    pub(crate) identity: [u64; 2],
-    pub(crate) offset: u64,
-    pub(crate) content: u32,
-    /// Unix seconds, rounded up: until the watermark is past it the id must be kept.
-    pub(crate) keep_until_s: u32,
-}
+/// A table holds about as many ids when there are `max_ids` in all: what one block may have to wait for when it grows or is swept.
+const IDS_PER_TABLE: usize = 2048;
 
 #[derive(Debug)]
 pub struct Dedup {
@@ -66,7 +59,9 @@ pub struct Dedup {
     partitions: Vec<Partition>,
     total: usize,
     evicted_early: u64,
-    /// The partition swept last.
+    /// Of each partition.
+    tables: usize,
+    /// The table swept last, of all partitions'.
     turn: usize,
     /// Sweeps wait until this many ids are held, so that their cost is spread over what came since the last one.
     next_sweep: usize,
@@ -74,14 +69,17 @@ pub struct Dedup {
 
 #[derive(Debug)]
 struct Partition {
-    ids: HashTable<Id>,
+    ids: Ids,
     greatest_effective: UnixMs,
 }
 
 impl Dedup {
     pub fn new(partitions: u16, options: DedupOptions) -> Self {
-        let partitions = (0..partitions).map(|_| Partition { ids: HashTable::new(), greatest_effective: UnixMs(i64::MIN / 2) }).collect();
-        Self { options, partitions, total: 0, evicted_early: 0, turn: 0, next_sweep: options.lazy_ids.min(options.max_ids) }
+        let count = usize::from(partitions);
+        let tables = options.max_ids.div_ceil(IDS_PER_TABLE).div_ceil(count.max(1)).next_power_of_two();
+        let partition = |index| Partition { ids: Ids::new(tables, index, count), greatest_effective: UnixMs(i64::MIN / 2) };
+        let (partitions, next_sweep) = ((0..count).map(partition).collect(), options.lazy_ids.min(options.max_ids));
+        Self { options, partitions, total: 0, evicted_early: 0, tables, turn: 0, next_sweep }
     }
 
     /// Judges an event and, when it is new, remembers it at `offset`.
@@ -89,30 +87,21 @@ impl Dedup {
         let late = self.is_late(candidate);
         let partition = &mut self.partitions[candidate.partition.index()];
         let id = self.options.id(candidate, offset);
-        match partition.ids.entry(id.identity[0], |known| known.identity == id.identity, |known| known.identity[0]) {
-            Entry::Occupied(known) => {
-                let known = known.get();
-                let offset = Offset(known.offset);
-                if known.content == id.content { Verdict::Duplicate { offset } } else { Verdict::ContentDiffers { offset } }
-            }
-            Entry::Vacant(place) => {
-                place.insert(id);
-                partition.greatest_effective = partition.greatest_effective.max(candidate.effective_time);
-                self.total += 1;
-                if self.total >= self.next_sweep {
-                    self.sweep();
-                }
-                Verdict::New { late }
-            }
+        if let Some(known) = partition.ids.add(id) {
+            let offset = Offset(known.offset);
+            return if known.content == id.content { Verdict::Duplicate { offset } } else { Verdict::ContentDiffers { offset } };
         }
+        partition.greatest_effective = partition.greatest_effective.max(candidate.effective_time);
+        self.total += 1;
+        if self.total >= self.next_sweep {
+            self.sweep();
+        }
+        Verdict::New { late }
     }
 
     /// Looks for these and changes nothing: done for all before the first is judged, the waits for memory overlap.
     pub fn look_ahead(&self, candidates: impl Iterator<Item = (PartitionId, u128)>) {
-        let known = candidates.filter(|(partition, identity)| {
-            let identity = split(*identity);
-            self.partitions[partition.index()].ids.find(identity[0], |known| known.identity == identity).is_some()
-        });
+        let known = candidates.filter(|(partition, identity)| self.partitions[partition.index()].ids.find(split(*identity)).is_some());
         // What is found is of no use here; without a use it would not be looked for.
         std::hint::black_box(known.count());
     }
@@ -122,12 +111,9 @@ impl Dedup {
         let id = self.options.id(candidate, offset);
         let partition = &mut self.partitions[candidate.partition.index()];
         partition.greatest_effective = partition.greatest_effective.max(candidate.effective_time);
-        match partition.ids.entry(id.identity[0], |known| known.identity == id.identity, |known| known.identity[0]) {
-            Entry::Occupied(mut known) => *known.get_mut() = id,
-            Entry::Vacant(place) => {
-                place.insert(id);
-                self.total += 1;
-            }
+        match partition.ids.add(id) {
+            Some(known) => *known = id,
+            None => self.total += 1,
         }
     }
 
@@ -144,18 +130,18 @@ impl Dedup {
         self.evicted_early
     }
 
-    /// For a snapshot: each partition's greatest effective time and ids.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = (UnixMs, impl ExactSizeIterator<Item = &Id>)> {
-        self.partitions.iter().map(|partition| (partition.greatest_effective, partition.ids.iter()))
+    /// For a snapshot: each partition's greatest effective time, how many ids it has, and those.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (UnixMs, usize, impl Iterator<Item = &Id>)> {
+        self.partitions.iter().map(|partition| (partition.greatest_effective, partition.ids.len(), partition.ids.iter()))
     }
 
     /// From a snapshot.
-    pub(crate) fn restore(&mut self, partition: PartitionId, greatest_effective: UnixMs, ids: impl Iterator<Item = Id>) {
+    pub(crate) fn restore(&mut self, partition: PartitionId, greatest_effective: UnixMs, ids: impl ExactSizeIterator<Item = Id>) {
         let restored = &mut self.partitions[partition.index()];
         restored.greatest_effective = greatest_effective;
+        restored.ids.reserve(ids.len());
         for id in ids {
-            restored.ids.insert_unique(id.identity[0], id, |known| known.identity[0]);
-            self.total += 1;
+            self.total += usize::from(restored.ids.add(id).is_none());
         }
     }
 
@@ -164,50 +150,48 @@ impl Dedup {
         candidate.event_time.0.saturating_add(self.options.allowed_lateness_ms) < watermark
     }
 
-    /// Drops what is past its time: of one partition in turn, so that no block waits for a walk over all. At the bound of all, and then, if that
-    /// was not enough, what is next to expire.
+    /// Drops what is past its time, of one table in turn, so that no block waits for a walk over all. At the bound that is
+    /// not enough, and there what is next to expire goes early.
     fn sweep(&mut self) {
-        if self.total < self.options.max_ids {
-            self.turn = (self.turn + 1) % self.partitions.len();
-            self.sweep_one(self.turn);
-        } else {
-            (0..self.partitions.len()).for_each(|index| self.sweep_one(index));
+        self.sweep_next();
+        while self.total >= self.options.max_ids {
+            self.evict_early();
             if self.total >= self.options.max_ids {
-                self.evict_early();
+                self.sweep_next();
             }
         }
-        // Once round all partitions in the time in which an eighth of the bound comes in.
-        let room = (self.options.max_ids / 8 / self.partitions.len()).max(1);
+        // Once round all tables in the time in which an eighth of the bound comes in.
+        let room = (self.options.max_ids / 8 / (self.partitions.len() * self.tables)).max(1);
         self.next_sweep = (self.total + room).min(self.options.max_ids).max(self.options.lazy_ids.min(self.options.max_ids));
     }
 
-    fn sweep_one(&mut self, index: usize) {
-        let partition = &mut self.partitions[index];
-        let before = partition.ids.len();
+    fn sweep_next(&mut self) {
+        self.turn = (self.turn + 1) % (self.partitions.len() * self.tables);
+        let partition = &mut self.partitions[self.turn / self.tables];
         let watermark_s = seconds(partition.greatest_effective.0 - self.options.disorder_bound_ms);
-        partition.ids.retain(|id| id.keep_until_s >= watermark_s);
-        self.total -= before - partition.ids.len();
+        let ids = partition.ids.table(self.turn % self.tables);
+        let before = ids.len();
+        ids.retain(|id| id.keep_until_s >= watermark_s);
+        self.total -= before - ids.len();
     }
 
-    /// Makes room for an eighth of the bound, soonest to expire first.
+    /// Makes room for an eighth of the table in turn, soonest to expire first.
     fn evict_early(&mut self) {
-        let mut times: Vec<u32> = self.partitions.iter().flat_map(|partition| partition.ids.iter().map(|id| id.keep_until_s)).collect();
-        let goal = (self.options.max_ids / 8).clamp(1, times.len());
+        let ids = self.partitions[self.turn / self.tables].ids.table(self.turn % self.tables);
+        if ids.is_empty() {
+            return;
+        }
+        let mut times: Vec<u32> = ids.iter().map(|id| id.keep_until_s).collect();
+        let goal = times.len().div_ceil(8);
         let (_, limit, _) = times.select_nth_unstable(goal - 1);
         let (limit, mut left) = (*limit, goal);
-        for partition in &mut self.partitions {
-            partition.ids.retain(|id| {
-                let goes = left > 0 && id.keep_until_s <= limit;
-                left -= usize::from(goes);
-                !goes
-            });
-        }
+        ids.retain(|id| {
+            let goes = left > 0 && id.keep_until_s <= limit;
+            left -= usize::from(goes);
+            !goes
+        });
+        self.total -= goal;
         self.evicted_early += goal as u64;
-        self.count();
-    }
-
-    fn count(&mut self) {
-        self.total = self.partitions.iter().map(|partition| partition.ids.len()).sum();
     }
 }
 

@@ -1,7 +1,11 @@
 //! Readies events for the log on the caller's thread, so that the one appender only looks up, copies and checksums. Does no IO.
 
+use std::ops::Range;
+
 use crate::log::dedup::Candidate;
 use crate::log::record;
+use crate::log::record::decode::Skimmed;
+use crate::log::record::field::DecodeError;
 use crate::model::event::Event;
 use crate::model::id::{MAX_ID_BYTES, PartitionId};
 
@@ -13,17 +17,21 @@ pub struct Batch {
     pub(crate) items: Vec<Prepared>,
 }
 
-#[derive(Debug)]
+/// One item, its record aside: small, for the appender looks at each of them more than once.
+#[derive(Clone, Debug)]
 pub(crate) struct Prepared {
-    pub(crate) partition: PartitionId,
-    pub(crate) event: Event,
+    pub(crate) candidate: Candidate,
     /// Where its record stands in `Batch::bytes`.
-    pub(crate) range: std::ops::Range<usize>,
-    /// xxh3-128 of (tenant, routing key, event id): what makes a duplicate.
-    pub(crate) identity: u128,
-    /// xxh3-64 of the record without its stamp: what makes a duplicate the same event.
-    pub(crate) content: u64,
+    pub(crate) range: Range<u32>,
 }
+
+impl Prepared {
+    pub(crate) fn record<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.range.start as usize..self.range.end as usize]
+    }
+}
+
+const _: () = assert!(size_of::<Prepared>() <= 64);
 
 impl Batch {
     pub fn with_capacity(events: usize) -> Self {
@@ -39,40 +47,45 @@ impl Batch {
     }
 
     /// Adds one event for the log's `partitions` partitions.
-    pub fn push(&mut self, event: Event, partitions: u16) {
+    pub fn push(&mut self, event: &Event, partitions: u16) {
         let start = self.bytes.len();
-        let content_start = record::encode(&event, &mut self.bytes);
-        let range = start..self.bytes.len();
-        let content = xxhash_rust::xxh3::xxh3_64(&self.bytes[content_start..]);
-        let partition = event.partition(partitions);
-        let identity = identity(&event);
-        self.items.push(Prepared { partition, event, range, identity, content });
+        let content_start = record::encode(event, &mut self.bytes);
+        let place = |at: usize| u32::try_from(at).expect("a request is far shorter than 4 GiB");
+        let candidate = Candidate {
+            partition: event.partition(partitions),
+            identity: event.id.with_str(|id| identity(event.tenant.as_str(), event.routing_key(), id)),
+            content: content(&self.bytes[content_start..]),
+            event_time: event.event_time,
+            effective_time: event.stamp.effective_time,
+        };
+        self.items.push(Prepared { candidate, range: place(start)..place(self.bytes.len()) });
     }
 }
 
-/// Over the texts joined by zero bytes, which none of them can contain.
-fn identity(event: &Event) -> u128 {
+/// What `Batch::push` found when this record of `partition` was prepared, from its bytes in the log.
+pub(crate) fn candidate(partition: PartitionId, record: &[u8]) -> Result<Candidate, DecodeError> {
+    let skimmed = Skimmed::read(record)?;
+    Ok(Candidate {
+        partition,
+        identity: identity(skimmed.tenant, skimmed.routing_key, skimmed.id),
+        content: content(skimmed.content),
+        event_time: skimmed.event_time,
+        effective_time: skimmed.effective_time,
+    })
+}
+
+/// What makes a duplicate: over the texts joined by zero bytes, which none of them can contain.
+fn identity(tenant: &str, routing_key: &str, id: &str) -> u128 {
     let mut joined = [0; 3 * MAX_ID_BYTES + 2];
     let mut length = 0;
-    let mut add = |text: &[u8]| {
-        joined[length..length + text.len()].copy_from_slice(text);
+    for text in [tenant, "\0", routing_key, "\0", id] {
+        joined[length..length + text.len()].copy_from_slice(text.as_bytes());
         length += text.len();
-    };
-    for text in [event.tenant.as_str(), "\0", event.routing_key(), "\0"] {
-        add(text.as_bytes());
     }
-    event.id.with_str(|id| add(id.as_bytes()));
     xxhash_rust::xxh3::xxh3_128(&joined[..length])
 }
 
-impl Prepared {
-    pub(crate) fn candidate(&self) -> Candidate {
-        Candidate {
-            partition: self.partition,
-            identity: self.identity,
-            content: self.content,
-            event_time: self.event.event_time,
-            effective_time: self.event.stamp.effective_time,
-        }
-    }
+/// What makes a duplicate the same event: over the record without its stamp.
+fn content(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
 }

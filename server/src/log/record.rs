@@ -1,20 +1,18 @@
 //! One event's bytes on disk: the Protobuf wire form of `StoredEvent`, written and read by hand for speed. Never validates what ingest proved.
-//! Order: flags (always two bytes, so that the appender sets `late` in place), effective time, then the content. The only code that knows it.
+//! Order: flags (always two bytes, so that the appender sets `late` in place), effective time, then the content. Only this file, which writes it,
+//! and `record/decode.rs`, which reads it, know it.
 
+pub mod decode;
 pub mod field;
 
-use bytes::Bytes;
-
-use crate::model::event::{Body, Created, Event, Location, Proof, Stamp, StatusChange, Unknown};
-use crate::model::id::{DeliveryId, DriverId, EventId, TenantId};
+use crate::model::event::{Body, Created, Event, Location, Stamp, StatusChange};
 use crate::model::position::Position;
-use crate::model::time::UnixMs;
-use field::{BYTES, DecodeError, FIXED32, FIXED64, Reader, VARINT, put_bytes, put_int, put_message, tag_byte};
+use field::{FIXED32, FIXED64, VARINT, put_bytes, put_int, put_message, tag_byte};
 
 /// Where the flags' value stands in a record.
 pub(crate) const FLAGS_AT: usize = 1;
 /// The sender's clock ran ahead and was corrected.
-const SKEWED: u8 = 1;
+pub(crate) const SKEWED: u8 = 1;
 /// Older than the dedup window.
 pub(crate) const LATE: u8 = 2;
 
@@ -31,47 +29,6 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> usize {
         put_bytes(out, 5, &unknown.proto);
     }
     content_start
-}
-
-/// Reads one record.
-pub fn decode(record: &[u8]) -> Result<Event, DecodeError> {
-    decode_after(record, None)
-}
-
-/// Reads one record; when its tenant is `previous`, shares that text instead of allocating it again.
-pub fn decode_after(record: &[u8], previous: Option<&TenantId>) -> Result<Event, DecodeError> {
-    let mut reader = Reader::new(record);
-    let mut stamp = Stamp::default();
-    let mut event = None;
-    let mut unknown: Option<Box<Unknown>> = None;
-    while let Some((field, wire)) = reader.tag()? {
-        match (field, wire) {
-            (1, BYTES) => event = Some(read_event(reader.bytes()?, previous)?),
-            (2, VARINT) => stamp.effective_time = UnixMs(reader.int()?),
-            (3, VARINT) => {
-                let flags = reader.varint()?;
-                stamp.skewed = flags & u64::from(SKEWED) != 0;
-                stamp.late = flags & u64::from(LATE) != 0;
-            }
-            (4, BYTES) => unknown.get_or_insert_default().json = Bytes::copy_from_slice(reader.bytes()?),
-            (5, BYTES) => unknown.get_or_insert_default().proto = Bytes::copy_from_slice(reader.bytes()?),
-            _ => reader.skip(wire)?,
-        }
-    }
-    let event = event.ok_or(DecodeError::Missing("event"))?;
-    Ok(Event { stamp, unknown, ..event })
-}
-
-/// The content of a record, as `encode` marked it: all that follows the stamp.
-pub fn content(record: &[u8]) -> Result<&[u8], DecodeError> {
-    let mut reader = Reader::new(record);
-    for _ in ["flags", "effective time"] {
-        match reader.tag()? {
-            Some((2 | 3, VARINT)) => reader.skip(VARINT)?,
-            _ => return Err(DecodeError::Missing("stamp")),
-        }
-    }
-    Ok(reader.rest())
 }
 
 fn put_event(out: &mut Vec<u8>, event: &Event) {
@@ -148,156 +105,6 @@ fn put_status(out: &mut Vec<u8>, change: &StatusChange) {
     }
 }
 
-fn read_event(bytes: &[u8], previous: Option<&TenantId>) -> Result<Event, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let (mut id, mut name, mut tenant, mut actor, mut delivery, mut body) = (None, "", None, None, None, None);
-    let (mut event_time, mut schema_version) = (0, 0);
-    while let Some((field, wire)) = reader.tag()? {
-        match (field, wire) {
-            (1, BYTES) => id = Some(EventId::parse(reader.text()?)?),
-            (2, BYTES) => name = reader.text()?,
-            (3, VARINT) => schema_version = u32::try_from(reader.varint()?).unwrap_or(u32::MAX),
-            (4, BYTES) => tenant = Some(read_tenant(reader.text()?, previous)?),
-            (5, BYTES) => actor = Some(DriverId::parse(reader.text()?)?),
-            (6, BYTES) => delivery = Some(DeliveryId::parse(reader.text()?)?),
-            (7, VARINT) => event_time = reader.int()?,
-            (10..=15, BYTES) => body = Some(read_body(field, reader.bytes()?)?),
-            (16, BYTES) => body = Some(Body::Other { name: Box::from(""), payload: Bytes::copy_from_slice(reader.bytes()?) }),
-            _ => reader.skip(wire)?,
-        }
-    }
-    let mut body = body.ok_or(DecodeError::Missing("payload"))?;
-    if let Body::Other { name: kept, .. } = &mut body {
-        *kept = Box::from(name);
-    }
-    Ok(Event {
-        id: id.ok_or(DecodeError::Missing("event_id"))?,
-        tenant: tenant.ok_or(DecodeError::Missing("tenant_id"))?,
-        actor,
-        delivery,
-        event_time: UnixMs(event_time),
-        schema_version,
-        body,
-        stamp: Stamp::default(),
-        unknown: None,
-    })
-}
-
-fn read_tenant(text: &str, previous: Option<&TenantId>) -> Result<TenantId, DecodeError> {
-    match previous {
-        Some(tenant) if tenant.as_str() == text => Ok(*tenant),
-        _ => Ok(TenantId::parse(text)?),
-    }
-}
-
-fn read_body(field: u32, bytes: &[u8]) -> Result<Body, DecodeError> {
-    match field {
-        10 => read_location(bytes),
-        11 => read_created(bytes),
-        12 => {
-            let driver = first_field(bytes, BYTES)?.map_or(Ok(""), |mut at| at.text())?;
-            Ok(Body::Assigned { driver: DriverId::parse(driver)? })
-        }
-        13 => read_status(bytes),
-        14 => Ok(Body::Eta { eta: UnixMs(first_field(bytes, VARINT)?.map_or(Ok(0), |mut at| at.int())?) }),
-        _ => Ok(Body::Duty { on: first_field(bytes, VARINT)?.map_or(Ok(0), |mut at| at.varint())? != 0 }),
-    }
-}
-
-/// A reader that stands at the value of field 1.
-fn first_field(bytes: &[u8], wanted: u32) -> Result<Option<Reader<'_>>, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    while let Some((field, wire)) = reader.tag()? {
-        if (field, wire) == (1, wanted) {
-            return Ok(Some(reader));
-        }
-        reader.skip(wire)?;
-    }
-    Ok(None)
-}
-
-fn read_location(bytes: &[u8]) -> Result<Body, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let (mut lat, mut lng) = (0.0, 0.0);
-    let mut values = [None; 5];
-    while let Some((field, wire)) = reader.tag()? {
-        match (field, wire) {
-            (1, FIXED64) => lat = reader.double()?,
-            (2, FIXED64) => lng = reader.double()?,
-            (3..=7, FIXED32) => values[(field - 3) as usize] = Some(f32::from_le_bytes(reader.array()?)),
-            _ => reader.skip(wire)?,
-        }
-    }
-    let [accuracy_m, speed_mps, heading_deg, altitude_m, battery] = values;
-    Ok(Body::Location(Location { position: position(lat, lng), accuracy_m, speed_mps, heading_deg, altitude_m, battery }))
-}
-
-fn read_position(bytes: &[u8]) -> Result<Position, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let (mut lat, mut lng) = (0.0, 0.0);
-    while let Some((field, wire)) = reader.tag()? {
-        match (field, wire) {
-            (1, FIXED64) => lat = reader.double()?,
-            (2, FIXED64) => lng = reader.double()?,
-            _ => reader.skip(wire)?,
-        }
-    }
-    Ok(position(lat, lng))
-}
-
-/// Not `from_degrees`: a position that ingest accepted may round to 0,0, and must come back all the same.
-#[expect(clippy::cast_possible_truncation, reason = "a float-to-int cast saturates, and what we wrote is in range")]
-fn position(lat: f64, lng: f64) -> Position {
-    Position::from_e7((lat * 1e7).round() as i32, (lng * 1e7).round() as i32)
-}
-
-fn read_created(bytes: &[u8]) -> Result<Body, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let mut created = Created::default();
-    while let Some((field, wire)) = reader.tag()? {
-        match (field, wire) {
-            (1, BYTES) => created.pickup = Some(read_position(reader.bytes()?)?),
-            (2, BYTES) => created.destination = Some(read_position(reader.bytes()?)?),
-            (3, VARINT) => created.promised_by = Some(UnixMs(reader.int()?)),
-            (4, BYTES) => created.recipient_ref = Some(Box::from(reader.text()?)),
-            (5, BYTES) => created.attributes.push(read_pair(reader.bytes()?)?),
-            _ => reader.skip(wire)?,
-        }
-    }
-    Ok(Body::Created(Box::new(created)))
-}
-
-fn read_status(bytes: &[u8]) -> Result<Body, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let (mut status, mut reason, mut proof) = (None, None, None);
-    while let Some((field, wire)) = reader.tag()? {
-        match (field, wire) {
-            (1, BYTES) => status = reader.text()?.parse().ok(),
-            (2, BYTES) => reason = Some(Box::from(reader.text()?)),
-            (3, BYTES) => {
-                let (sha256, url) = read_pair(reader.bytes()?)?;
-                proof = Some(Proof { sha256, url });
-            }
-            _ => reader.skip(wire)?,
-        }
-    }
-    Ok(Body::Status(Box::new(StatusChange { status: status.ok_or(DecodeError::Status)?, reason, proof })))
-}
-
-/// A message of two texts: an attribute, a proof.
-fn read_pair(bytes: &[u8]) -> Result<(Box<str>, Box<str>), DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let (mut first, mut second) = ("", "");
-    while let Some((field, wire)) = reader.tag()? {
-        match (field, wire) {
-            (1, BYTES) => first = reader.text()?,
-            (2, BYTES) => second = reader.text()?,
-            _ => reader.skip(wire)?,
-        }
-    }
-    Ok((Box::from(first), Box::from(second)))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::option::of;
@@ -305,8 +112,12 @@ mod tests {
     use proptest::{collection, prop_assert_eq, proptest};
     use prost::Message;
 
+    use super::decode::{Decoder, Skimmed, position};
     use super::*;
+    use crate::model::event::{Proof, Unknown};
+    use crate::model::id::{DeliveryId, DriverId, EventId, TenantId};
     use crate::model::status::Status;
+    use crate::model::time::UnixMs;
     use crate::wire;
 
     fn position_strategy() -> impl Strategy<Value = Position> {
@@ -410,8 +221,17 @@ mod tests {
             let mut bytes = vec![0xAA];
             let content_start = encode(&event, &mut bytes);
             let record = &bytes[1..];
-            prop_assert_eq!(&decode_after(record, Some(&event.tenant)).expect("decodes"), &event);
-            prop_assert_eq!(content(record).expect("has a stamp"), &bytes[content_start..]);
+            prop_assert_eq!(&Decoder::default().decode(record).expect("decodes"), &event);
+            let id = event.id.to_string();
+            let skimmed = Skimmed {
+                tenant: event.tenant.as_str(),
+                routing_key: event.routing_key(),
+                id: &id,
+                event_time: event.event_time,
+                effective_time: event.stamp.effective_time,
+                content: &bytes[content_start..],
+            };
+            prop_assert_eq!(Skimmed::read(record).expect("is skimmed"), skimmed);
             let stored = wire::StoredEvent::decode(record).expect("prost decodes");
             assert!(agrees(&event, &stored), "{event:?} is not {stored:?}");
         }
@@ -422,7 +242,7 @@ mod tests {
             encode(&event, &mut bytes);
             bytes[FLAGS_AT] |= LATE;
             let late = Event { stamp: Stamp { late: true, ..event.stamp }, ..event };
-            prop_assert_eq!(decode(&bytes).expect("decodes"), late);
+            prop_assert_eq!(Decoder::default().decode(&bytes).expect("decodes"), late);
         }
 
         #[test]
@@ -430,8 +250,10 @@ mod tests {
             let mut bytes = Vec::new();
             encode(&event, &mut bytes);
             bytes.truncate(cut % bytes.len());
-            assert!(decode(&bytes).is_err() || event.unknown.is_some());
-            drop(decode(&noise));
+            assert!(Decoder::default().decode(&bytes).is_err() || event.unknown.is_some());
+            drop(Skimmed::read(&bytes));
+            drop(Decoder::default().decode(&noise));
+            drop(Skimmed::read(&noise));
         }
     }
 }

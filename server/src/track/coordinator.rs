@@ -130,7 +130,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::log::block::{Block, EntryKind};
+    use crate::log::block::{Block, Entry, EntryKind};
     use crate::model::change::FactChanges;
     use crate::model::id::{DeliveryId, Offset, PartitionId, TenantId};
     use crate::model::status::Status;
@@ -239,6 +239,29 @@ mod tests {
         // The log is still needed from the older of the two checkpoints on.
         assert_eq!(second.released, first.released);
         assert_eq!(cut.load(LIMITS).unwrap().after, Some(blocks.last().unwrap().number));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_read_is_passed_over_and_its_offset_counts() {
+        let (partition, inbox) = mpsc::channel(8);
+        let (shard, mut told) = mpsc::channel(8);
+        let progress = Arc::new(Progress::new(1, 1));
+        let mut tasks = JoinSet::new();
+        let facts = PartitionState::new(PartitionId(0), LIMITS);
+        tasks.spawn(partition::run(facts, inbox, vec![shard], Arc::clone(&progress), Arc::new(DueTimes::new(1))));
+        let records = ["d1", "d2"].map(|delivery| {
+            let event = event(delivery, 1, None, Some(delivery), status(Status::Delivered));
+            Record { offset: Offset(0), ingest_time: UnixMs(5), event }
+        });
+        let block = blocks(&records, 2, 1).remove(0);
+        let EntryKind::Events(whole) = &block.entries[0].kind else { panic!("events") };
+        let kind = EntryKind::Events(whole.with_noise_around());
+        let block = Arc::new(Block { entries: vec![Entry { kind, ..block.entries[0].clone() }], ..(*block).clone() });
+        partition.send(PartitionInput::Block { block, entry: 0 }).await.unwrap();
+        let changes = told.recv().await.unwrap();
+        assert_eq!((changes.changes.len(), changes.through), (2, Offset(3)));
+        drop(partition);
+        tasks.join_all().await;
     }
 
     #[tokio::test]

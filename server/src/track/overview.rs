@@ -38,8 +38,8 @@ impl PartitionState {
     }
 
     /// Looks at whom these events are of, and changes nothing: done for all before the first is applied, the waits for memory overlap.
-    pub fn look_ahead(&self, events: &[Event]) {
-        let heard = events.iter().filter_map(|event| {
+    pub fn look_ahead<'a>(&self, events: impl Iterator<Item = &'a Event>) {
+        let heard = events.filter_map(|event| {
             let tenant = self.tenants.known(&event.tenant)?;
             let id = event.routing_key();
             let hash = entity_hash(tenant, id);

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::log::block::{Block, Entry, EntryKind};
+use crate::log::block::{Block, EntryKind};
+use crate::log::record::decode::Decoder;
+use crate::log::records::{self, Records};
 use crate::model::change::{FactChange, FactChanges};
+use crate::model::event::Event;
 use crate::model::id::{DeliveryId, DriverId, Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
 use crate::progress::Progress;
@@ -19,6 +22,9 @@ use crate::track::view::{DeliveryView, DriverView};
 const ANNOUNCED_AT_ONCE: usize = 1024;
 /// Inputs taken up in one go: what waits is applied first and told once, so a partition that lags tells less often.
 const INPUTS_AT_ONCE: usize = 32;
+/// Events decoded before the first of them is applied: enough for the waits of looking ahead to overlap, and few enough to stay in the core's own
+/// cache with all that they are about.
+const EVENTS_AT_ONCE: usize = 64;
 
 /// What the task takes in, in this order and from one queue: so an answer holds all that was dealt before the question.
 #[derive(Debug)]
@@ -117,7 +123,8 @@ pub async fn run(
     progress: Arc<Progress>,
     due_times: Arc<DueTimes>,
 ) {
-    let mut task = Task { told: vec![Vec::new(); shards.len()], state, shards, progress, due_times, counted: Counts::default() };
+    let (told, decoder) = (vec![Vec::new(); shards.len()], Decoder::default());
+    let mut task = Task { told, state, decoder, shards, progress, due_times, counted: Counts::default() };
     if task.announce().await.is_err() {
         return;
     }
@@ -129,11 +136,19 @@ pub async fn run(
     }
 }
 
+/// An event and its place, until it is applied.
+struct Decoded {
+    offset: Offset,
+    ingest_time: UnixMs,
+    event: Event,
+}
+
 /// A marker shard is gone: the process is going down.
 struct ShardGone;
 
 struct Task {
     state: PartitionState,
+    decoder: Decoder,
     shards: Vec<mpsc::Sender<FactChanges>>,
     /// For each shard what it is to be told next.
     told: Vec<Vec<FactChange>>,
@@ -159,23 +174,53 @@ impl Task {
 
     async fn take_all(&mut self, taken: &mut Vec<PartitionInput>) -> Result<(), ShardGone> {
         let mut applied = false;
-        for input in &*taken {
-            if let PartitionInput::Block { block, entry } = input
-                && let EntryKind::Events(events) = &block.entries[*entry].kind
-            {
-                self.state.look_ahead(events);
-            }
-        }
+        // Not kept from one time to the next: by then other partitions have had this core, and the allocator gives what is still in its cache.
+        let mut decoded = Vec::with_capacity(taken.iter().map(events).sum::<usize>().min(EVENTS_AT_ONCE));
         for input in taken.drain(..) {
             match input {
                 PartitionInput::Block { block, entry } => {
-                    self.apply(block.ingest_time, &block.entries[entry]);
+                    let entry = &block.entries[entry];
+                    match &entry.kind {
+                        EntryKind::Events(records) => self.take_records(records, entry.first_offset, block.ingest_time, &mut decoded),
+                        EntryKind::Clock => {
+                            self.apply(&mut decoded);
+                            self.state.advance(block.ingest_time, &mut |change| sort_into(&mut self.told, change));
+                        }
+                    }
                     applied = true;
                 }
-                other => self.answer(other).await,
+                other => {
+                    self.apply(&mut decoded);
+                    self.answer(other).await;
+                }
             }
         }
+        self.apply(&mut decoded);
         if applied { self.tell().await } else { Ok(()) }
+    }
+
+    /// Decodes an entry's records onto those that wait to be applied, and applies them whenever there are enough.
+    fn take_records(&mut self, records: &Records, first_offset: Offset, ingest_time: UnixMs, decoded: &mut Vec<Decoded>) {
+        for (record, offset) in records.iter().zip((first_offset.0..).map(Offset)) {
+            match self.decoder.decode(record) {
+                Ok(event) => decoded.push(Decoded { offset, ingest_time, event }),
+                Err(error) => {
+                    records::report_unreadable(self.state.partition(), offset, &error);
+                    self.apply(decoded);
+                    self.state.pass(offset, ingest_time, &mut |change| sort_into(&mut self.told, change));
+                }
+            }
+            if decoded.len() == EVENTS_AT_ONCE {
+                self.apply(decoded);
+            }
+        }
+    }
+
+    fn apply(&mut self, decoded: &mut Vec<Decoded>) {
+        self.state.look_ahead(decoded.iter().map(|decoded| &decoded.event));
+        for Decoded { offset, ingest_time, event } in decoded.drain(..) {
+            self.state.apply(offset, ingest_time, &event, &mut |change| sort_into(&mut self.told, change));
+        }
     }
 
     async fn answer(&mut self, input: PartitionInput) {
@@ -195,19 +240,6 @@ impl Task {
             }
             PartitionInput::StateHash { reply } => ignore_unheard(reply.send(self.state.state_hash())),
             PartitionInput::Stats { reply } => ignore_unheard(reply.send(self.stats())),
-        }
-    }
-
-    fn apply(&mut self, ingest_time: UnixMs, entry: &Entry) {
-        let told = &mut self.told;
-        let mut tell = |change| sort_into(told, change);
-        match &entry.kind {
-            EntryKind::Clock => self.state.advance(ingest_time, &mut tell),
-            EntryKind::Events(events) => {
-                for (event, offset) in events.iter().zip(entry.first_offset.0..) {
-                    self.state.apply(Offset(offset), ingest_time, event, &mut tell);
-                }
-            }
         }
     }
 
@@ -251,6 +283,17 @@ impl Task {
             log_time: self.state.log_time(),
             next_due: self.state.next_due(),
         }
+    }
+}
+
+/// How many events an input brings.
+fn events(input: &PartitionInput) -> usize {
+    match input {
+        PartitionInput::Block { block, entry } => match &block.entries[*entry].kind {
+            EntryKind::Events(records) => records.len(),
+            EntryKind::Clock => 0,
+        },
+        _ => 0,
     }
 }
 

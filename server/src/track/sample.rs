@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::log::block::{Block, BlockNumber, Entry, EntryKind};
 use crate::log::prepare::Batch;
+use crate::log::records::Records;
 use crate::log::{AppendError, Appended, EventLog, LogReader, ReadError};
 use crate::model::change::{Boarding, Carrier, DutyFact, FactChange, FactKind, Fix};
 use crate::model::event::{Body, Created, Event, Location, Proof, Stamp, StatusChange};
@@ -193,18 +194,20 @@ impl EventLog for NotingLog {
 pub(crate) fn blocks(records: &[Record], most: usize, partitions: u16) -> Vec<Arc<Block>> {
     let mut next_offsets = vec![0; usize::from(partitions)];
     let block = |(number, records): (u64, &[Record])| {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<(PartitionId, Offset, Vec<Event>)> = Vec::new();
         for Record { event, .. } in records {
             let partition = event.partition(partitions);
             let next = &mut next_offsets[partition.index()];
-            match entries.iter_mut().find(|entry| entry.partition == partition) {
-                Some(Entry { kind: EntryKind::Events(events), .. }) => events.push(event.clone()),
-                _ => entries.push(Entry { partition, first_offset: Offset(*next), kind: EntryKind::Events(vec![event.clone()]) }),
+            match entries.iter_mut().find(|(of, ..)| *of == partition) {
+                Some((_, _, events)) => events.push(event.clone()),
+                None => entries.push((partition, Offset(*next), vec![event.clone()])),
             }
             *next += 1;
         }
         let ingest_time = records.last().expect("a chunk is never empty").ingest_time;
-        Arc::new(Block { number: BlockNumber(number), ingest_time, entries })
+        let entry =
+            |(partition, first_offset, events): (_, _, Vec<_>)| Entry { partition, first_offset, kind: EntryKind::Events(Records::of(&events)) };
+        Arc::new(Block { number: BlockNumber(number), ingest_time, entries: entries.into_iter().map(entry).collect() })
     };
     (1..).zip(records.chunks(most)).map(block).collect()
 }

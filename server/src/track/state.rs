@@ -69,8 +69,7 @@ impl PartitionState {
     /// Joins the event at `offset` and tells what it changed.
     pub fn apply(&mut self, offset: Offset, ingest_time: UnixMs, event: &Event, tell: &mut impl FnMut(FactChange)) {
         // First what was due before it, so that an event finds the state of its own moment.
-        self.advance(ingest_time, tell);
-        self.applied = self.applied.max(Some(offset));
+        self.pass(offset, ingest_time, tell);
         match (&event.body, &event.delivery, &event.actor) {
             (Body::Location(_), None, Some(driver)) | (Body::Duty { .. }, _, Some(driver)) => self.apply_to_driver(driver, ingest_time, event, tell),
             (Body::Location(_) | Body::Created(_) | Body::Assigned { .. } | Body::Status(_) | Body::Eta { .. }, Some(delivery), _) => {
@@ -78,6 +77,12 @@ impl PartitionState {
             }
             _ => {}
         }
+    }
+
+    /// Passes over the record at `offset`, which cannot be read: time goes on, and it counts as applied.
+    pub fn pass(&mut self, offset: Offset, ingest_time: UnixMs, tell: &mut impl FnMut(FactChange)) {
+        self.advance(ingest_time, tell);
+        self.applied = self.applied.max(Some(offset));
     }
 
     fn apply_to_driver(&mut self, id: &DriverId, ingest_time: UnixMs, event: &Event, tell: &mut impl FnMut(FactChange)) {

@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    pub(super) fn rest(self) -> &'a [u8] {
+    pub(super) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
@@ -94,6 +94,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn varint(&mut self) -> Result<u64, DecodeError> {
+        // Nearly all tags and lengths are one byte.
+        if let Some((&byte @ 0..0x80, rest)) = self.0.split_first() {
+            self.0 = rest;
+            return Ok(u64::from(byte));
+        }
         let mut value = 0;
         for (at, &byte) in self.0.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * at);

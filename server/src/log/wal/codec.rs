@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! magic u32 | crc u32 over all that follows, salted | number u64 | crc of the block before u32 | length of the body u32 | ingest time i64 | entries u32
-//! entry: partition u16 | kind u8 | 0 u8 | events u32 | first offset u64 | events x (length u32 | record)
+//! entry: partition u16 | kind u8 | 0 u8 | events u32 | first offset u64 | its records, as `log/records.rs` puts them
 //! ```
 //! All little-endian. The salt is the segment's, so what a recycled file held before can never pass for a block.
 
+use std::ops::Range;
+
+use bytes::Bytes;
+
 use crate::log::block::{Block, BlockNumber, Entry, EntryKind};
-use crate::log::record;
-use crate::model::event::Event;
-use crate::model::id::{Offset, PartitionId, TenantId};
+use crate::log::records::{self, RecordBytes, Records};
+use crate::model::id::{Offset, PartitionId};
 use crate::model::time::UnixMs;
 
 pub(crate) const MAGIC: [u8; 4] = *b"WPB1";
 /// Stands in for a quarantined range: the same header, number = the block before the next valid one.
 pub(crate) const SKIP_MAGIC: [u8; 4] = *b"WPS1";
 pub(crate) const HEADER_BYTES: usize = 36;
+pub(crate) const ENTRY_BYTES: usize = 16;
 const KIND_EVENTS: u8 = 1;
 const KIND_CLOCK: u8 = 2;
 
@@ -31,49 +35,76 @@ pub(crate) struct Header {
     pub(crate) entries: u32,
 }
 
-/// Builds one block in a buffer that is used again and again.
-#[derive(Debug, Default)]
+/// An entry's head, and where in the bytes around it its records stand.
+#[derive(Clone, Debug)]
+struct Place {
+    partition: PartitionId,
+    first_offset: Offset,
+    kind: u8,
+    events: u32,
+    records: Range<usize>,
+}
+
+/// A block ready to be written: what readers will be shown shares the bytes that are written.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) bytes: Bytes,
+    pub(crate) crc: u32,
+    pub(crate) block: Block,
+}
+
+/// Builds one block. Its buffer goes to the readers with it, so each block has a fresh one, of just its size.
+#[derive(Debug)]
 pub(crate) struct Builder {
     bytes: Vec<u8>,
-    entries: u32,
+    places: Vec<Place>,
 }
 
 impl Builder {
-    pub(crate) fn start(&mut self) {
-        self.bytes.clear();
-        self.bytes.resize(HEADER_BYTES, 0);
-        self.entries = 0;
+    /// For `entries` entries with `record_bytes` bytes of records, their lengths included.
+    pub(crate) fn new(entries: usize, record_bytes: usize) -> Self {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + entries * ENTRY_BYTES + record_bytes);
+        bytes.resize(HEADER_BYTES, 0);
+        Self { bytes, places: Vec::with_capacity(entries) }
     }
 
-    pub(crate) fn entry(&mut self, partition: PartitionId, kind: &EntryKind, first_offset: Offset) {
-        let (code, events) = match kind {
-            EntryKind::Events(events) => (KIND_EVENTS, events.len()),
-            EntryKind::Clock => (KIND_CLOCK, 0),
-        };
+    /// Begins an entry of so many `events`; of none: a clock record.
+    pub(crate) fn entry(&mut self, partition: PartitionId, events: usize, first_offset: Offset) {
+        let kind = if events == 0 { KIND_CLOCK } else { KIND_EVENTS };
+        let events = u32::try_from(events).expect("a block holds far fewer events than 2^32");
         self.bytes.extend_from_slice(&partition.0.to_le_bytes());
-        self.bytes.extend_from_slice(&[code, 0]);
-        self.bytes.extend_from_slice(&u32::try_from(events).expect("a block holds far fewer events than 2^32").to_le_bytes());
+        self.bytes.extend_from_slice(&[kind, 0]);
+        self.bytes.extend_from_slice(&events.to_le_bytes());
         self.bytes.extend_from_slice(&first_offset.0.to_le_bytes());
-        self.entries += 1;
+        let records = self.bytes.len()..self.bytes.len();
+        self.places.push(Place { partition, first_offset, kind, events, records });
     }
 
     /// Adds a record to the entry begun last; `late` sets its flag in place.
     pub(crate) fn record(&mut self, record: &[u8], late: bool) {
-        self.bytes.extend_from_slice(&u32::try_from(record.len()).expect("a record is far shorter than 2^32").to_le_bytes());
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(record);
-        if late {
-            self.bytes[start + record::FLAGS_AT] |= record::LATE;
-        }
+        records::put(&mut self.bytes, record, late);
+        self.places.last_mut().expect("an entry is begun first").records.end = self.bytes.len();
     }
 
-    /// Writes the header and returns the whole block and its checksum.
-    pub(crate) fn finish(&mut self, number: BlockNumber, previous_crc: u32, ingest_time: UnixMs, salt: u64) -> (&[u8], u32) {
-        let body = self.bytes.len() - HEADER_BYTES;
-        write_header(&mut self.bytes, MAGIC, number.0, previous_crc, body, ingest_time, self.entries);
-        let crc = checksum(salt, &self.bytes[8..]);
-        self.bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-        (&self.bytes, crc)
+    /// Writes the header.
+    pub(crate) fn finish(self, number: BlockNumber, previous_crc: u32, ingest_time: UnixMs, salt: u64) -> Built {
+        let Self { mut bytes, places } = self;
+        let body = bytes.len() - HEADER_BYTES;
+        let entries = u32::try_from(places.len()).expect("one a partition");
+        write_header(&mut bytes, MAGIC, number.0, previous_crc, body, ingest_time, entries);
+        let crc = checksum(salt, &bytes[8..]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        let bytes = Bytes::from(bytes);
+        let entries = places.into_iter().map(|place| place.entry(&bytes)).collect();
+        Built { crc, block: Block { number, ingest_time, entries }, bytes }
+    }
+}
+
+impl Place {
+    fn entry(self, bytes: &Bytes) -> Entry {
+        let Self { partition, first_offset, kind, events, records } = self;
+        let kind = if kind == KIND_CLOCK { EntryKind::Clock } else { EntryKind::Events(Records::new(bytes.slice(records), events as usize)) };
+        Entry { partition, first_offset, kind }
     }
 }
 
@@ -121,36 +152,56 @@ pub(crate) fn starts_block(bytes: &[u8], number: u64) -> bool {
     bytes.get(..HEADER_BYTES).is_some_and(|header| header[0..4] == MAGIC && u64_at(header, 8) == number)
 }
 
-/// Decodes the body of a checked block. An error means that a block was written wrong: its checksum holds.
+/// The block of a checked header and its body. An error means that the block was written wrong: its checksum holds.
 pub(crate) fn decode(header: &Header, body: &[u8]) -> Result<Block, String> {
-    let mut rest = body;
-    let mut entries = Vec::with_capacity(header.entries as usize);
-    let mut tenant = None;
-    for _ in 0..header.entries {
-        let head = take(&mut rest, 16)?;
-        let partition = PartitionId(u16::from_le_bytes([head[0], head[1]]));
-        let kind = match head[2] {
-            KIND_EVENTS => EntryKind::Events(decode_events(&mut rest, u32_at(head, 4), &mut tenant)?),
-            KIND_CLOCK => EntryKind::Clock,
-            other => return Err(format!("entry of unknown kind {other}")),
-        };
-        entries.push(Entry { partition, first_offset: Offset(u64_at(head, 8)), kind });
-    }
+    let bytes = Bytes::copy_from_slice(body);
+    let entries = Places { body, rest: body, left: header.entries }.map(|place| place.map(|place| place.entry(&bytes))).collect::<Result<_, _>>()?;
     Ok(Block { number: BlockNumber(header.number), ingest_time: header.ingest_time, entries })
 }
 
-/// Events one after the other mostly share their tenant: `tenant` is the last one met, so that its text is allocated once.
-fn decode_events(rest: &mut &[u8], count: u32, tenant: &mut Option<TenantId>) -> Result<Vec<Event>, String> {
-    let mut events = Vec::with_capacity(count as usize);
-    for _ in 0..count {
-        let length = u32_at(take(rest, 4)?, 0) as usize;
-        let event = record::decode_after(take(rest, length)?, tenant.as_ref()).map_err(|error| error.to_string())?;
-        if tenant.as_ref() != Some(&event.tenant) {
-            *tenant = Some(event.tenant);
-        }
-        events.push(event);
+/// What recovery asks of an entry of events.
+pub(crate) struct Held<'a> {
+    pub(crate) partition: PartitionId,
+    pub(crate) first_offset: Offset,
+    pub(crate) records: RecordBytes<'a>,
+}
+
+/// The entries of events of a checked block, where they were read.
+pub(crate) fn held<'a>(header: &Header, body: &'a [u8]) -> impl Iterator<Item = Result<Held<'a>, String>> {
+    let places = Places { body, rest: body, left: header.entries };
+    let held = |place: Place| Held { partition: place.partition, first_offset: place.first_offset, records: RecordBytes(&body[place.records]) };
+    places.filter(|place| place.as_ref().is_ok_and(|place| place.kind == KIND_EVENTS) || place.is_err()).map(move |place| place.map(held))
+}
+
+/// Goes from entry to entry of a body.
+struct Places<'a> {
+    body: &'a [u8],
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl Iterator for Places<'_> {
+    type Item = Result<Place, String>;
+
+    fn next(&mut self) -> Option<Result<Place, String>> {
+        self.left = self.left.checked_sub(1)?;
+        Some(self.read())
     }
-    Ok(events)
+}
+
+impl Places<'_> {
+    fn read(&mut self) -> Result<Place, String> {
+        let head = take(&mut self.rest, ENTRY_BYTES)?;
+        let (partition, kind, events) = (PartitionId(u16::from_le_bytes([head[0], head[1]])), head[2], u32_at(head, 4));
+        let start = self.body.len() - self.rest.len();
+        match kind {
+            KIND_EVENTS => drop(records::split(&mut self.rest, events as usize).ok_or("an entry that ends early")?),
+            KIND_CLOCK => {}
+            other => return Err(format!("entry of unknown kind {other}")),
+        }
+        let records = start..self.body.len() - self.rest.len();
+        Ok(Place { partition, first_offset: Offset(u64_at(head, 8)), kind, events, records })
+    }
 }
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], String> {

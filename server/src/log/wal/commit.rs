@@ -2,25 +2,24 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::WalOptions;
-use super::codec::Builder;
+use super::codec::{Builder, Built};
 use super::recover::Tail;
 use super::segment;
 use super::shared::{Shared, WalStats};
 use super::storage::{File as _, Storage};
 use super::upkeep::Upkeep;
 use crate::clock::Clock;
-use crate::log::block::{Block, BlockNumber, Entry, EntryKind};
+use crate::log::block::BlockNumber;
 use crate::log::dedup::Verdict;
 use crate::log::prepare::{Batch, Prepared};
+use crate::log::records::LENGTH_BYTES;
 use crate::log::{AppendError, Appended, ReadError};
-use crate::model::event::Event;
 use crate::model::id::{Offset, PartitionId};
 
 /// What a caller asks of the appender.
@@ -49,7 +48,7 @@ pub(crate) struct Appender<S: Storage> {
     clock: Clock,
     tail: Tail<S>,
     shared: Arc<Shared>,
-    builder: Builder,
+    gathered: Gathered,
     upkeep: Upkeep<S>,
 }
 
@@ -60,11 +59,21 @@ struct Pending {
     room: OwnedSemaphorePermit,
 }
 
-/// What a block will hold of one partition.
+/// What the next block will hold. Used again and again, so that its room is there already.
+#[derive(Default)]
 struct Gathered {
-    events: Vec<Event>,
-    /// Where each event's record stands: the request it came with, and its place there.
-    records: Vec<(usize, Range<usize>)>,
+    /// The new items of each partition, in the order they came.
+    partitions: Vec<Vec<Kept>>,
+    /// What their records take up, with their lengths.
+    record_bytes: usize,
+}
+
+/// A new item: the request it came with, its place there, and what was found of it.
+#[derive(Clone, Copy)]
+struct Kept {
+    request: u32,
+    item: u32,
+    late: bool,
 }
 
 /// Lets readers and `close` go on however the thread ends.
@@ -82,7 +91,8 @@ impl Drop for Closing {
 impl<S: Storage> Appender<S> {
     pub(crate) fn new(storage: Arc<S>, options: WalOptions, clock: Clock, tail: Tail<S>, shared: Arc<Shared>) -> Result<Self, ReadError> {
         let upkeep = Upkeep::new(storage, options, Arc::clone(&shared))?;
-        let appender = Self { partitions: options.partitions, clock, tail, shared, builder: Builder::default(), upkeep };
+        let gathered = Gathered { partitions: vec![Vec::new(); usize::from(options.partitions)], record_bytes: 0 };
+        let appender = Self { partitions: options.partitions, clock, tail, shared, gathered, upkeep };
         appender.report();
         Ok(appender)
     }
@@ -123,16 +133,15 @@ impl<S: Storage> Appender<S> {
                 return refuse(batches, clocks, &error);
             }
         }
-        let mut gathered = self.rooms(&batches);
         let mut pending = Vec::with_capacity(batches.len());
-        let mut buffers = Vec::with_capacity(batches.len());
-        for (batch, reply, room) in batches {
-            self.tail.dedup.look_ahead(batch.items.iter().map(|item| (item.partition, item.identity)));
-            let outcomes = batch.items.into_iter().map(|item| self.judge(item, buffers.len(), &mut gathered)).collect();
-            buffers.push(batch.bytes);
+        let mut judged = Vec::with_capacity(batches.len());
+        for (request, (batch, reply, room)) in (0..).zip(batches) {
+            self.tail.dedup.look_ahead(batch.items.iter().map(|item| (item.candidate.partition, item.candidate.identity)));
+            let outcomes = (0..).zip(&batch.items).map(|(number, item)| self.judge(item, request, number)).collect();
+            judged.push(batch);
             pending.push(Pending { outcomes, reply, room });
         }
-        let written = self.write_block(gathered, &buffers, &clocks);
+        let written = self.write_block(&judged, &clocks);
         answer(pending, clocks, &written);
         if released && written.is_ok() {
             self.upkeep.snapshot(self.tail.last, self.tail.ingest_time, &self.tail.next_offsets, &self.tail.dedup);
@@ -141,26 +150,14 @@ impl<S: Storage> Appender<S> {
         }
     }
 
-    /// An empty place for each partition, with room for all that these requests have for it.
-    fn rooms(&self, batches: &[Request]) -> Vec<Gathered> {
-        let mut counts = vec![0_usize; usize::from(self.partitions)];
-        for item in batches.iter().flat_map(|(batch, ..)| &batch.items) {
-            counts[item.partition.index()] += 1;
-        }
-        let room = |count| Gathered { events: Vec::with_capacity(count), records: Vec::with_capacity(count) };
-        counts.into_iter().map(room).collect()
-    }
-
-    fn judge(&mut self, item: Prepared, request: usize, gathered: &mut [Gathered]) -> Appended {
-        let partition = item.partition;
-        let gathered = &mut gathered[partition.index()];
-        let offset = Offset(self.tail.next_offsets[partition.index()].0 + gathered.events.len() as u64);
-        match self.tail.dedup.judge(item.candidate(), offset) {
+    fn judge(&mut self, item: &Prepared, request: u32, number: u32) -> Appended {
+        let partition = item.candidate.partition;
+        let kept = &mut self.gathered.partitions[partition.index()];
+        let offset = Offset(self.tail.next_offsets[partition.index()].0 + kept.len() as u64);
+        match self.tail.dedup.judge(item.candidate, offset) {
             Verdict::New { late } => {
-                let mut event = item.event;
-                event.stamp.late = late;
-                gathered.events.push(event);
-                gathered.records.push((request, item.range));
+                kept.push(Kept { request, item: number, late });
+                self.gathered.record_bytes += item.range.len() + LENGTH_BYTES;
                 Appended::Accepted { partition, offset }
             }
             Verdict::Duplicate { offset } => Appended::Duplicate { partition, offset },
@@ -168,27 +165,34 @@ impl<S: Storage> Appender<S> {
         }
     }
 
-    /// Writes and syncs one block, then lets readers see it. Nothing to write is durable at once.
-    fn write_block(&mut self, gathered: Vec<Gathered>, buffers: &[Vec<u8>], clocks: &[(Vec<PartitionId>, Reply<()>)]) -> Result<(), AppendError> {
-        let number = BlockNumber(self.tail.last.0 + 1);
-        let ingest_time = self.clock.now().max(self.tail.ingest_time);
-        self.builder.start();
-        let mut block = Block { number, ingest_time, entries: Vec::new() };
-        for (index, gathered) in (0_u16..).zip(gathered) {
-            let partition = PartitionId(index);
-            let clocked = clocks.iter().any(|(partitions, _)| partitions.contains(&partition));
-            if gathered.events.is_empty() && !clocked {
-                continue;
+    /// Puts what was gathered into a block, partition by partition; `None`: there is nothing to write.
+    fn build(&mut self, judged: &[Batch], clocks: &[(Vec<PartitionId>, Reply<()>)]) -> Option<Built> {
+        let clocked = |partition| clocks.iter().any(|(partitions, _)| partitions.contains(&partition));
+        let entries = (0..self.partitions).map(PartitionId);
+        let entries: Vec<_> = entries.filter(|partition| !self.gathered.partitions[partition.index()].is_empty() || clocked(*partition)).collect();
+        let mut builder = Builder::new(entries.len(), std::mem::take(&mut self.gathered.record_bytes));
+        for partition in &entries {
+            let kept = &mut self.gathered.partitions[partition.index()];
+            let next_offset = &mut self.tail.next_offsets[partition.index()];
+            builder.entry(*partition, kept.len(), *next_offset);
+            next_offset.0 += kept.len() as u64;
+            for Kept { request, item, late } in kept.drain(..) {
+                let batch = &judged[request as usize];
+                builder.record(batch.items[item as usize].record(&batch.bytes), late);
             }
-            block.entries.push(self.add_entry(partition, gathered, buffers));
         }
-        if block.entries.is_empty() {
+        let (number, ingest_time) = (BlockNumber(self.tail.last.0 + 1), self.clock.now().max(self.tail.ingest_time));
+        (!entries.is_empty()).then(|| builder.finish(number, self.tail.last_crc, ingest_time, self.tail.segment.salt))
+    }
+
+    /// Writes and syncs one block, then lets readers see it. Nothing to write is durable at once.
+    fn write_block(&mut self, judged: &[Batch], clocks: &[(Vec<PartitionId>, Reply<()>)]) -> Result<(), AppendError> {
+        let Some(Built { bytes, crc, block }) = self.build(judged, clocks) else {
             return Ok(());
-        }
-        let (bytes, crc) = self.builder.finish(number, self.tail.last_crc, ingest_time, self.tail.segment.salt);
+        };
         let written = bytes.len();
         let file = &self.tail.file;
-        let synced = file.write_at(self.tail.at, bytes).and_then(|()| {
+        let synced = file.write_at(self.tail.at, &bytes).and_then(|()| {
             let started = Instant::now();
             file.sync()?;
             let took = started.elapsed().as_secs_f64();
@@ -198,8 +202,9 @@ impl<S: Storage> Appender<S> {
         });
         synced.map_err(|error| self.shared.poison(&error))?;
         self.tail.at += written as u64;
-        self.tail.last = number;
+        self.tail.last = block.number;
         self.tail.last_crc = crc;
+        let ingest_time = block.ingest_time;
         self.tail.ingest_time = ingest_time;
         self.shared.publish(Arc::new(block), written);
         self.upkeep.written(written, self.tail.at, self.tail.file_bytes, ingest_time);
@@ -218,19 +223,6 @@ impl<S: Storage> Appender<S> {
             events: self.tail.next_offsets.iter().map(|next| next.0).sum(),
         };
         self.shared.set_stats(stats);
-    }
-
-    fn add_entry(&mut self, partition: PartitionId, gathered: Gathered, buffers: &[Vec<u8>]) -> Entry {
-        let first_offset = self.tail.next_offsets[partition.index()];
-        self.tail.next_offsets[partition.index()].0 += gathered.events.len() as u64;
-        let kind = if gathered.events.is_empty() { EntryKind::Clock } else { EntryKind::Events(gathered.events) };
-        self.builder.entry(partition, &kind, first_offset);
-        if let EntryKind::Events(events) = &kind {
-            for (event, (request, range)) in events.iter().zip(gathered.records) {
-                self.builder.record(&buffers[request][range], event.stamp.late);
-            }
-        }
-        Entry { partition, first_offset, kind }
     }
 
     /// Goes on to a new segment when this one has too little room left.

@@ -1,4 +1,4 @@
-//! Reads blocks one after the other, across segments. Checks each and decodes none it is not asked for.
+//! Reads blocks one after the other, across segments. Checks each and hands on its bytes; decodes no record.
 
 use std::io;
 use std::sync::Arc;
@@ -92,14 +92,18 @@ impl<S: Storage> Cursor<S> {
         }
     }
 
-    /// The decoded block that the last `step` found.
+    /// The block that the last `step` found, its records as they are.
     pub(crate) fn decode(&self, header: &Header) -> Result<Block, ReadError> {
         if header.skip {
             // A reader must come past a quarantined range, up to the last block that it replaces: it sees that one, empty.
             return Ok(Block { number: BlockNumber(header.number), ingest_time: self.ingest_time, entries: Vec::new() });
         }
-        let start = usize::try_from(self.at - self.buffer_at).expect("inside the buffer") + HEADER_BYTES;
-        codec::decode(header, &self.buffer[start..start + header.body_bytes]).map_err(|what| self.corrupt(what))
+        codec::decode(header, self.body(header)).map_err(|what| self.corrupt(what))
+    }
+
+    /// The bytes behind the header that the last `step` found.
+    pub(crate) fn body(&self, header: &Header) -> &[u8] {
+        &self.buffered()[HEADER_BYTES..HEADER_BYTES + header.body_bytes]
     }
 
     pub(crate) fn at(&self) -> u64 {

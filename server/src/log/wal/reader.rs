@@ -13,7 +13,7 @@ use super::storage::{Disk, Storage};
 use crate::log::block::{Block, BlockNumber};
 use crate::log::{LogReader, ReadError};
 
-/// Blocks decoded in one go at most, and the bytes after which a go ends.
+/// Blocks read in one go at most, and the bytes after which a go ends.
 const DISK_BLOCKS: usize = 64;
 const DISK_BYTES: usize = 4 << 20;
 

@@ -7,10 +7,9 @@ use super::segment::{self, SegmentHeader};
 use super::snapshot::{self, Restored};
 use super::storage::{File as _, Storage};
 use super::{OpenError, WalOptions, codec, repair};
-use crate::log::ReadError;
-use crate::log::block::{Block, BlockNumber, EntryKind};
+use crate::log::block::BlockNumber;
 use crate::log::dedup::Dedup;
-use crate::log::prepare::Batch;
+use crate::log::{ReadError, prepare, records};
 use crate::model::id::Offset;
 use crate::model::time::UnixMs;
 
@@ -59,7 +58,7 @@ fn after_snapshot<S: Storage>(
     damage: &mut Option<Repaired>,
 ) -> Result<Tail<S>, OpenError> {
     let Restored { block, ingest_time, next_offsets } = restored;
-    let scan = Scan { next_offsets: next_offsets.clone(), ingest_time, dedup, snapshot: block, partitions: options.partitions };
+    let scan = Scan { next_offsets: next_offsets.clone(), ingest_time, dedup, snapshot: block };
     let tail = scan.run(storage, options, damage)?;
     if tail.last >= block {
         return Ok(tail);
@@ -127,7 +126,6 @@ struct Scan {
     dedup: Dedup,
     /// Blocks up to this one are in `dedup` and `next_offsets` already.
     snapshot: BlockNumber,
-    partitions: u16,
 }
 
 impl Scan {
@@ -136,7 +134,7 @@ impl Scan {
         let dedup = Dedup::new(partitions, options.dedup);
         // Offsets start at 1, so that "everything before the first event" has a number too.
         let next_offsets = vec![Offset(1); usize::from(partitions)];
-        Self { next_offsets, ingest_time: UnixMs(i64::MIN), dedup, snapshot: BlockNumber(0), partitions }
+        Self { next_offsets, ingest_time: UnixMs(i64::MIN), dedup, snapshot: BlockNumber(0) }
     }
 
     fn run<S: Storage>(mut self, storage: &Arc<S>, options: &WalOptions, damage: &mut Option<Repaired>) -> Result<Tail<S>, OpenError> {
@@ -172,7 +170,7 @@ impl Scan {
             match cursor.step()? {
                 Step::Block(header) => {
                     if header.number > self.snapshot.0 && !header.skip {
-                        self.fold(cursor.decode(&header)?);
+                        self.fold(&header, cursor.body(&header)).map_err(|what| cursor.corrupt(what))?;
                     }
                     cursor.pass(&header);
                 }
@@ -197,22 +195,21 @@ impl Scan {
         }
     }
 
-    fn fold(&mut self, block: Block) {
-        self.ingest_time = self.ingest_time.max(block.ingest_time);
-        for entry in block.entries {
-            let EntryKind::Events(events) = entry.kind else { continue };
-            let mut offset = entry.first_offset;
-            // The ids and content hashes of the log are computed as ingest did: one way to prepare an event.
-            let mut batch = Batch::with_capacity(events.len());
-            for event in events {
-                batch.push(event, self.partitions);
-            }
-            for item in &batch.items {
-                self.dedup.remember(item.candidate(), offset);
+    /// Takes the ids of a block's records from their bytes. An error means that the block was written wrong.
+    fn fold(&mut self, header: &codec::Header, body: &[u8]) -> Result<(), String> {
+        self.ingest_time = self.ingest_time.max(header.ingest_time);
+        for entry in codec::held(header, body) {
+            let codec::Held { partition, first_offset: mut offset, records } = entry?;
+            for record in records {
+                match prepare::candidate(partition, record) {
+                    Ok(candidate) => self.dedup.remember(candidate, offset),
+                    Err(error) => records::report_unreadable(partition, offset, &error),
+                }
                 offset.0 += 1;
             }
-            self.next_offsets[entry.partition.index()] = offset;
+            *self.next_offsets.get_mut(partition.index()).ok_or("an entry of a partition that is not there")? = offset;
         }
+        Ok(())
     }
 }
 

@@ -10,8 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::log::AppendError;
-use crate::log::block::{Block, BlockNumber, EntryKind};
-use crate::model::event::Event;
+use crate::log::block::{Block, BlockNumber, Entry};
 use crate::model::time::UnixMs;
 
 #[derive(Debug)]
@@ -65,11 +64,11 @@ impl Shared {
         }
     }
 
-    /// Lets readers see a durable block of `record_bytes` on disk.
-    pub(crate) fn publish(&self, block: Arc<Block>, record_bytes: usize) {
+    /// Lets readers see a durable block of `block_bytes` on disk.
+    pub(crate) fn publish(&self, block: Arc<Block>, block_bytes: usize) {
         let last = block.number.0;
-        let bytes = memory_bytes(&block, record_bytes);
-        // Dropped after the lock is: freeing thousands of events takes a while.
+        let bytes = memory_bytes(&block, block_bytes);
+        // Dropped after the lock is: freeing takes a while.
         let mut gone = Vec::new();
         {
             let mut ring = self.ring.lock();
@@ -141,8 +140,7 @@ impl Shared {
     }
 }
 
-/// About what a block takes up decoded: its events, and their texts, which are about as long as their records.
-fn memory_bytes(block: &Block, record_bytes: usize) -> usize {
-    let events: usize = block.entries.iter().map(|entry| if let EntryKind::Events(events) = &entry.kind { events.len() } else { 0 }).sum();
-    record_bytes + events * size_of::<Event>()
+/// What a block takes up: its bytes as they were written, which its records share, and an entry a partition.
+fn memory_bytes(block: &Block, block_bytes: usize) -> usize {
+    block_bytes + size_of::<Block>() + block.entries.len() * size_of::<Entry>()
 }

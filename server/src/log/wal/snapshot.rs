@@ -4,7 +4,8 @@ use std::io;
 
 use super::storage::{File as _, Storage};
 use crate::log::block::BlockNumber;
-use crate::log::dedup::{Dedup, Id};
+use crate::log::dedup::Dedup;
+use crate::log::dedup::ids::Id;
 use crate::model::id::{Offset, PartitionId};
 use crate::model::time::UnixMs;
 
@@ -27,10 +28,10 @@ pub(crate) fn encode(block: BlockNumber, ingest_time: UnixMs, next_offsets: &[Of
     out.extend_from_slice(&block.0.to_le_bytes());
     out.extend_from_slice(&ingest_time.0.to_le_bytes());
     out.extend_from_slice(&(next_offsets.len() as u64).to_le_bytes());
-    for (next, (greatest, ids)) in next_offsets.iter().zip(dedup.parts()) {
+    for (next, (greatest, count, ids)) in next_offsets.iter().zip(dedup.parts()) {
         out.extend_from_slice(&next.0.to_le_bytes());
         out.extend_from_slice(&greatest.0.to_le_bytes());
-        out.extend_from_slice(&(ids.len() as u64).to_le_bytes());
+        out.extend_from_slice(&(count as u64).to_le_bytes());
         for id in ids {
             out.extend_from_slice(&id.identity[0].to_le_bytes());
             out.extend_from_slice(&id.identity[1].to_le_bytes());

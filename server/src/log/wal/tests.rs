@@ -44,7 +44,7 @@ fn event(number: usize) -> Event {
 
 fn batch(numbers: impl Iterator<Item = usize>) -> Batch {
     let mut batch = Batch::default();
-    numbers.for_each(|number| batch.push(event(number), 4));
+    numbers.for_each(|number| batch.push(&event(number), 4));
     batch
 }
 
@@ -59,7 +59,8 @@ async fn stored(wal: &Wal<FaultyDisk>) -> Result<Places, ReadError> {
         let block = reader.next().await?.expect("not closed");
         for entry in &block.entries {
             let EntryKind::Events(events) = &entry.kind else { continue };
-            for (index, event) in events.iter().enumerate() {
+            for (index, event) in events.events().enumerate() {
+                let event = event.expect("decodes");
                 places.entry(event.id.to_string()).or_default().push((entry.partition.0, entry.first_offset.0 + index as u64));
             }
         }
