@@ -7,22 +7,23 @@ mod moves;
 pub mod placed;
 pub mod query;
 pub mod viewport;
+mod watching;
 
 use std::sync::Arc;
 
 use h3o::CellIndex;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry as Slot;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 use rstar::RTree;
 
 use crate::model::change::MarkerChange;
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use boxes::Indexed;
-use cells::{Cell, CellKey, SessionId, Tick, Watcher};
+use cells::{Cell, CellKey, Tick};
 use levels::Level;
 use placed::{Markers, Placed};
 use viewport::Viewport;
+use watching::Viewports;
 
 /// The live task is the only writer; REST reads.
 pub type SharedMap = Arc<RwLock<Map>>;
@@ -58,7 +59,7 @@ impl Map {
             let map = self.tenants.get(&marker.tenant)?;
             let placed = map.marker(marker.handle)?;
             let cell = map.levels[Level::Markers8.index()].cells.get(&placed.finest)?;
-            Some(placed.marker.aboard_count as usize + cell.watchers.len())
+            Some(placed.marker.aboard_count as usize + cell.watchers().len())
         });
         // What is found is of no use here; without a use it would not be looked for.
         std::hint::black_box(known.max());
@@ -100,16 +101,9 @@ struct LevelMap {
     occupied: RTree<Indexed<CellIndex>>,
     /// Empty cells that are kept for their history, each with the tick it emptied in.
     emptied: HashMap<CellIndex, Tick>,
+    /// Cells that somebody watches, so that a change in any other need not look at its cell: `watched == cells whose watchers are not empty`.
+    watched: HashSet<CellIndex>,
 }
-
-/// Distinct viewports of sessions, so that a cell that appears finds those who look at its place.
-#[derive(Debug, Default)]
-struct Viewports {
-    sessions: HashMap<ViewportKey, Vec<SessionId>>,
-    tree: RTree<Indexed<ViewportKey>>,
-}
-
-type ViewportKey = (Level, [u64; 4]);
 
 impl TenantMap {
     /// Empty cells kept for their history before unwatched ones are forgotten, by level.
@@ -183,72 +177,11 @@ impl TenantMap {
         std::mem::take(&mut self.appeared)
     }
 
-    /// Sessions whose viewport at this level meets the cell's box.
-    pub fn lookers_at(&self, key: CellKey) -> Vec<SessionId> {
-        let Some(cell) = self.cell(key) else { return Vec::new() };
-        let mut found: Vec<SessionId> = cell
-            .indexed
-            .iter()
-            .flat_map(|rect| self.viewports.tree.locate_in_envelope_intersecting(rect.envelope()))
-            .filter(|view| view.item.0 == key.level)
-            .flat_map(|view| self.viewports.sessions.get(&view.item).into_iter().flatten().copied())
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        found
-    }
-
-    pub fn add_viewport(&mut self, session: SessionId, level: Level, viewport: &Viewport) {
-        let key = (level, viewport.key());
-        let sessions = self.viewports.sessions.entry(key).or_default();
-        if sessions.is_empty() {
-            for rect in viewport.rects() {
-                self.viewports.tree.insert(Indexed { rect, item: key });
-            }
-        }
-        sessions.push(session);
-    }
-
-    pub fn remove_viewport(&mut self, session: SessionId, level: Level, viewport: &Viewport) {
-        let key = (level, viewport.key());
-        let Slot::Occupied(mut slot) = self.viewports.sessions.entry(key) else { return };
-        slot.get_mut().retain(|other| *other != session);
-        if slot.get().is_empty() {
-            slot.remove();
-            for rect in viewport.rects() {
-                self.viewports.tree.remove(&Indexed { rect, item: key });
-            }
-        }
-    }
-
-    pub fn watch(&mut self, key: CellKey, watcher: Watcher) {
-        let level_map = &mut self.levels[key.level.index()];
-        if let Some(cell) = level_map.cells.get_mut(&key.cell) {
-            if cell.watchers.is_empty() && !key.level.is_counts() {
-                let stands = cell.members().iter().filter_map(|slot| self.markers.at(*slot)).map(|placed| &placed.stands[key.level.index()]);
-                let newest = stands.map(|stand| stand.changed).max().unwrap_or(Tick(0));
-                cell.wake(newest);
-            }
-            cell.watchers.retain(|other| other.session != watcher.session);
-            cell.watchers.push(watcher);
-        }
-    }
-
-    pub fn unwatch(&mut self, key: CellKey, session: SessionId) {
-        if let Some(cell) = self.cell_mut(key) {
-            cell.watchers.retain(|other| other.session != session);
-        }
-    }
-
     /// Forgets empty cells that nobody watches: all that emptied at or before `horizon`, and more when there are too many.
     pub fn forget_emptied(&mut self, horizon: Tick) {
         for level_map in &mut self.levels {
-            let mut by_age: Vec<(Tick, CellIndex)> = level_map
-                .emptied
-                .iter()
-                .filter(|(cell, _)| level_map.cells.get(*cell).is_none_or(|cell| cell.watchers.is_empty()))
-                .map(|(cell, tick)| (*tick, *cell))
-                .collect();
+            let mut by_age: Vec<(Tick, CellIndex)> =
+                level_map.emptied.iter().filter(|(cell, _)| !level_map.watched.contains(*cell)).map(|(cell, tick)| (*tick, *cell)).collect();
             by_age.sort_unstable();
             let excess = level_map.emptied.len().saturating_sub(Self::MAX_EMPTIED);
             for (index, (tick, cell)) in by_age.into_iter().enumerate() {

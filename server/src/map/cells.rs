@@ -73,7 +73,7 @@ pub struct Cell {
     pub key: CellKey,
     /// For the finest level only.
     pub inner: Option<InnerCircle>,
-    pub watchers: Vec<Watcher>,
+    watchers: Vec<Watcher>,
     /// Of a level of counts, or watched: when something in it last changed. What nobody looks at is not kept up to date but made so again
     /// when somebody does (`watch`).
     pub changed: Tick,
@@ -184,6 +184,20 @@ impl Cell {
 
     pub fn newest_removal(&self) -> Tick {
         self.removals.back().map_or(Tick(0), |removal| removal.tick)
+    }
+
+    pub fn watchers(&self) -> &[Watcher] {
+        &self.watchers
+    }
+
+    /// Adds a watcher, in the place of what its session was before.
+    pub(super) fn add_watcher(&mut self, watcher: Watcher) {
+        self.remove_watcher(watcher.session);
+        self.watchers.push(watcher);
+    }
+
+    pub(super) fn remove_watcher(&mut self, session: SessionId) {
+        self.watchers.retain(|other| other.session != session);
     }
 
     /// Notes a change in `tick`; true for the first one of the tick that somebody wants to see.

@@ -137,7 +137,8 @@ impl TenantMap {
                 stand.entered = tick;
             }
         }
-        if self.levels[level].cells.get_mut(&key.cell).is_some_and(|cell| cell.note(Some(handle), tick)) {
+        let level_map = &mut self.levels[level];
+        if level_map.watched.contains(&key.cell) && level_map.cells.get_mut(&key.cell).is_some_and(|cell| cell.note(Some(handle), tick)) {
             self.dirty.push(key);
         }
     }
