@@ -2,6 +2,7 @@
 
 pub mod boxes;
 pub mod cells;
+mod inner;
 pub mod levels;
 mod moves;
 pub mod placed;
@@ -51,18 +52,19 @@ impl Map {
         self.tenants.iter_mut()
     }
 
-    /// Looks at which markers these changes are of and which cells those are in, and changes nothing: done for all before the first is
-    /// applied, the waits for memory overlap.
+    /// Looks at the markers that these changes are of, and at the cells that have to be told, and changes nothing: done for all before the
+    /// first is applied, the waits for memory overlap.
     pub fn look_ahead(&self, changes: &[MarkerChange]) {
         let known = changes.iter().filter_map(|change| {
             let MarkerChange::Put(marker) = change else { return None };
             let map = self.tenants.get(&marker.tenant)?;
             let placed = map.marker(marker.handle)?;
-            let cell = map.levels[Level::Markers8.index()].cells.get(&placed.finest)?;
-            Some(placed.marker.aboard_count as usize + cell.watchers().len())
+            let finest = &map.levels[Level::Markers8.index()];
+            let told = finest.watched.contains(&placed.finest).then(|| finest.cells.get(&placed.finest)).flatten();
+            Some(placed.glance() ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
         });
         // What is found is of no use here; without a use it would not be looked for.
-        std::hint::black_box(known.max());
+        std::hint::black_box(known.fold(0, u64::wrapping_add));
     }
 
     /// Applies a change as part of `tick`.
@@ -148,7 +150,7 @@ impl TenantMap {
         let level = cell.key.level.index();
         let mut changed: Vec<&Placed> = match cell.touched_since(base) {
             Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
-            None => self.members(cell).filter(|placed| placed.stands[level].changed > base).collect(),
+            None => self.members(cell).filter(|placed| placed.shown_changed[level] > base).collect(),
         };
         changed.sort_unstable_by_key(|placed| placed.marker.handle);
         changed.dedup_by_key(|placed| placed.marker.handle);

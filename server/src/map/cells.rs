@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use h3o::CellIndex;
 
-use super::boxes::{CellBox, InnerCircle, Rects};
+use super::boxes::{CellBox, Rects};
+use super::inner::InnerHexagon;
 use super::levels::Level;
 use crate::model::change::Marker;
 use crate::model::id::Handle;
@@ -71,8 +72,8 @@ pub type StatusCounts = [u32; 13];
 #[derive(Debug)]
 pub struct Cell {
     pub key: CellKey,
-    /// For the finest level only.
-    pub inner: Option<InnerCircle>,
+    /// Of a cell of the finest level; goes with each marker that enters. Empty at the other levels.
+    pub(super) inner: InnerHexagon,
     watchers: Vec<Watcher>,
     /// Of a level of counts, or watched: when something in it last changed. What nobody looks at is not kept up to date but made so again
     /// when somebody does (`watch`).
@@ -105,7 +106,7 @@ impl Cell {
     pub fn new(key: CellKey, tick: Tick, floor: Tick) -> Self {
         Self {
             key,
-            inner: (key.level == Level::Markers8).then(|| InnerCircle::of(key.cell)),
+            inner: if key.level == Level::Markers8 { InnerHexagon::of(key.cell) } else { InnerHexagon::EMPTY },
             watchers: Vec::new(),
             changed: Tick(0),
             touched: Vec::new(),

@@ -25,7 +25,7 @@ impl TenantMap {
         let Some(cell) = level_map.cells.get_mut(&key.cell) else { return };
         if level_map.watched.insert(key.cell) && !key.level.is_counts() {
             let members = cell.members().iter().filter_map(|slot| self.markers.at(*slot));
-            let newest = members.map(|placed| placed.stands[key.level.index()].changed).max().unwrap_or(Tick(0));
+            let newest = members.map(|placed| placed.shown_changed[key.level.index()]).max().unwrap_or(Tick(0));
             cell.wake(newest);
         }
         cell.add_watcher(watcher);
