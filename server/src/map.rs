@@ -2,27 +2,29 @@
 
 pub mod boxes;
 pub mod cells;
+mod inner;
 pub mod levels;
 mod moves;
 pub mod placed;
 pub mod query;
 pub mod viewport;
+mod watching;
 
 use std::sync::Arc;
 
 use h3o::CellIndex;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry as Slot;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 use rstar::RTree;
 
 use crate::model::change::MarkerChange;
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use boxes::Indexed;
-use cells::{Cell, CellKey, SessionId, Tick, Watcher};
+use cells::{Cell, CellKey, Tick};
 use levels::Level;
 use placed::{Markers, Placed};
 use viewport::Viewport;
+use watching::Viewports;
 
 /// The live task is the only writer; REST reads.
 pub type SharedMap = Arc<RwLock<Map>>;
@@ -50,18 +52,19 @@ impl Map {
         self.tenants.iter_mut()
     }
 
-    /// Looks at which markers these changes are of and which cells those are in, and changes nothing: done for all before the first is
-    /// applied, the waits for memory overlap.
+    /// Looks at the markers that these changes are of, and at the cells that have to be told, and changes nothing: done for all before the
+    /// first is applied, the waits for memory overlap.
     pub fn look_ahead(&self, changes: &[MarkerChange]) {
         let known = changes.iter().filter_map(|change| {
             let MarkerChange::Put(marker) = change else { return None };
             let map = self.tenants.get(&marker.tenant)?;
             let placed = map.marker(marker.handle)?;
-            let cell = map.levels[Level::Markers8.index()].cells.get(&placed.finest)?;
-            Some(placed.marker.aboard_count as usize + cell.watchers.len())
+            let finest = &map.levels[Level::Markers8.index()];
+            let told = finest.watched.contains(&placed.finest).then(|| finest.cells.get(&placed.finest)).flatten();
+            Some(placed.glance() ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
         });
         // What is found is of no use here; without a use it would not be looked for.
-        std::hint::black_box(known.max());
+        std::hint::black_box(known.fold(0, u64::wrapping_add));
     }
 
     /// Applies a change as part of `tick`.
@@ -100,16 +103,9 @@ struct LevelMap {
     occupied: RTree<Indexed<CellIndex>>,
     /// Empty cells that are kept for their history, each with the tick it emptied in.
     emptied: HashMap<CellIndex, Tick>,
+    /// Cells that somebody watches, so that a change in any other need not look at its cell: `watched == cells whose watchers are not empty`.
+    watched: HashSet<CellIndex>,
 }
-
-/// Distinct viewports of sessions, so that a cell that appears finds those who look at its place.
-#[derive(Debug, Default)]
-struct Viewports {
-    sessions: HashMap<ViewportKey, Vec<SessionId>>,
-    tree: RTree<Indexed<ViewportKey>>,
-}
-
-type ViewportKey = (Level, [u64; 4]);
 
 impl TenantMap {
     /// Empty cells kept for their history before unwatched ones are forgotten, by level.
@@ -154,7 +150,7 @@ impl TenantMap {
         let level = cell.key.level.index();
         let mut changed: Vec<&Placed> = match cell.touched_since(base) {
             Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
-            None => self.members(cell).filter(|placed| placed.stands[level].changed > base).collect(),
+            None => self.members(cell).filter(|placed| placed.shown_changed[level] > base).collect(),
         };
         changed.sort_unstable_by_key(|placed| placed.marker.handle);
         changed.dedup_by_key(|placed| placed.marker.handle);
@@ -183,72 +179,11 @@ impl TenantMap {
         std::mem::take(&mut self.appeared)
     }
 
-    /// Sessions whose viewport at this level meets the cell's box.
-    pub fn lookers_at(&self, key: CellKey) -> Vec<SessionId> {
-        let Some(cell) = self.cell(key) else { return Vec::new() };
-        let mut found: Vec<SessionId> = cell
-            .indexed
-            .iter()
-            .flat_map(|rect| self.viewports.tree.locate_in_envelope_intersecting(rect.envelope()))
-            .filter(|view| view.item.0 == key.level)
-            .flat_map(|view| self.viewports.sessions.get(&view.item).into_iter().flatten().copied())
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        found
-    }
-
-    pub fn add_viewport(&mut self, session: SessionId, level: Level, viewport: &Viewport) {
-        let key = (level, viewport.key());
-        let sessions = self.viewports.sessions.entry(key).or_default();
-        if sessions.is_empty() {
-            for rect in viewport.rects() {
-                self.viewports.tree.insert(Indexed { rect, item: key });
-            }
-        }
-        sessions.push(session);
-    }
-
-    pub fn remove_viewport(&mut self, session: SessionId, level: Level, viewport: &Viewport) {
-        let key = (level, viewport.key());
-        let Slot::Occupied(mut slot) = self.viewports.sessions.entry(key) else { return };
-        slot.get_mut().retain(|other| *other != session);
-        if slot.get().is_empty() {
-            slot.remove();
-            for rect in viewport.rects() {
-                self.viewports.tree.remove(&Indexed { rect, item: key });
-            }
-        }
-    }
-
-    pub fn watch(&mut self, key: CellKey, watcher: Watcher) {
-        let level_map = &mut self.levels[key.level.index()];
-        if let Some(cell) = level_map.cells.get_mut(&key.cell) {
-            if cell.watchers.is_empty() && !key.level.is_counts() {
-                let stands = cell.members().iter().filter_map(|slot| self.markers.at(*slot)).map(|placed| &placed.stands[key.level.index()]);
-                let newest = stands.map(|stand| stand.changed).max().unwrap_or(Tick(0));
-                cell.wake(newest);
-            }
-            cell.watchers.retain(|other| other.session != watcher.session);
-            cell.watchers.push(watcher);
-        }
-    }
-
-    pub fn unwatch(&mut self, key: CellKey, session: SessionId) {
-        if let Some(cell) = self.cell_mut(key) {
-            cell.watchers.retain(|other| other.session != session);
-        }
-    }
-
     /// Forgets empty cells that nobody watches: all that emptied at or before `horizon`, and more when there are too many.
     pub fn forget_emptied(&mut self, horizon: Tick) {
         for level_map in &mut self.levels {
-            let mut by_age: Vec<(Tick, CellIndex)> = level_map
-                .emptied
-                .iter()
-                .filter(|(cell, _)| level_map.cells.get(*cell).is_none_or(|cell| cell.watchers.is_empty()))
-                .map(|(cell, tick)| (*tick, *cell))
-                .collect();
+            let mut by_age: Vec<(Tick, CellIndex)> =
+                level_map.emptied.iter().filter(|(cell, _)| !level_map.watched.contains(*cell)).map(|(cell, tick)| (*tick, *cell)).collect();
             by_age.sort_unstable();
             let excess = level_map.emptied.len().saturating_sub(Self::MAX_EMPTIED);
             for (index, (tick, cell)) in by_age.into_iter().enumerate() {

@@ -198,7 +198,7 @@ impl Sessions {
             let Some(map) = map.tenant(tenant) else { continue };
             let Some(cell) = map.cell(*key) else { continue };
             let mut encoded: Vec<((LensId, Format), Option<Chunk>)> = Vec::new();
-            for watcher in &cell.watchers {
+            for watcher in cell.watchers() {
                 let Some(session) = self.by_id.get_mut(&watcher.session) else { continue };
                 let form = (watcher.lens, session.format);
                 let Some(view) = session.shares(key.cell) else { continue };

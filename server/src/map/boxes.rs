@@ -169,51 +169,6 @@ pub fn split(west: f64, east: f64) -> SmallVec<[(f64, f64); 2]> {
     }
 }
 
-/// The circle around a cell's centre that lies inside the cell: who is in it need not ask H3 again.
-#[derive(Clone, Copy, Debug)]
-pub struct InnerCircle {
-    lat: f64,
-    lng: f64,
-    cos_lat: f64,
-    radius_squared: f64,
-}
-
-impl InnerCircle {
-    /// Beyond this latitude the flat-earth measure is too coarse, and the circle is taken as empty.
-    const MAX_LAT_DEG: f64 = 80.0;
-    /// Of the distance to the nearest edge; the rest is for the flat-earth error and the edges' curvature.
-    const SHARE: f64 = 0.97;
-
-    pub fn of(cell: CellIndex) -> Self {
-        let centre = LatLng::from(cell);
-        let cos_lat = centre.lat().to_radians().cos();
-        let mut circle = Self { lat: centre.lat(), lng: centre.lng(), cos_lat, radius_squared: 0.0 };
-        if centre.lat().abs() > Self::MAX_LAT_DEG {
-            return circle;
-        }
-        let corners: SmallVec<[(f64, f64); 10]> =
-            cell.boundary().iter().map(|at| (wrapped(at.lng() - centre.lng()) * cos_lat, at.lat() - centre.lat())).collect();
-        let nearest =
-            (0..corners.len()).map(|index| distance_to_segment(corners[index], corners[(index + 1) % corners.len()])).fold(f64::INFINITY, f64::min);
-        circle.radius_squared = (nearest * Self::SHARE).powi(2);
-        circle
-    }
-
-    pub fn contains(&self, position: Position) -> bool {
-        let x = wrapped(position.lng() - self.lng) * self.cos_lat;
-        let y = position.lat() - self.lat;
-        x * x + y * y < self.radius_squared
-    }
-}
-
-/// Distance of the origin from a segment.
-fn distance_to_segment(from: (f64, f64), to: (f64, f64)) -> f64 {
-    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-    let length_squared = dx * dx + dy * dy;
-    let share = if length_squared > 0.0 { (-(from.0 * dx + from.1 * dy) / length_squared).clamp(0.0, 1.0) } else { 0.0 };
-    (from.0 + share * dx).hypot(from.1 + share * dy)
-}
-
 #[cfg(test)]
 mod tests {
     use h3o::Resolution;
@@ -225,15 +180,6 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn whoever_is_in_the_inner_circle_is_in_the_cell(lat in -85.0..85.0_f64, lng in -180.0..180.0_f64, dlat in -0.006..0.006_f64, dlng in -0.006..0.006_f64) {
-            let cell = LatLng::new(lat, lng).unwrap().to_cell(Resolution::Eight);
-            let near = Position::from_degrees(lat + dlat, wrapped(lng + dlng)).unwrap();
-            if InnerCircle::of(cell).contains(near) {
-                prop_assert_eq!(LatLng::new(near.lat(), near.lng()).unwrap().to_cell(Resolution::Eight), cell);
-            }
-        }
-
-        #[test]
         fn a_box_holds_every_position_put_into_it(lat in prop_oneof![-90.0..90.0_f64, 89.0..90.0_f64], lng in prop_oneof![-180.0..180.0_f64, 179.9..180.0_f64]) {
             for resolution in [Resolution::Eight, Resolution::Four, Resolution::One] {
                 let position = Position::from_degrees(lat, lng).unwrap();
@@ -243,13 +189,5 @@ mod tests {
                 prop_assert!(area.rects().iter().any(|rect| rect.intersects(&point)), "{:?}", area);
             }
         }
-    }
-
-    #[test]
-    fn most_of_a_cell_is_inside_its_inner_circle() {
-        let cell = LatLng::new(57.7, 11.97).unwrap().to_cell(Resolution::Eight);
-        let circle = InnerCircle::of(cell);
-        assert!(circle.contains(CellBox::of(cell).centre()));
-        assert!(circle.radius_squared.sqrt() * 111_195.0 > 350.0, "a res 8 cell's inscribed radius is about 460 m");
     }
 }

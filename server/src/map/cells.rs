@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use h3o::CellIndex;
 
-use super::boxes::{CellBox, InnerCircle, Rects};
+use super::boxes::{CellBox, Rects};
+use super::inner::InnerHexagon;
 use super::levels::Level;
 use crate::model::change::Marker;
 use crate::model::id::Handle;
@@ -71,9 +72,9 @@ pub type StatusCounts = [u32; 13];
 #[derive(Debug)]
 pub struct Cell {
     pub key: CellKey,
-    /// For the finest level only.
-    pub inner: Option<InnerCircle>,
-    pub watchers: Vec<Watcher>,
+    /// Of a cell of the finest level; goes with each marker that enters. Empty at the other levels.
+    pub(super) inner: InnerHexagon,
+    watchers: Vec<Watcher>,
     /// Of a level of counts, or watched: when something in it last changed. What nobody looks at is not kept up to date but made so again
     /// when somebody does (`watch`).
     pub changed: Tick,
@@ -105,7 +106,7 @@ impl Cell {
     pub fn new(key: CellKey, tick: Tick, floor: Tick) -> Self {
         Self {
             key,
-            inner: (key.level == Level::Markers8).then(|| InnerCircle::of(key.cell)),
+            inner: if key.level == Level::Markers8 { InnerHexagon::of(key.cell) } else { InnerHexagon::EMPTY },
             watchers: Vec::new(),
             changed: Tick(0),
             touched: Vec::new(),
@@ -186,6 +187,20 @@ impl Cell {
         self.removals.back().map_or(Tick(0), |removal| removal.tick)
     }
 
+    pub fn watchers(&self) -> &[Watcher] {
+        &self.watchers
+    }
+
+    /// Adds a watcher, in the place of what its session was before.
+    pub(super) fn add_watcher(&mut self, watcher: Watcher) {
+        self.remove_watcher(watcher.session);
+        self.watchers.push(watcher);
+    }
+
+    pub(super) fn remove_watcher(&mut self, session: SessionId) {
+        self.watchers.retain(|other| other.session != session);
+    }
+
     /// Notes a change in `tick`; true for the first one of the tick that somebody wants to see.
     pub fn note(&mut self, handle: Option<Handle>, tick: Tick) -> bool {
         let watched = !self.watchers.is_empty();
@@ -257,14 +272,40 @@ pub fn status_code(marker: &Marker) -> u8 {
 }
 
 /// The bits of `Moves.meta` in `waypost.proto`, as the finest level shows them.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte before the cast, and the cast saturates")]
 pub fn meta_of(marker: &Marker) -> u32 {
     let mut meta = u32::from(status_code(marker)) | u32::from(marker.link as u8) << 4;
     meta |= u32::from(marker.motion == Motion::Moving) << 6;
     meta |= marker.aboard_count.min(255) << 24;
     if let Some(heading) = marker.heading_deg {
-        let step = (heading / 360.0 * 256.0).round().rem_euclid(256.0) as u8;
-        meta |= 1 << 7 | u32::from(step) << 8;
+        meta |= 1 << 7 | (rounded(heading / 360.0 * 256.0) & 0xff) << 8;
     }
-    meta | u32::from((marker.speed_mps * 2.0).round().clamp(0.0, 255.0) as u8) << 16
+    meta | rounded(marker.speed_mps * 2.0).min(255) << 16
+}
+
+/// The nearest whole number, a half upwards, for what is not negative; a few instructions where `f32::round` is a call.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the cast saturates, and small ones are exact"
+)]
+fn rounded(value: f32) -> u32 {
+    let whole = value as u32;
+    whole.saturating_add(u32::from(value - whole as f32 >= 0.5))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as the cast of a rounded value saturates")]
+        fn rounding_says_what_the_maths_library_says(value in prop_oneof![0.0..300.0_f32, (0..600_u16).prop_map(|halves| f32::from(halves) / 2.0), Just(f32::MAX)]) {
+            prop_assert_eq!(rounded(value), value.round() as u32);
+            prop_assert_eq!(rounded(value.next_down().max(0.0)), value.next_down().max(0.0).round() as u32);
+        }
+    }
 }

@@ -4,9 +4,9 @@ use h3o::{CellIndex, LatLng};
 
 use super::TenantMap;
 use super::boxes::{CellBox, Indexed};
-use super::cells::{Cell, CellKey, Left, Removal, Tick, meta_of, status_code};
+use super::cells::{Cell, CellKey, Left, Removal, Tick, status_code};
 use super::levels::Level;
-use super::placed::Placed;
+use super::placed::{News, Placed, Stand};
 use crate::model::change::{Carrier, Marker};
 use crate::model::id::{DeliveryId, Handle};
 use crate::model::position::Position;
@@ -18,40 +18,47 @@ impl TenantMap {
     pub(super) fn put(&mut self, marker: Marker, tick: Tick) {
         let Some(slot) = self.markers.slot(marker.handle) else { return self.add(marker, tick) };
         let Some(placed) = self.markers.at_mut(slot) else { return };
-        let (position, before) = (marker.position, placed.finest);
-        // Only outside the inner circle of the cell that it was last in is H3 asked.
-        let cells = &self.levels[Level::Markers8.index()].cells;
-        let inside = cells.get(&before).and_then(|cell| cell.inner).is_some_and(|inner| inner.contains(position));
+        let (handle, position, before) = (marker.handle, marker.position, placed.finest);
+        let inside = placed.inner.contains(position);
         let finest = if inside { before } else { finest_cell(position) };
-
-        let (handle, status, meta) = (marker.handle, status_code(&marker), meta_of(&marker));
-        let same_id = placed.marker.carrier == marker.carrier;
-        let same_list = same_id && (placed.marker.aboard.is(&marker.aboard) || same_deliveries(&placed.marker, &marker));
-        let old = std::mem::replace(&mut placed.marker, marker);
-        let (old_position, old_meta, old_status) = (placed.position, placed.meta, status_code(&old));
-        (placed.position, placed.meta, placed.changed, placed.finest) = (position, meta, tick, finest);
-        if old_status != status {
-            placed.status_changed = tick;
-        }
-        if !same_list {
-            self.forget_ids(&old);
+        placed.finest = finest;
+        let news = placed.renew(marker, tick);
+        if let Some(old) = &news.renamed {
+            self.forget_ids(old);
             self.note_ids(slot);
         }
-        let mut moved = false;
+        if finest == before {
+            // Who stays in its finest cell stays in all above.
+            for level in Level::ALL {
+                self.keep(level, finest, handle, &news, tick);
+            }
+        } else {
+            self.cross(before, finest, slot, handle, &news, tick);
+        }
+        if !inside {
+            self.make_room(finest, position, finest != before, tick);
+        }
+    }
+
+    /// Lets a marker go from one finest cell to another, and likewise above where those differ.
+    fn cross(&mut self, before: CellIndex, finest: CellIndex, slot: Slot, handle: Handle, news: &News, tick: Tick) {
         for level in Level::ALL {
             let (key, old_key) = (key_above(level, finest), key_above(level, before));
-            if key != old_key {
-                moved = true;
-                self.leave(old_key, slot, handle, old_status, Left::Cell, tick);
-                self.enter(key, slot, handle, status, tick);
-            } else if level.is_counts() {
-                self.recount(key, old_status, status, same_id, tick);
-            } else if !same_id || level.shown(old_position) != level.shown(position) || level.masked(old_meta ^ meta) != 0 {
-                self.touch(key, slot, handle, same_id, tick);
+            if key == old_key {
+                self.keep(level, finest, handle, news, tick);
+            } else {
+                self.leave(old_key, slot, handle, news.old_status, Left::Cell, tick);
+                self.enter(key, slot, handle, news.status, tick);
             }
         }
-        if !inside || moved {
-            self.make_room(finest, position, moved, tick);
+    }
+
+    /// Tells the cell at one level of a change of a marker that stays in it, if it has to know.
+    fn keep(&mut self, level: Level, finest: CellIndex, handle: Handle, news: &News, tick: Tick) {
+        match news.shown.get(level.index()) {
+            Some(true) => self.touch(level, finest, handle, tick),
+            Some(false) => {}
+            None => self.recount(level, finest, news, tick),
         }
     }
 
@@ -85,8 +92,11 @@ impl TenantMap {
         } else {
             let index = cell.admit(slot);
             if let Some(placed) = self.markers.at_mut(slot) {
-                let stand = &mut placed.stands[key.level.index()];
-                (stand.entered, stand.changed, stand.index) = (tick, tick, index);
+                placed.stands[key.level.index()] = Stand { entered: tick, index };
+                placed.shown_changed[key.level.index()] = tick;
+                if key.level == Level::Markers8 {
+                    placed.inner = cell.inner;
+                }
             }
         }
         if cell.note(Some(handle), tick) {
@@ -125,29 +135,27 @@ impl TenantMap {
         }
     }
 
-    /// Notes that a marker changed and stays in its cell.
-    fn touch(&mut self, key: CellKey, slot: Slot, handle: Handle, same_id: bool, tick: Tick) {
-        let level = key.level.index();
-        if let Some(placed) = self.markers.at_mut(slot) {
-            let stand = &mut placed.stands[level];
-            stand.changed = tick;
-            if !same_id {
-                stand.entered = tick;
-            }
+    /// Notes for those who watch a cell that a marker changed and stays in it. Asks for no cell where nobody watches one.
+    fn touch(&mut self, level: Level, finest: CellIndex, handle: Handle, tick: Tick) {
+        let level_map = &mut self.levels[level.index()];
+        if level_map.watched.is_empty() {
+            return;
         }
-        if self.levels[level].cells.get_mut(&key.cell).is_some_and(|cell| cell.note(Some(handle), tick)) {
+        let key = key_above(level, finest);
+        if level_map.watched.contains(&key.cell) && level_map.cells.get_mut(&key.cell).is_some_and(|cell| cell.note(Some(handle), tick)) {
             self.dirty.push(key);
         }
     }
 
     /// Counts a marker that stays in a cell of counts. Another marker of the same status is no change of the counts, but lenses that name
     /// drivers have to look again.
-    fn recount(&mut self, key: CellKey, old_status: u8, status: u8, same_id: bool, tick: Tick) {
-        if same_id && old_status == status {
+    fn recount(&mut self, level: Level, finest: CellIndex, news: &News, tick: Tick) {
+        if news.same_id && news.old_status == news.status {
             return;
         }
-        let Some(cell) = self.levels[key.level.index()].cells.get_mut(&key.cell) else { return };
-        cell.count(Some(old_status), Some(status));
+        let key = key_above(level, finest);
+        let Some(cell) = self.levels[level.index()].cells.get_mut(&key.cell) else { return };
+        cell.count(Some(news.old_status), Some(news.status));
         if cell.note(None, tick) {
             self.dirty.push(key);
         }
@@ -227,10 +235,6 @@ fn finest_cell(position: Position) -> CellIndex {
 
 fn key_above(level: Level, finest: CellIndex) -> CellKey {
     CellKey { level, cell: level.cell_above(finest) }
-}
-
-fn same_deliveries(old: &Marker, new: &Marker) -> bool {
-    old.aboard.len() == new.aboard.len() && old.aboard.iter().zip(new.aboard.iter()).all(|(a, b)| a.delivery == b.delivery)
 }
 
 fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {

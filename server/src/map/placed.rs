@@ -3,24 +3,29 @@
 use h3o::CellIndex;
 use hashbrown::HashMap;
 
-use super::cells::{CellKey, Entry, Tick, meta_of};
+use super::cells::{CellKey, Entry, Tick, meta_of, status_code};
+use super::inner::InnerHexagon;
 use super::levels::Level;
 use crate::model::change::Marker;
 use crate::model::id::Handle;
-use crate::model::position::Position;
 use crate::slots::{Slot, Slots};
 
 /// A marker, where it stands, and when it last changed.
+///
+/// What each change of a marker reads or writes stands first, in three cache lines; the last fields wait for a marker that enters a cell,
+/// or for a session that looks at it.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Placed {
-    pub marker: Marker,
     pub finest: CellIndex,
+    /// Lies inside `finest`.
+    pub(super) inner: InnerHexagon,
     pub changed: Tick,
+    /// When it last changed as each level of markers shows it.
+    pub(super) shown_changed: [Tick; Level::OF_MARKERS],
+    pub marker: Marker,
     /// When its status last changed: a filtered base before this tick may or may not have it.
     pub(super) status_changed: Tick,
-    /// As the finest level shows it; the coarser ones follow from it.
-    pub(super) position: Position,
-    pub(super) meta: u32,
     pub(super) stands: [Stand; Level::OF_MARKERS],
 }
 
@@ -29,28 +34,76 @@ pub struct Placed {
 pub(super) struct Stand {
     /// When it came into the cell, or its id changed: a base before this tick does not have it.
     pub(super) entered: Tick,
-    pub(super) changed: Tick,
     /// Its index among the cell's members.
     pub(super) index: u32,
 }
 
+/// What was new of a marker.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) same_id: bool,
+    pub(super) old_status: u8,
+    pub(super) status: u8,
+    /// Whether each level of markers shows it otherwise.
+    pub(super) shown: [bool; Level::OF_MARKERS],
+    /// What it was, when it goes by other ids than before.
+    pub(super) renamed: Option<Marker>,
+}
+
 impl Placed {
+    /// Stands in no cell yet.
     pub(super) fn new(marker: Marker, finest: CellIndex, tick: Tick) -> Self {
-        let stand = Stand { entered: tick, changed: tick, index: 0 };
-        let (position, meta) = (marker.position, meta_of(&marker));
-        Self { marker, finest, changed: tick, status_changed: tick, position, meta, stands: [stand; Level::OF_MARKERS] }
+        let stand = Stand { entered: tick, index: 0 };
+        let (inner, shown_changed) = (InnerHexagon::EMPTY, [tick; Level::OF_MARKERS]);
+        Self { finest, inner, changed: tick, shown_changed, marker, status_changed: tick, stands: [stand; Level::OF_MARKERS] }
     }
 
     pub fn stands_in(&self, key: CellKey) -> bool {
         key.level.cell_above(self.finest) == key.cell
     }
 
+    /// Looks into each cache line that `renew` needs; what it says means nothing.
+    pub(super) fn glance(&self) -> u64 {
+        self.changed.0 ^ u64::from(self.marker.heading_deg.map_or(0, f32::to_bits)) ^ self.marker.fix_time.0.cast_unsigned()
+    }
+
     /// As the cells of a level of markers show it.
     pub fn entry(&self, level: Level) -> Entry {
-        let stand = &self.stands[level.index()];
-        let (position, meta) = (level.shown(self.position), level.masked(self.meta));
-        Entry { position, meta, entered: stand.entered, changed: stand.changed, status_changed: self.status_changed }
+        let (position, meta) = (level.shown(self.marker.position), level.masked(meta_of(&self.marker)));
+        let (entered, changed) = (self.stands[level.index()].entered, self.shown_changed[level.index()]);
+        Entry { position, meta, entered, changed, status_changed: self.status_changed }
     }
+
+    /// Takes up what is new of the marker, wherever it is now.
+    pub(super) fn renew(&mut self, marker: Marker, tick: Tick) -> News {
+        let old = &self.marker;
+        let same_id = old.carrier == marker.carrier;
+        let same_ids = same_id && (old.aboard.is(&marker.aboard) || same_deliveries(old, &marker));
+        let (old_status, status) = (status_code(old), status_code(&marker));
+        let (old_position, position) = (old.position, marker.position);
+        let changed_meta = meta_of(old) ^ meta_of(&marker);
+        let old = std::mem::replace(&mut self.marker, marker);
+
+        self.changed = tick;
+        if old_status != status {
+            self.status_changed = tick;
+        }
+        let mut shown = [false; Level::OF_MARKERS];
+        for (index, level) in Level::ALL.into_iter().take(Level::OF_MARKERS).enumerate() {
+            shown[index] = !same_id || level.shown(old_position) != level.shown(position) || level.masked(changed_meta) != 0;
+            if shown[index] {
+                self.shown_changed[index] = tick;
+            }
+            if !same_id {
+                self.stands[index].entered = tick;
+            }
+        }
+        News { same_id, old_status, status, shown, renamed: (!same_ids).then_some(old) }
+    }
+}
+
+fn same_deliveries(old: &Marker, new: &Marker) -> bool {
+    old.aboard.len() == new.aboard.len() && old.aboard.iter().zip(new.aboard.iter()).all(|(a, b)| a.delivery == b.delivery)
 }
 
 /// Markers by handle, at places that do not move.
@@ -100,5 +153,21 @@ impl Markers {
         let gone = self.placed.remove(slot)?;
         self.by_handle.remove(&gone.marker.handle);
         Some(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    #[test]
+    fn a_glance_looks_into_each_line_that_an_update_needs() {
+        let marker = offset_of!(Placed, marker);
+        let seen = [offset_of!(Placed, changed), marker + offset_of!(Marker, heading_deg), marker + offset_of!(Marker, fix_time)].map(|at| at / 64);
+        let needed = 0..(marker + size_of::<Marker>()).div_ceil(64);
+        assert!(needed.clone().all(|line| seen.contains(&line)), "{seen:?} of {needed:?}: let `glance` look at other fields of the marker");
+        assert_eq!(size_of::<Option<Placed>>(), size_of::<Placed>(), "in its slot it begins with a line");
     }
 }

@@ -131,7 +131,7 @@ impl TenantMap {
 }
 
 fn emit(placed: &Placed, viewport: Option<&Viewport>, wanted: &Wanted<'_>, found: &mut impl FnMut(Found<'_>)) {
-    if viewport.is_some_and(|view| !view.contains(placed.position)) {
+    if viewport.is_some_and(|view| !view.contains(placed.marker.position)) {
         return;
     }
     on_board(&placed.marker).filter(|row| wanted.holds(row)).for_each(found);
