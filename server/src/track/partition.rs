@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::courtesy;
 use crate::log::block::{Block, EntryKind};
 use crate::log::record::decode::Decoder;
 use crate::log::records::{self, Records};
@@ -217,10 +218,12 @@ impl Task {
     }
 
     fn apply(&mut self, decoded: &mut Vec<Decoded>) {
+        let some = decoded.len();
         self.state.look_ahead(decoded.iter().map(|decoded| &decoded.event));
         for Decoded { offset, ingest_time, event } in decoded.drain(..) {
             self.state.apply(offset, ingest_time, &event, &mut |change| sort_into(&mut self.told, change));
         }
+        courtesy::worked(some);
     }
 
     async fn answer(&mut self, input: PartitionInput) {
