@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod clock_keeper;
 pub mod coordinator;
 pub mod dealer;
+pub mod due_times;
 pub mod partition;
 
 pub mod snapshot;

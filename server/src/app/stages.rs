@@ -18,7 +18,8 @@ use crate::marker::settings::MarkerSettings;
 use crate::marker::shard::{self, MarkerQuery};
 use crate::model::change::FactChanges;
 use crate::progress::Progress;
-use crate::track::partition::{self, DueTimes, PartitionInput};
+use crate::track::due_times::DueTimes;
+use crate::track::partition::{self, PartitionInput};
 use crate::track::state::PartitionState;
 
 /// Blocks a partition may be behind before the dealer waits.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::log::{AppendError, EventLog};
-use crate::track::partition::DueTimes;
+use crate::track::due_times::DueTimes;
 
 /// At most one clock record a partition in this time.
 const EVERY: Duration = Duration::from_secs(1);

@@ -138,7 +138,8 @@ mod tests {
     use crate::progress::{Progress, Stage};
     use crate::track::checkpoint::Recovered;
     use crate::track::dealer;
-    use crate::track::partition::{self, DueTimes, PartitionInput, PartitionStats};
+    use crate::track::due_times::DueTimes;
+    use crate::track::partition::{self, PartitionInput, PartitionStats};
     use crate::track::sample::{LIMITS, NotingLog, Picture, Record, SentBlocks, blocks, event, records, status};
     use crate::track::state::PartitionState;
     use tokio::sync::watch;

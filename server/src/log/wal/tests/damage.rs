@@ -1,6 +1,7 @@
 //! Damage that no crash explains: it is refused by name, and what a repair leaves is whole. Never touches a real disk.
 
 use super::*;
+use crate::model::id::Offset;
 
 fn repairing() -> WalOptions {
     WalOptions { repair: true, ..options() }
@@ -126,4 +127,28 @@ async fn a_newer_format_is_refused_by_name() {
     });
     let Err(OpenError::Read(ReadError::NewerFormat { file, found: 2, supported: 1 })) = open(&disk) else { panic!("refused") };
     assert_eq!(file, name);
+}
+
+#[tokio::test]
+async fn a_record_written_wrong_is_passed_over_at_the_next_start_and_its_offset_counts() {
+    let disk = FaultyDisk::default();
+    let wal = Wal::open_in(disk.clone(), WalOptions { partitions: 1, ..options() }, clock()).expect("opens");
+    let mut batch = Batch::default();
+    (0..3).for_each(|number| batch.push(&event(number), 1));
+    let second = batch.items[1].range.start as usize;
+    batch.bytes[second..second + 8].fill(0xff);
+    wal.append(batch).await.expect("appended");
+    let block = wal.read(None).expect("a reader").next().await.expect("reads").expect("a block");
+    let EntryKind::Events(records) = &block.entries[0].kind else { panic!("events") };
+    assert_eq!(records.events().map(|event| event.is_ok()).collect::<Vec<_>>(), [true, false, true]);
+    wal.close().await;
+    let wal = Wal::open_in(disk, WalOptions { partitions: 1, ..options() }, clock()).expect("opens again");
+    let mut again = Batch::default();
+    for number in [0, 2, 3] {
+        again.push(&event(number), 1);
+    }
+    let at = |offset| (PartitionId(0), Offset(offset));
+    let (duplicate, accepted) =
+        (|(partition, offset)| Appended::Duplicate { partition, offset }, |(partition, offset)| Appended::Accepted { partition, offset });
+    assert_eq!(wal.append(again).await.expect("answered"), [duplicate(at(1)), duplicate(at(3)), accepted(at(4))]);
 }
