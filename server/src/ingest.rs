@@ -1,5 +1,6 @@
 //! The way in: a request's body becomes events that are valid by their type, durable, and answered item by item. Knows no HTTP library.
 
+mod admission;
 pub mod body;
 pub mod position;
 pub mod stamp;
@@ -10,16 +11,15 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::formats::json::items::{split, split_lines};
+use crate::formats::json::items::{self, Item};
 use crate::formats::refusal::Refusal;
-use crate::formats::results::{ItemId, ItemResult, Outcome};
+use crate::formats::results::{ItemResult, Outcome};
 use crate::formats::{json, protobuf};
-use crate::log::prepare::Batch;
-use crate::log::{AppendError, Appended, EventLog};
+use crate::log::{AppendError, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
-use crate::model::event::Event;
 use crate::model::id::TenantId;
 use crate::model::time::UnixMs;
+use admission::Admission;
 use body::{BodyError, Encoding};
 use position::LogPosition;
 
@@ -79,9 +79,6 @@ pub struct Ingest<L> {
     counts: IngestCounts,
 }
 
-/// An item on its way: an event and the index of its answer, or a refusal.
-type Read = Result<Event, (String, Refusal)>;
-
 impl<L: EventLog> Ingest<L> {
     pub fn new(log: Arc<L>, clock: Clock, limits: Limits) -> Self {
         Self { log, clock, limits, counts: IngestCounts::default() }
@@ -106,64 +103,57 @@ impl<L: EventLog> Ingest<L> {
     /// `events` is told how many the request holds as soon as that is known.
     async fn try_submit(&self, request: Request, events: &mut u64) -> Result<Answer, Refused> {
         let body = body::expand(request.body, request.encoding, self.limits.max_bytes)?;
-        let (read, single) = self.read(&request.tenant, request.media, &body)?;
-        *events = read.len() as u64;
-        let mut batch = Batch::with_capacity(read.len());
-        let mut results = Vec::with_capacity(read.len());
-        for item in read {
-            results.push(match item {
-                Ok(event) => {
-                    batch.push(&event, self.log.partitions());
-                    (ItemId::Event(event.id), None)
-                }
-                Err((event_id, refusal)) => (ItemId::Claimed(event_id), Some(refusal)),
-            });
-        }
+        let (admission, single) = match request.media {
+            MediaType::Protobuf => (self.read_protobuf(request.tenant, &body)?, false),
+            MediaType::Json | MediaType::NdJson => self.read_json(request.tenant, request.media, &body)?,
+        };
+        *events = admission.len() as u64;
+        let (batch, items) = admission.into_parts();
         let appended = if batch.is_empty() { Vec::new() } else { self.log.append(batch).await? };
-        let results = merge(results, appended);
-        let position = LogPosition::of(results.iter().filter_map(|result| result.outcome.place()));
+        let results = items.answered(appended);
+        let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
         Ok(Answer { results, single, position })
     }
 
-    fn read(&self, tenant: &TenantId, media: MediaType, body: &[u8]) -> Result<(Vec<Read>, bool), Refused> {
-        let (now, max) = (self.clock.now(), self.limits.max_events);
-        if media == MediaType::Protobuf {
-            let items = protobuf::split(body, max).map_err(Refused::Malformed)?;
-            self.check_count(items.count)?;
-            let one =
-                |item: &&[u8]| stamped(protobuf::decode(item, tenant), items.sent_at, now).map_err(|refusal| (protobuf::claimed_id(item), refusal));
-            return Ok((items.events.iter().map(one).collect(), false));
-        }
-        let items = if media == MediaType::NdJson { split_lines(body, max) } else { split(body, max).map_err(Refused::Malformed)? };
+    fn read_protobuf(&self, tenant: TenantId, body: &[u8]) -> Result<Admission, Refused> {
+        let items = protobuf::split(body, self.limits.max_events).map_err(Refused::Malformed)?;
         self.check_count(items.count)?;
-        let one = |item: &&[u8]| stamped(json::decode(item, tenant), items.sent_at, now).map_err(|refusal| (json::claimed_id(item), refusal));
-        Ok((items.items.iter().map(one).collect(), items.single))
+        let mut admission = self.admission(items.events.len(), items.sent_at);
+        for item in items.events {
+            admission.add(protobuf::decode(item, &tenant), || protobuf::claimed_id(item));
+        }
+        Ok(admission)
+    }
+
+    /// Also says whether the body is one event alone.
+    fn read_json(&self, tenant: TenantId, media: MediaType, body: &[u8]) -> Result<(Admission, bool), Refused> {
+        /// Of a usual event, about: how many there are is not known beforehand.
+        const EVENT_BYTES: usize = 200;
+        let mut items = if media == MediaType::NdJson { items::open_lines(body) } else { items::open(body).map_err(Refused::Malformed)? };
+        let (single, max) = (items.is_single(), self.limits.max_events);
+        let mut admission = self.admission((body.len() / EVENT_BYTES + 1).min(max), items.sent_at);
+        let mut found = 0;
+        // Those beyond the limit are counted and not read.
+        while let Some(item) = items.next(|text| if found < max { json::decode_first(text, &tenant) } else { None }).map_err(Refused::Malformed)? {
+            found += 1;
+            match item {
+                _ if found > max => {}
+                Item::Read(event) => admission.add(Ok(event), String::new),
+                Item::Cut(item) => admission.add(json::decode(item, &tenant), || json::claimed_id(item)),
+            }
+        }
+        self.check_count(found)?;
+        Ok((admission, single))
+    }
+
+    fn admission(&self, events: usize, sent_at: Option<UnixMs>) -> Admission {
+        Admission::new(events, self.log.partitions(), sent_at, self.clock.now())
     }
 
     fn check_count(&self, found: usize) -> Result<(), Refused> {
         let max = self.limits.max_events;
         if found > max { Err(Refused::TooMany { found, max }) } else { Ok(()) }
     }
-}
-
-fn stamped(event: Result<Event, Refusal>, sent_at: Option<UnixMs>, now: UnixMs) -> Result<Event, Refusal> {
-    let mut event = event?;
-    event.stamp = stamp::stamp(event.event_time, sent_at, now)?;
-    Ok(event)
-}
-
-/// Puts the log's outcomes in the places of the items that went to it.
-fn merge(items: Vec<(ItemId, Option<Refusal>)>, appended: Vec<Appended>) -> Vec<ItemResult> {
-    let mut appended = appended.into_iter();
-    let mut outcome = |refusal| match refusal {
-        Some(refusal) => Outcome::Rejected(refusal),
-        None => match appended.next().expect("the log answers for each item") {
-            Appended::Accepted { partition, offset } => Outcome::Accepted { partition, offset },
-            Appended::Duplicate { partition, offset } => Outcome::Duplicate { partition, offset, content_differs: false },
-            Appended::ContentDiffers { partition, offset } => Outcome::Duplicate { partition, offset, content_differs: true },
-        },
-    };
-    items.into_iter().map(|(event_id, refusal)| ItemResult { event_id, outcome: outcome(refusal) }).collect()
 }
 
 fn count(results: &[ItemResult]) -> IngestTotals {

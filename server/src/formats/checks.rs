@@ -70,8 +70,9 @@ pub fn event(envelope: &Envelope<'_>, body: Body, tenant: &TenantId) -> Result<E
 
 /// A name of lower-case words joined by dots.
 pub fn event_name(name: &str) -> Result<(), Refusal> {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let well_formed = name.len() <= MAX_NAME_BYTES && name.split('.').all(|word| !word.is_empty() && word.chars().all(legal));
+    let legal = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.');
+    let empty_word = || name.starts_with('.') || name.ends_with('.') || name.as_bytes().windows(2).any(|pair| pair == b"..");
+    let well_formed = name.len() <= MAX_NAME_BYTES && name.bytes().all(legal) && !empty_word();
     if name.is_empty() {
         Err(Refusal::missing("/event_name"))
     } else if well_formed {
@@ -93,7 +94,7 @@ pub fn location(loose: LooseLocation, at: &str) -> Result<Location, Refusal> {
         position,
         accuracy_m: check(loose.accuracy_m, "accuracy_m", 0.0, 100_000.0)?,
         speed_mps: check(loose.speed_mps, "speed_mps", 0.0, 1000.0)?,
-        heading_deg: check(loose.heading_deg, "heading_deg", 0.0, 360.0)?.map(|heading| heading % 360.0),
+        heading_deg: check(loose.heading_deg, "heading_deg", 0.0, 360.0)?.map(|heading| if heading < 360.0 { heading } else { 0.0 }),
         altitude_m: check(loose.altitude_m, "altitude_m", -12_000.0, 100_000.0)?,
         battery: check(loose.battery, "battery", 0.0, 1.0)?,
     })

@@ -11,6 +11,7 @@
 //! counts. An event has at most 32 KiB and nests at most 32 deep. A refusal names its code (`refusal`) and the member by JSON pointer.
 
 pub mod items;
+mod numeral;
 mod payload;
 pub mod scan;
 
@@ -21,6 +22,7 @@ use super::refusal::{Code, Refusal};
 use crate::model::event::{Event, Unknown};
 use crate::model::id::{MAX_ID_BYTES, TenantId};
 use crate::model::time::UnixMs;
+use payload::Payload;
 use scan::{Name, Scanner};
 
 /// Longest event taken, in bytes.
@@ -37,7 +39,16 @@ pub fn decode(item: &[u8], tenant: &TenantId) -> Result<Event, Refusal> {
     }
     let mut loose = Loose::default();
     Scanner::new(text, 0).whole_object("", |name, scanner| loose.member(&name, scanner))?;
-    loose.into_event(tenant)
+    loose.into_event(*tenant)
+}
+
+/// Reads the event that `text` begins with and says how many bytes it has; nothing when there is any fault in it, which `decode` then names.
+pub fn decode_first(text: &str, tenant: &TenantId) -> Option<(Event, usize)> {
+    let (mut loose, mut scanner) = (Loose::default(), Scanner::new(text, 0));
+    scanner.object("", |name, scanner| loose.member(&name, scanner)).ok()??;
+    let length = scanner.at();
+    let event = loose.into_event(*tenant).ok()?;
+    (length <= MAX_EVENT_BYTES).then_some((event, length))
 }
 
 /// The id an event claims, also when it is refused, so that its sender can tell which it was; empty when there is none to be read.
@@ -66,7 +77,7 @@ struct Loose<'a> {
     entity_id: Option<Cow<'a, str>>,
     schema_version: u32,
     event_time: Option<UnixMs>,
-    payload: Option<&'a str>,
+    payload: Option<Payload<'a>>,
     others: Others,
 }
 
@@ -80,13 +91,13 @@ impl<'a> Loose<'a> {
             "entity_id" => self.entity_id = scanner.string("/entity_id")?,
             "event_time" => self.event_time = scanner.time("/event_time")?,
             "schema_version" => self.schema_version = schema_version(scanner)?,
-            "payload" => self.payload = scanner.value()?,
+            "payload" => self.payload = Payload::read(self.event_name.as_deref(), scanner)?,
             _ => self.others.keep(name, scanner)?,
         }
         Ok(())
     }
 
-    fn into_event(mut self, tenant: &TenantId) -> Result<Event, Refusal> {
+    fn into_event(mut self, tenant: TenantId) -> Result<Event, Refusal> {
         let name = self.event_name.as_deref().unwrap_or("");
         checks::event_name(name)?;
         let mut others = Others::default();
@@ -100,7 +111,7 @@ impl<'a> Loose<'a> {
             event_time: self.event_time.ok_or_else(|| Refusal::missing("/event_time"))?,
             schema_version: self.schema_version,
         };
-        let mut event = checks::event(&envelope, body, tenant)?;
+        let mut event = checks::event(&envelope, body, &tenant)?;
         event.unknown = self.others.into_object().map(|json| Box::new(Unknown { json: json.into(), ..Unknown::default() }));
         Ok(event)
     }
@@ -272,10 +283,56 @@ mod tests {
         assert_eq!(event.body, Body::Other { name: "door.opened".into(), payload: "[1,2]".into() });
     }
 
+    /// An event at the start of `text` is the one that it is alone.
+    fn decoded_first_as_alone(text: &str) -> Option<usize> {
+        let (event, length) = decode_first(text, &tenant())?;
+        assert_eq!(Ok(event), decode(&text.as_bytes()[..length], &tenant()), "{text}");
+        Some(length)
+    }
+
+    #[test]
+    fn an_event_is_the_same_read_first_of_many_or_alone() {
+        let good = ping(r#"{"lat":1,"sat":[7],"lng":1,"battery":null}"#);
+        assert_eq!(decoded_first_as_alone(&format!("{good} , {good}]")), Some(good.len()));
+        let again = [
+            good.replace("\"payload\"", "\"payload\":null,\"payload\""),
+            good.replace("\"payload\"", "\"payload\":{\"lat\":\"x\",\"y\":1},\"payload\""),
+            good.replace("\"payload\"", "\"payload\":{\"lat\":1,\"lng\":1,\"z\":2},\"payload\""),
+            good.replace("}}", "},\"event_name\":\"door.opened\"}"),
+            good.replace("\"event_name\":\"location\",", "").replace("}}", "},\"event_name\":\"location\"}"),
+        ];
+        for text in again.iter().filter(|text| **text != good) {
+            assert_eq!(decoded_first_as_alone(text), Some(text.len()), "{text}");
+        }
+        let bad = [
+            ping("{}"),
+            good.replace("}}", "},}"),
+            good.replace("\"location\"", "\"Location\""),
+            format!("{good}{}", " ").replace("}}", &format!("}}{}}}", " ".repeat(MAX_EVENT_BYTES))),
+        ];
+        for text in &bad {
+            assert_eq!(decoded_first_as_alone(text), None, "{text}");
+            assert!(decode(text.as_bytes(), &tenant()).is_err(), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_event_is_the_same_read_first_of_many_or_alone(members in prop::collection::vec(prop::sample::select(vec![
+            r#""event_id":"e1""#, r#""event_name":"location""#, r#""event_name":"driver.duty""#, r#""actor_id":"d1""#, r#""event_time":1"#,
+            r#""payload":{"lat":1,"lng":2}"#, r#""payload":{"on":true}"#, r#""payload":{"lat":1,"lng":2,"on":false,"x":{}}"#, r#""payload":{"lat":"1"}"#,
+            r#""payload":null"#, r#""payload":7"#, r#""payload":{"lat":1,,"lng":2}"#, r#""x":1"#,
+        ]), 0..9)) {
+            let text = format!(r#"{{"event_id":"e1","event_name":"location","actor_id":"d1","event_time":1,{}}}"#, members.join(","));
+            if decoded_first_as_alone(&text).is_none() {
+                assert!(decode(text.as_bytes(), &tenant()).is_err(), "{text}");
+            }
+        }
+
         #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             drop(decode(text.as_bytes(), &tenant()));
+            decoded_first_as_alone(&text);
             drop(decode(ping(&text).as_bytes(), &tenant()));
             drop(decode(&bytes, &tenant()));
             claimed_id(&bytes);

@@ -15,6 +15,37 @@ pub fn from_ms(ms: i64) -> Option<UnixMs> {
 
 /// Reads `2026-11-24T09:30:00.123+01:00`: an offset is required, any is taken; what is finer than a millisecond is cut off.
 pub fn parse(text: &str) -> Option<UnixMs> {
+    usual(text.as_bytes()).or_else(|| any(text))
+}
+
+/// Reads the form that nearly all senders write, `2026-11-24T08:30:00.123Z` with or without milliseconds. Judges no other.
+fn usual(text: &[u8]) -> Option<UnixMs> {
+    let (seconds, ms) = match text.split_first_chunk::<19>()? {
+        (seconds, b"Z") => (seconds, 0),
+        (seconds, [b'.', ms @ .., b'Z']) if ms.len() == 3 => (seconds, digits(ms)?),
+        _ => return None,
+    };
+    let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', i0, i1, b':', s0, s1] = seconds else { return None };
+    let (year, month, day) = (digits(&[y0, y1, y2, y3])?, digits(&[m0, m1])?, digits(&[d0, d1])?);
+    let (hour, minute, second) = (digits(&[h0, h1])?, digits(&[i0, i1])?, digits(&[s0, s1])?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    let exists = year >= 1 && (1..=12).contains(&month) && (1..=days).contains(&day) && hour <= 23 && minute <= 59 && second <= 59;
+    // Days since 1970-01-01, counted in years that begin in March, so that a leap day is a year's last (H. Hinnant, "days_from_civil").
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719_469;
+    exists.then_some(UnixMs((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms))
+}
+
+fn digits(text: &[u8]) -> Option<i64> {
+    text.iter().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
+}
+
+fn any(text: &str) -> Option<UnixMs> {
     let time: jiff::Timestamp = strict(text)?.parse().ok()?;
     from_ms(time.as_millisecond())
 }
@@ -97,6 +128,16 @@ mod tests {
         #[test]
         fn a_time_survives_its_text(ms in FIRST..=LAST) {
             prop_assert_eq!(parse(&print(UnixMs(ms))), Some(UnixMs(ms)));
+        }
+
+        #[test]
+        fn the_usual_form_is_read_as_any_other_is(ms in FIRST..=LAST, text in "(0000|0001|1900|2000|2023|2024|9999)-(0[0-3]|1[0-3]|[a2]2)-(0[01]|2[89]|3[0-2])T(00|2[0-4]):(00|59|60):(00|5[89]|6[01])(\\.[0-9a]{0,4})?Z?") {
+            for text in [text, print(UnixMs(ms)), print(UnixMs(ms / 1000 * 1000))] {
+                if let Some(time) = usual(text.as_bytes()) {
+                    prop_assert_eq!(any(&text), Some(time), "{}", text);
+                }
+                prop_assert_eq!(parse(&text), any(&text), "{}", text);
+            }
         }
 
         #[test]

@@ -58,7 +58,7 @@ fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
     *response.status_mut() = status(answer);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if !answer.position.is_empty() {
-        let position = HeaderValue::from_str(&answer.position.to_string()).expect("digits, colons and commas");
+        let position = HeaderValue::try_from(answer.position.to_string()).expect("digits, colons and commas");
         response.headers_mut().insert("waypost-position", position);
     }
     response
@@ -76,23 +76,28 @@ fn status(answer: &Answer) -> StatusCode {
 
 fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
-    match value.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
-        "application/json" => Ok(MediaType::Json),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(MediaType::NdJson),
-        "application/x-protobuf" | "application/protobuf" => Ok(MediaType::Protobuf),
-        other => {
-            let detail = format!("Content-Type {other} is not one of application/json, application/x-ndjson, application/x-protobuf");
-            Err(Kind::MediaType.says(detail))
-        }
+    let value = value.split(';').next().unwrap_or("").trim();
+    let is = |name: &str| value.eq_ignore_ascii_case(name);
+    if is("application/json") {
+        Ok(MediaType::Json)
+    } else if ["application/x-ndjson", "application/ndjson", "application/jsonl"].into_iter().any(is) {
+        Ok(MediaType::NdJson)
+    } else if ["application/x-protobuf", "application/protobuf"].into_iter().any(is) {
+        Ok(MediaType::Protobuf)
+    } else {
+        let other = value.to_ascii_lowercase();
+        let detail = format!("Content-Type {other} is not one of application/json, application/x-ndjson, application/x-protobuf");
+        Err(Kind::MediaType.says(detail))
     }
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
-    match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()).as_deref() {
-        None | Some(b"identity" | b"") => Ok(Encoding::Identity),
-        Some(b"gzip") => Ok(Encoding::Gzip),
-        Some(b"zstd") => Ok(Encoding::Zstd),
-        Some(_) => Err(Kind::ContentEncoding.says("Content-Encoding must be gzip, zstd or identity")),
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
+    match value.as_bytes().to_ascii_lowercase().as_slice() {
+        b"identity" | b"" => Ok(Encoding::Identity),
+        b"gzip" => Ok(Encoding::Gzip),
+        b"zstd" => Ok(Encoding::Zstd),
+        _ => Err(Kind::ContentEncoding.says("Content-Encoding must be gzip, zstd or identity")),
     }
 }
 

@@ -1,72 +1,119 @@
-//! Cuts a request's body into its events without reading them, so that what is wrong inside one stays inside it. Never decodes an event.
+//! Takes a request's body apart into its events, so that what is wrong inside one stays inside it. Never decodes an event.
 
 use super::super::refusal::{Code, Refusal};
 use super::scan::Scanner;
 use crate::model::time::UnixMs;
 
-/// The items of a body, not looked into yet: they need be neither JSON nor UTF-8.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// The items of a body, taken off one after the other.
+#[derive(Debug)]
 pub struct Items<'a> {
-    /// At most as many as were asked for.
-    pub items: Vec<&'a [u8]>,
-    /// How many there are.
-    pub count: usize,
+    body: &'a [u8],
+    /// As much of the body as is UTF-8.
+    text: &'a str,
+    /// How far the body is read.
+    at: usize,
+    shape: Shape,
     pub sent_at: Option<UnixMs>,
-    /// The body was one event alone and is answered by its own code.
-    pub single: bool,
 }
 
-/// Splits `application/json`: an array, `{"events": [..], "sent_at": ..}` or one event. Keeps the first `max` items.
-pub fn split(body: &[u8], max: usize) -> Result<Items<'_>, Refusal> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// The body is one event alone and is answered by its own code.
+    Single,
+    /// Stands at an element.
+    Array,
+    Lines,
+    End,
+}
+
+/// One item: read already, or cut off without a look inside. Then it need be neither JSON nor UTF-8.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<'a, T> {
+    Read(T),
+    Cut(&'a [u8]),
+}
+
+/// Opens `application/json`: an array, `{"events": [..], "sent_at": ..}` or one event.
+pub fn open(body: &[u8]) -> Result<Items<'_>, Refusal> {
     let body = body.trim_ascii();
     match body.first() {
-        Some(b'[') => split_array(body, max),
-        Some(b'{') => split_object(body, max),
+        Some(b'[') => open_array(body, None),
+        Some(b'{') => open_object(body),
         _ => Err(malformed("expected an object or an array")),
     }
 }
 
-/// Splits `application/x-ndjson`: one event a line, empty lines skipped. Keeps the first `max` items.
-pub fn split_lines(body: &[u8], max: usize) -> Items<'_> {
-    let mut items = Items::default();
-    for line in body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
-        items.add(line, max);
-    }
-    items
+/// Opens `application/x-ndjson`: one event a line, empty lines skipped.
+pub fn open_lines(body: &[u8]) -> Items<'_> {
+    Items { body, text: "", at: 0, shape: Shape::Lines, sent_at: None }
 }
 
 impl<'a> Items<'a> {
-    fn add(&mut self, item: &'a [u8], max: usize) {
-        self.count += 1;
-        if self.count <= max {
-            self.items.push(item);
+    pub fn is_single(&self) -> bool {
+        self.shape == Shape::Single
+    }
+
+    /// The next item. `read` may read it where it stands, at the start of a text, and say how long it is; what it does not read is cut off.
+    pub fn next<T>(&mut self, read: impl FnOnce(&'a str) -> Option<(T, usize)>) -> Result<Option<Item<'a, T>>, Refusal> {
+        match self.shape {
+            Shape::Array => self.element(read).map(Some),
+            Shape::Lines => Ok(self.line().map(Item::Cut)),
+            Shape::Single => {
+                self.shape = Shape::End;
+                Ok(Some(Item::Cut(self.body)))
+            }
+            Shape::End => Ok(None),
         }
     }
-}
 
-fn split_array(array: &[u8], max: usize) -> Result<Items<'_>, Refusal> {
-    let mut items = Items::default();
-    let mut rest = array[1..].trim_ascii_start();
-    if let Some(after) = rest.strip_prefix(b"]") {
-        return if after.is_empty() { Ok(items) } else { Err(malformed("expected the end after the array")) };
-    }
-    loop {
-        let (item, after) = cut(rest);
-        if item.is_empty() {
+    fn element<T>(&mut self, read: impl FnOnce(&'a str) -> Option<(T, usize)>) -> Result<Item<'a, T>, Refusal> {
+        let rest = &self.body[self.at..];
+        let read = self.text.get(self.at..).and_then(read).map(|(value, length)| (value, rest[length..].trim_ascii_start()));
+        let (item, after) = match read {
+            Some((value, after)) if matches!(after.first(), Some(b',' | b']')) => (Item::Read(value), after),
+            _ => {
+                let (item, after) = cut(rest);
+                (Item::Cut(item), after)
+            }
+        };
+        if matches!(item, Item::Cut(item) if item.is_empty()) {
             return Err(malformed("expected an event"));
         }
-        items.add(item, max);
         match after.first() {
-            Some(b',') => rest = after[1..].trim_ascii_start(),
-            Some(b']') if after.len() == 1 => return Ok(items),
+            Some(b',') => self.at = self.body.len() - after[1..].trim_ascii_start().len(),
+            Some(b']') if after.len() == 1 => self.shape = Shape::End,
             Some(b']') => return Err(malformed("expected the end after the array")),
             _ => return Err(malformed("the array is not closed")),
         }
+        Ok(item)
+    }
+
+    fn line(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let rest = self.body.get(self.at..)?;
+            let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+            self.at += length + 1;
+            let line = rest[..length].trim_ascii();
+            if !line.is_empty() {
+                return Some(line);
+            }
+        }
     }
 }
 
-fn split_object(object: &[u8], max: usize) -> Result<Items<'_>, Refusal> {
-    let single = Items { items: vec![object], count: 1, sent_at: None, single: true };
+fn open_array(array: &[u8], sent_at: Option<UnixMs>) -> Result<Items<'_>, Refusal> {
+    let text = std::str::from_utf8(array).or_else(|error| std::str::from_utf8(&array[..error.valid_up_to()])).unwrap_or("");
+    let rest = array[1..].trim_ascii_start();
+    let shape = match rest.strip_prefix(b"]") {
+        Some(b"") => Shape::End,
+        Some(_) => return Err(malformed("expected the end after the array")),
+        None => Shape::Array,
+    };
+    Ok(Items { body: array, text, at: array.len() - rest.len(), shape, sent_at })
+}
+
+fn open_object(object: &[u8]) -> Result<Items<'_>, Refusal> {
+    let single = Items { body: object, text: "", at: 0, shape: Shape::Single, sent_at: None };
     let (mut events, mut sent_at) = (None, None);
     let mut rest = object[1..].trim_ascii_start();
     // A member that cannot be told from its neighbours ends the search: as an event, the object will be refused with the reason.
@@ -93,7 +140,7 @@ fn split_object(object: &[u8], max: usize) -> Result<Items<'_>, Refusal> {
         return Err(Refusal::new(Code::WrongType, "/events", "must be an array"));
     }
     let sent_at = sent_at.map(time).transpose()?.flatten();
-    Ok(Items { sent_at, ..split_array(events, max)? })
+    open_array(events, sent_at)
 }
 
 fn time(value: &[u8]) -> Result<Option<UnixMs>, Refusal> {
@@ -149,8 +196,17 @@ mod tests {
     use super::*;
 
     fn texts(body: &str) -> Vec<String> {
-        let items = split(body.as_bytes(), 100).expect("splits");
-        items.items.into_iter().map(|item| String::from_utf8_lossy(item).into_owned()).collect()
+        cut_all(open(body.as_bytes()).expect("opens")).expect("splits").into_iter().map(|item| String::from_utf8_lossy(item).into_owned()).collect()
+    }
+
+    /// All items, none of them read.
+    fn cut_all(mut items: Items<'_>) -> Result<Vec<&[u8]>, Refusal> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next(|_text| None::<((), usize)>)? {
+            let Item::Cut(item) = item else { continue };
+            all.push(item);
+        }
+        Ok(all)
     }
 
     #[test]
@@ -158,11 +214,12 @@ mod tests {
         assert_eq!(texts(r#" [ {"a":"],\"[{"} , 7,[1,[2]] ] "#), [r#"{"a":"],\"[{"}"#, "7", "[1,[2]]"]);
         assert_eq!(texts("[]"), Vec::<String>::new());
         assert_eq!(texts("[01, nul, {\"a\":}]"), ["01", "nul", "{\"a\":}"], "what is wrong inside an item stays there");
-        let batch = split(br#"{"sent_at": 5, "events": [{"x":1}, {}], "by": {"events": 1}}"#, 100).expect("splits");
-        assert_eq!((batch.items, batch.sent_at, batch.single), (vec![br#"{"x":1}"#.as_slice(), b"{}"], Some(UnixMs(5)), false));
-        assert!(split(br#"{"event_id":"e","payload":{"events":[]}}"#, 100).expect("splits").single);
-        let lines = split_lines(b"\n{\"a\":1}\r\n  \n\xff\n7", 100);
-        assert_eq!(lines.items, [b"{\"a\":1}".as_slice(), b"\xff", b"7"]);
+        let batch = open(br#"{"sent_at": 5, "events": [{"x":1}, {}], "by": {"events": 1}}"#).expect("opens");
+        assert_eq!((batch.sent_at, batch.is_single()), (Some(UnixMs(5)), false));
+        assert_eq!(cut_all(batch).expect("splits"), vec![br#"{"x":1}"#.as_slice(), b"{}"]);
+        assert!(open(br#"{"event_id":"e","payload":{"events":[]}}"#).expect("opens").is_single());
+        let lines = cut_all(open_lines(b"\n{\"a\":1}\r\n  \n\xff\n7")).expect("splits");
+        assert_eq!(lines, [b"{\"a\":1}".as_slice(), b"\xff", b"7"]);
     }
 
     #[test]
@@ -179,17 +236,19 @@ mod tests {
             (r#"{"events":null}"#, Code::WrongType),
             (r#"{"events":[],"sent_at":"noon"}"#, Code::InvalidTime),
         ] {
-            assert_eq!(split(body.as_bytes(), 100).expect_err(body).code, code, "{body}");
+            assert_eq!(open(body.as_bytes()).and_then(cut_all).expect_err(body).code, code, "{body}");
         }
     }
 
     #[test]
-    fn more_items_than_asked_for_are_counted_and_not_kept() {
-        let body = format!("[0{}]", ",0".repeat(99_999));
-        let items = split(body.as_bytes(), 10).expect("splits");
-        assert_eq!((items.items.len(), items.count), (10, 100_000));
-        let lines = split_lines("0\n".repeat(1000).as_bytes(), 10).count;
-        assert_eq!(lines, 1000);
+    fn an_item_is_read_where_it_stands_if_it_ends_there() {
+        let two = |text: &str| text.starts_with("{}").then_some(((), 2));
+        let mut items = open(b"[{} ,{}x,7,{}\xff,{}]").expect("opens");
+        for expected in [Item::Read(()), Item::Cut(b"{}x".as_slice()), Item::Cut(b"7"), Item::Cut(b"{}\xff"), Item::Cut(b"{}")] {
+            assert_eq!(items.next(two).expect("splits"), Some(expected));
+        }
+        assert_eq!(items.next(two).expect("splits"), None);
+        assert!(open(b"[{}}]").expect("opens").next(two).is_err());
     }
 
     proptest! {
@@ -197,14 +256,14 @@ mod tests {
         fn an_array_of_any_values_is_cut_as_serde_json_cuts_it(values in prop::collection::vec((".{0,8}", any::<i64>()), 0..6)) {
             let values: Vec<_> = values.into_iter().map(|(text, number)| serde_json::json!({&text: [text, number]})).collect();
             let body = serde_json::to_string_pretty(&values).expect("JSON");
-            let cut: Vec<serde_json::Value> = split(body.as_bytes(), 100).expect("splits").items.into_iter().map(|item| serde_json::from_slice(item).expect("JSON")).collect();
+            let cut: Vec<serde_json::Value> = cut_all(open(body.as_bytes()).expect("opens")).expect("splits").into_iter().map(|item| serde_json::from_slice(item).expect("JSON")).collect();
             prop_assert_eq!(cut, values);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(prop::sample::select(b"[]{}\",:\\ \nae\xff".to_vec()), 0..40)) {
-            drop(split(&bytes, 3));
-            split_lines(&bytes, 3);
+            drop(open(&bytes).and_then(cut_all));
+            drop(cut_all(open_lines(&bytes)));
         }
     }
 }

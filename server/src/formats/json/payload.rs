@@ -7,11 +7,37 @@ use crate::formats::refusal::{Code, Refusal};
 use crate::model::event::{Body, Created, StatusChange};
 use crate::model::position::Position;
 
+/// A payload as it stands in its event.
+#[derive(Debug)]
+pub(super) struct Payload<'a> {
+    raw: &'a str,
+    /// Read already, with what is unknown in it: nearly every event is a location and says so before its payload.
+    location: Option<(LooseLocation, Others)>,
+}
+
+impl<'a> Payload<'a> {
+    /// Takes the payload of an event that has called itself `name` so far; nothing when it is `null`.
+    pub(super) fn read(name: Option<&str>, scanner: &mut Scanner<'a>) -> Result<Option<Self>, Refusal> {
+        if name == Some("location")
+            && let Some((location, raw)) = scanner.attempt(location)
+        {
+            return Ok(Some(Self { raw, location: Some(location) }));
+        }
+        // What is wrong inside is named when it is decoded: not before the event is known to be JSON, and its name.
+        Ok(scanner.value()?.map(|raw| Self { raw, location: None }))
+    }
+}
+
 /// Reads a payload by its event's name; what it does not know goes to `others`. Absent, it is an object without members.
-pub(super) fn decode(name: &str, raw: Option<&str>, others: &mut Others) -> Result<Body, Refusal> {
+pub(super) fn decode(name: &str, given: Option<Payload<'_>>, others: &mut Others) -> Result<Body, Refusal> {
+    let (raw, read_already) = given.map_or((None, None), |given| (Some(given.raw), given.location));
     let read = raw.unwrap_or("{}");
     Ok(match name {
-        "location" => Body::Location(checks::location(location(read, others)?, "/payload")?),
+        "location" => {
+            let (loose, unknown) = read_already.map_or_else(|| location(&mut payload(read)), Ok)?;
+            *others = unknown;
+            Body::Location(checks::location(loose, "/payload")?)
+        }
         "delivery.created" => Body::Created(Box::new(created(read, others)?)),
         "delivery.assigned" => Body::Assigned {
             driver: one(read, others, "driver", |scanner| scanner.string(DRIVER)).and_then(|driver| checks::driver(&driver, DRIVER))?,
@@ -46,10 +72,10 @@ fn one<'a, T>(raw: &'a str, others: &mut Others, wanted: &str, read: impl Fn(&mu
     found.ok_or_else(|| Refusal::missing(format!("/payload/{wanted}")))
 }
 
-fn location(raw: &str, others: &mut Others) -> Result<LooseLocation, Refusal> {
+fn location<'a>(scanner: &mut Scanner<'a>) -> Result<(LooseLocation, Others), Refusal> {
     let (mut lat, mut lng) = (None, None);
-    let mut loose = LooseLocation::default();
-    payload(raw).whole_object("/payload", |name, scanner| {
+    let (mut loose, mut others) = (LooseLocation::default(), Others::default());
+    scanner.required_object("/payload", |name, scanner: &mut Scanner<'a>| {
         match name.text.as_ref() {
             "lat" => lat = scanner.number("/payload/lat")?,
             "lng" => lng = scanner.number("/payload/lng")?,
@@ -64,7 +90,7 @@ fn location(raw: &str, others: &mut Others) -> Result<LooseLocation, Refusal> {
     })?;
     loose.lat = lat.ok_or_else(|| Refusal::missing("/payload/lat"))?;
     loose.lng = lng.ok_or_else(|| Refusal::missing("/payload/lng"))?;
-    Ok(loose)
+    Ok((loose, others))
 }
 
 fn created(raw: &str, others: &mut Others) -> Result<Created, Refusal> {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::super::refusal::{Code, Refusal};
 use super::super::time;
+use super::numeral::Numeral;
 use crate::model::time::UnixMs;
 
 /// How deep an event may nest, itself included.
@@ -35,10 +36,13 @@ impl<'a> Scanner<'a> {
 
     /// Reads the object that is the whole text, handing each member's name to `member`, which must consume its value.
     pub fn whole_object(mut self, pointer: &str, member: impl FnMut(Name<'a>, &mut Self) -> Result<(), Refusal>) -> Result<(), Refusal> {
-        if self.object(pointer, member)?.is_none() {
-            return Err(Refusal::new(Code::WrongType, pointer, "must be an object"));
-        }
+        self.required_object(pointer, member)?;
         self.end()
+    }
+
+    /// Reads an object.
+    pub fn required_object(&mut self, pointer: &str, member: impl FnMut(Name<'a>, &mut Self) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        self.object(pointer, member)?.ok_or_else(|| Refusal::new(Code::WrongType, pointer, "must be an object"))
     }
 
     /// Reads an object; nothing when it is `null`.
@@ -71,7 +75,7 @@ impl<'a> Scanner<'a> {
     /// Reads a number; nothing when it is `null`. One too large for an `f64` is infinite.
     pub fn number(&mut self, pointer: &str) -> Result<Option<f64>, Refusal> {
         match self.peek() {
-            Some(b'-' | b'0'..=b'9') => Ok(Some(self.digits()?.parse().expect("JSON's numbers are a part of Rust's"))),
+            Some(b'-' | b'0'..=b'9') => self.numeral().map(|numeral| Some(numeral.value())),
             _ => self.none_or_wrong(pointer, "must be a number"),
         }
     }
@@ -88,7 +92,7 @@ impl<'a> Scanner<'a> {
     pub fn time(&mut self, pointer: &str) -> Result<Option<UnixMs>, Refusal> {
         let read = match self.peek() {
             Some(b'"') => time::parse(&self.quoted()?),
-            Some(b'-' | b'0'..=b'9') => self.digits()?.parse().ok().and_then(time::from_ms),
+            Some(b'-' | b'0'..=b'9') => self.numeral()?.text.parse().ok().and_then(time::from_ms),
             _ => return self.none_or_wrong(pointer, "must be an RFC 3339 string or an integer of Unix milliseconds"),
         };
         let detail = "must be an RFC 3339 time with an offset or an integer of Unix milliseconds, in the years 1 to 9999";
@@ -108,11 +112,28 @@ impl<'a> Scanner<'a> {
         Ok(&self.text[start..self.at])
     }
 
+    /// Reads a value by `read` and returns what that made of it, and its text; nothing when it was refused, and then stands where it stood.
+    pub fn attempt<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Refusal>) -> Option<(T, &'a str)> {
+        self.peek();
+        let (start, depth) = (self.at, self.depth);
+        let Ok(value) = read(self) else {
+            (self.at, self.depth) = (start, depth);
+            return None;
+        };
+        Some((value, &self.text[start..self.at]))
+    }
+
+    /// How many bytes were read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     /// Nothing but white space may follow.
     pub fn end(&mut self) -> Result<(), Refusal> {
         if self.peek().is_none() { Ok(()) } else { Err(self.malformed("expected the end")) }
     }
 
+    #[inline]
     fn name(&mut self) -> Result<Name<'a>, Refusal> {
         if self.peek() != Some(b'"') {
             return Err(self.malformed("expected a member's name"));
@@ -131,7 +152,7 @@ impl<'a> Scanner<'a> {
     fn skip(&mut self) -> Result<(), Refusal> {
         match self.peek() {
             Some(b'"') => self.quoted().map(drop),
-            Some(b'-' | b'0'..=b'9') => self.digits().map(drop),
+            Some(b'-' | b'0'..=b'9') => self.numeral().map(drop),
             Some(b't') => self.word("true"),
             Some(b'f') => self.word("false"),
             Some(b'n') => self.word("null"),
@@ -169,52 +190,41 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the string that starts here; borrowed unless it holds an escape.
+    #[inline]
     fn quoted(&mut self) -> Result<Cow<'a, str>, Refusal> {
+        let start = self.at + 1;
+        let end = start + plain(&self.text.as_bytes()[start..]);
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            return self.escaped();
+        }
+        self.at = end + 1;
+        Ok(Cow::Borrowed(&self.text[start..end]))
+    }
+
+    /// Reads the string that starts here and holds an escape, or an error.
+    #[cold]
+    fn escaped(&mut self) -> Result<Cow<'a, str>, Refusal> {
         let start = self.at;
-        let mut escaped = false;
         let mut rest = self.text.as_bytes()[start + 1..].iter();
         loop {
             match rest.next() {
                 Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    rest.next();
-                }
+                Some(b'\\') => drop(rest.next()),
                 Some(0x20..) => {}
                 _ => return Err(self.malformed("unfinished string or a control character inside one")),
             }
         }
         self.at = self.text.len() - rest.len();
         let quoted = &self.text[start..self.at];
-        if escaped {
-            return serde_json::from_str(quoted).map(Cow::Owned).map_err(|_escape| self.malformed("invalid escape before here"));
-        }
-        Ok(Cow::Borrowed(&quoted[1..quoted.len() - 1]))
+        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_escape| self.malformed("invalid escape before here"))
     }
 
-    /// Reads the number that starts here, by JSON's grammar.
-    fn digits(&mut self) -> Result<&'a str, Refusal> {
-        let bytes = self.text.as_bytes();
-        let run = |from: usize| from + bytes[from.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let start = self.at;
-        let whole = start + usize::from(bytes[start] == b'-');
-        let mut end = run(whole);
-        let mut well_formed = end > whole && (bytes[whole] != b'0' || end == whole + 1);
-        if bytes.get(end) == Some(&b'.') {
-            let fraction = end + 1;
-            end = run(fraction);
-            well_formed &= end > fraction;
-        }
-        if matches!(bytes.get(end), Some(b'e' | b'E')) {
-            let exponent = end + 1 + usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
-            end = run(exponent);
-            well_formed &= end > exponent;
-        }
-        if !well_formed {
-            return Err(self.malformed("invalid number"));
-        }
-        self.at = end;
-        Ok(&self.text[start..end])
+    /// Reads the number that starts here.
+    #[inline]
+    fn numeral(&mut self) -> Result<Numeral<'a>, Refusal> {
+        let numeral = Numeral::read(&self.text[self.at..]).ok_or_else(|| self.malformed("invalid number"))?;
+        self.at += numeral.text.len();
+        Ok(numeral)
     }
 
     fn word(&mut self, word: &str) -> Result<(), Refusal> {
@@ -234,6 +244,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over white space and looks at what follows.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         loop {
@@ -244,9 +255,28 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[cold]
     fn malformed(&self, what: &str) -> Refusal {
         Refusal::new(Code::MalformedJson, "", format!("{what} at byte {}", self.at))
     }
+}
+
+/// How many bytes come before the first quote, backslash or control character; looks at eight at a time.
+#[inline]
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGHS: u64 = ONES << 7;
+    // Marks the bytes below `limit`, if below 0x80; above the first of them it may mark others.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let ends = below(word ^ (ONES * u64::from(b'"')), 1) | below(word ^ (ONES * u64::from(b'\\')), 1) | below(word, b' ');
+        if ends != 0 {
+            return index * 8 + ends.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8 + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..b' ')).count()
 }
 
 #[cfg(test)]
@@ -294,9 +324,15 @@ mod tests {
         }
 
         #[test]
-        fn a_string_is_read_as_it_was_written(text in any::<String>()) {
+        fn a_string_is_read_as_it_was_written(text in prop_oneof![any::<String>(), "[ -~\u{1}\u{1f}\u{7f}\u{80}\u{7ff}\u{ffff}]{0,40}"]) {
             let quoted = serde_json::to_string(&text).expect("JSON");
             prop_assert_eq!(Scanner::new(&quoted, 0).string("").expect("a string").expect("not null").into_owned(), text);
+        }
+
+        #[test]
+        fn a_string_ends_where_looking_at_each_byte_says(bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"\"\\ !#[]\x1f\x7f\x80\xa2\xdc".to_vec())], 0..40)) {
+            let one_by_one = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).unwrap_or(bytes.len());
+            prop_assert_eq!(plain(&bytes), one_by_one);
         }
     }
 }

@@ -30,6 +30,7 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
+    #[inline]
     fn read(&mut self) -> Option<Field<'a>> {
         let start = self.0;
         let key = self.varint()?;
@@ -43,16 +44,20 @@ impl<'a> Fields<'a> {
                 self.0 = rest;
                 Value::Bytes(bytes)
             }
-            3 => {
-                skip_field(WireType::StartGroup, tag, &mut self.0, DecodeContext::default()).ok()?;
-                Value::Group
-            }
+            3 => self.group(tag)?,
             5 => Value::Fixed32(self.fixed()?),
             _ => return None,
         };
         Some(Field { tag, value, raw: &start[..start.len() - self.0.len()] })
     }
 
+    #[cold]
+    fn group(&mut self, tag: u32) -> Option<Value<'a>> {
+        skip_field(WireType::StartGroup, tag, &mut self.0, DecodeContext::default()).ok()?;
+        Some(Value::Group)
+    }
+
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
         match *self.0 {
             [byte, ref rest @ ..] if byte < 0x80 => {
@@ -63,6 +68,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -73,6 +79,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, Refusal>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;
@@ -81,31 +88,37 @@ impl<'a> Iterator for Fields<'a> {
         if field.is_none() {
             self.0 = &[];
         }
-        Some(field.ok_or_else(|| Refusal::new(Code::MalformedProtobuf, "", "a field is cut off or has no valid key")))
+        Some(field.ok_or_else(|| wrong("", "a field is cut off or has no valid key")))
     }
 }
 
 impl<'a> Field<'a> {
+    #[inline]
     pub fn bytes(&self, pointer: &str) -> Result<&'a [u8], Refusal> {
         if let Value::Bytes(bytes) = self.value { Ok(bytes) } else { Err(wrong(pointer, "must be length-delimited")) }
     }
 
+    #[inline]
     pub fn text(&self, pointer: &str) -> Result<&'a str, Refusal> {
         std::str::from_utf8(self.bytes(pointer)?).map_err(|_bytes| wrong(pointer, "must be UTF-8"))
     }
 
+    #[inline]
     pub fn varint(&self, pointer: &str) -> Result<u64, Refusal> {
         if let Value::Varint(varint) = self.value { Ok(varint) } else { Err(wrong(pointer, "must be a varint")) }
     }
 
+    #[inline]
     pub fn int64(&self, pointer: &str) -> Result<i64, Refusal> {
         self.varint(pointer).map(u64::cast_signed)
     }
 
+    #[inline]
     pub fn double(&self, pointer: &str) -> Result<f64, Refusal> {
         if let Value::Fixed64(bytes) = self.value { Ok(f64::from_le_bytes(bytes)) } else { Err(wrong(pointer, "must be a double")) }
     }
 
+    #[inline]
     pub fn float(&self, pointer: &str) -> Result<f32, Refusal> {
         if let Value::Fixed32(bytes) = self.value { Ok(f32::from_le_bytes(bytes)) } else { Err(wrong(pointer, "must be a float")) }
     }
@@ -125,6 +138,7 @@ pub fn keep_nested(tag: u32, inner: &[u8], others: &mut Vec<u8>) {
     }
 }
 
+#[cold]
 fn wrong(pointer: &str, detail: &str) -> Refusal {
     Refusal::new(Code::MalformedProtobuf, pointer, detail)
 }
