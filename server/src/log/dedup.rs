@@ -51,7 +51,7 @@ pub enum Verdict {
 }
 
 /// A table holds about as many ids when there are `max_ids` in all: what one block may have to wait for when it grows or is swept.
-const IDS_PER_TABLE: usize = 2048;
+const IDS_PER_TABLE: usize = 4096;
 
 #[derive(Debug)]
 pub struct Dedup {

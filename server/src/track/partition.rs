@@ -176,12 +176,13 @@ impl Task {
     }
 
     fn apply(&mut self, decoded: &mut Vec<Decoded>) {
-        let some = decoded.len();
         self.state.look_ahead(decoded.iter().map(|decoded| &decoded.event));
-        for Decoded { offset, ingest_time, event } in decoded.drain(..) {
-            self.state.apply(offset, ingest_time, &event, &mut |change| sort_into(&mut self.told, change));
+        // Where they lie: an event is large to move.
+        for Decoded { offset, ingest_time, event } in &*decoded {
+            self.state.apply(*offset, *ingest_time, event, &mut |change| sort_into(&mut self.told, change));
         }
-        courtesy::worked(some);
+        courtesy::worked(decoded.len());
+        decoded.clear();
     }
 
     async fn answer(&mut self, input: PartitionInput) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::field::{BYTES, DecodeError, FIXED32, FIXED64, Reader, VARINT};
+use super::field::{BYTES, DecodeError, FIXED32, FIXED64, Reader, VARINT, text};
 use super::{LATE, SKEWED};
 use crate::model::event::{Body, Created, Event, Location, Proof, Stamp, StatusChange, Unknown};
 use crate::model::id::{DeliveryId, DriverId, EventId, InvalidId, MAX_ID_BYTES, TenantId};
@@ -33,15 +33,15 @@ impl Decoder {
         })
     }
 
-    fn tenant(&mut self, name: &str) -> Result<TenantId, InvalidId> {
-        let last = name.as_bytes().last().copied().unwrap_or_default();
+    fn tenant(&mut self, name: &[u8]) -> Result<TenantId, DecodeError> {
+        let last = name.last().copied().unwrap_or_default();
         let place = &mut self.tenants[(usize::from(last) ^ name.len()) % 16];
         if let Some(tenant) = place
-            && tenant.as_str() == name
+            && tenant.as_str().as_bytes() == name
         {
             return Ok(*tenant);
         }
-        let tenant = TenantId::parse(name)?;
+        let tenant = TenantId::parse(text(name)?)?;
         *place = Some(tenant);
         Ok(tenant)
     }
@@ -65,7 +65,7 @@ impl<'a> Skimmed<'a> {
         let stored = Stored::read(record)?;
         let envelope = Envelope::read(stored.event)?;
         let skimmed = Self {
-            tenant: envelope.tenant.ok_or(DecodeError::Missing("tenant_id"))?,
+            tenant: text(envelope.tenant.ok_or(DecodeError::Missing("tenant_id"))?)?,
             routing_key: envelope.delivery.or(envelope.actor).unwrap_or_default(),
             id: envelope.id.ok_or(DecodeError::Missing("event_id"))?,
             event_time: envelope.event_time,
@@ -118,13 +118,13 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// The fields that all events have, as they stand in the record.
+/// The fields that all events have, as they stand in the record; those that are mostly known already are not even looked at as texts.
 #[derive(Default)]
 struct Envelope<'a> {
     id: Option<&'a str>,
-    name: &'a str,
+    name: &'a [u8],
     schema_version: u32,
-    tenant: Option<&'a str>,
+    tenant: Option<&'a [u8]>,
     actor: Option<&'a str>,
     delivery: Option<&'a str>,
     event_time: UnixMs,
@@ -139,9 +139,9 @@ impl<'a> Envelope<'a> {
         while let Some((field, wire)) = reader.tag()? {
             match (field, wire) {
                 (1, BYTES) => envelope.id = Some(reader.text()?),
-                (2, BYTES) => envelope.name = reader.text()?,
+                (2, BYTES) => envelope.name = reader.bytes()?,
                 (3, VARINT) => envelope.schema_version = u32::try_from(reader.varint()?).unwrap_or(u32::MAX),
-                (4, BYTES) => envelope.tenant = Some(reader.text()?),
+                (4, BYTES) => envelope.tenant = Some(reader.bytes()?),
                 (5, BYTES) => envelope.actor = Some(reader.text()?),
                 (6, BYTES) => envelope.delivery = Some(reader.text()?),
                 (7, VARINT) => envelope.event_time = UnixMs(reader.int()?),
@@ -153,7 +153,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn read_body(field: u32, bytes: &[u8], name: &str) -> Result<Body, DecodeError> {
+fn read_body(field: u32, bytes: &[u8], name: &[u8]) -> Result<Body, DecodeError> {
     match field {
         10 => read_location(bytes),
         11 => read_created(bytes),
@@ -164,7 +164,7 @@ fn read_body(field: u32, bytes: &[u8], name: &str) -> Result<Body, DecodeError> 
         13 => read_status(bytes),
         14 => Ok(Body::Eta { eta: UnixMs(first_field(bytes, VARINT)?.map_or(Ok(0), |mut at| at.int())?) }),
         15 => Ok(Body::Duty { on: first_field(bytes, VARINT)?.map_or(Ok(0), |mut at| at.varint())? != 0 }),
-        _ => Ok(Body::Other { name: Box::from(name), payload: Bytes::copy_from_slice(bytes) }),
+        _ => Ok(Body::Other { name: Box::from(text(name)?), payload: Bytes::copy_from_slice(bytes) }),
     }
 }
 

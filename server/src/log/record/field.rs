@@ -72,6 +72,10 @@ pub(super) fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut
     out.splice(start - 1..start, prefix);
 }
 
+pub(super) fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(|_not_utf8| DecodeError::Text)
+}
+
 /// What is left to read of a message.
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -132,7 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn text(&mut self) -> Result<&'a str, DecodeError> {
-        std::str::from_utf8(self.bytes()?).map_err(|_not_utf8| DecodeError::Text)
+        text(self.bytes()?)
     }
 
     pub(super) fn skip(&mut self, wire: u32) -> Result<(), DecodeError> {
