@@ -1,5 +1,7 @@
 //! Protobuf's wire form, field by field, borrowing everything. Knows no field's meaning.
 
+#![expect(clippy::inline_always, reason = "a field is a few bytes: calling to read it costs as much as reading it")]
+
 use prost::encoding::{DecodeContext, WireType, decode_varint, encode_key, encode_varint, skip_field};
 
 use crate::formats::refusal::{Code, Refusal};
@@ -34,7 +36,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self) -> Result<Option<Field<'a>>, Refusal> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -57,7 +59,7 @@ impl<'a> Fields<'a> {
         wrong("", "a field is cut off or has no valid key")
     }
 
-    #[inline]
+    #[inline(always)]
     fn field(&mut self) -> Option<Field<'a>> {
         let key = self.varint()?;
         let (tag, wire_type) = (u32::try_from(key >> 3).ok().filter(|tag| (1..1 << 29).contains(tag))?, key & 7);
@@ -83,7 +85,7 @@ impl<'a> Fields<'a> {
         Some(Value::Group)
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Option<u64> {
         match *self.rest {
             [byte, ref rest @ ..] if byte < 0x80 => {
@@ -94,7 +96,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
