@@ -39,7 +39,7 @@ pub fn decode(item: &[u8], tenant: &TenantId) -> Result<Event, Refusal> {
     }
     let mut loose = Loose::default();
     Scanner::new(text, 0).whole_object("", |name, scanner| loose.member(&name, scanner))?;
-    loose.into_event(*tenant)
+    loose.event(*tenant)
 }
 
 /// Reads the event that `text` begins with and says how many bytes it has; nothing when there is any fault in it, which `decode` then names.
@@ -47,7 +47,7 @@ pub fn decode_first(text: &str, tenant: &TenantId) -> Option<(Event, usize)> {
     let (mut loose, mut scanner) = (Loose::default(), Scanner::new(text, 0));
     scanner.object("", |name, scanner| loose.member(&name, scanner)).ok()??;
     let length = scanner.at();
-    let event = loose.into_event(*tenant).ok()?;
+    let event = loose.event(*tenant).ok()?;
     (length <= MAX_EVENT_BYTES).then_some((event, length))
 }
 
@@ -97,11 +97,12 @@ impl<'a> Loose<'a> {
         Ok(())
     }
 
-    fn into_event(mut self, tenant: TenantId) -> Result<Event, Refusal> {
+    /// Takes the payload and what is unknown along.
+    fn event(&mut self, tenant: TenantId) -> Result<Event, Refusal> {
         let name = self.event_name.as_deref().unwrap_or("");
         checks::event_name(name)?;
         let mut others = Others::default();
-        let body = payload::decode(name, self.payload, &mut others)?;
+        let body = payload::decode(name, self.payload.take(), &mut others)?;
         self.others.keep_nested("payload", others);
         let envelope = Envelope {
             event_id: self.event_id.as_deref().unwrap_or(""),
@@ -112,7 +113,7 @@ impl<'a> Loose<'a> {
             schema_version: self.schema_version,
         };
         let mut event = checks::event(&envelope, body, &tenant)?;
-        event.unknown = self.others.into_object().map(|json| Box::new(Unknown { json: json.into(), ..Unknown::default() }));
+        event.unknown = std::mem::take(&mut self.others).into_object().map(|json| Box::new(Unknown { json: json.into(), ..Unknown::default() }));
         Ok(event)
     }
 }

@@ -30,8 +30,8 @@ pub struct Items<'a> {
 /// Splits an `EventBatch` and keeps its first `max` events.
 pub fn split(body: &[u8], max: usize) -> Result<Items<'_>, Refusal> {
     let mut items = Items::default();
-    for field in Fields::new(body) {
-        let field = field?;
+    let mut fields = Fields::new(body);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => {
                 let event = field.bytes("/events")?;
@@ -49,7 +49,8 @@ pub fn split(body: &[u8], max: usize) -> Result<Items<'_>, Refusal> {
 
 /// The id an event claims, also when it is refused; empty when there is none to be read.
 pub fn claimed_id(item: &[u8]) -> String {
-    let ids = Fields::new(item).map_while(Result::ok).filter(|field| field.tag == 1);
+    let mut fields = Fields::new(item);
+    let ids = std::iter::from_fn(|| fields.read().ok().flatten()).filter(|field| field.tag == 1);
     ids.last().and_then(|id| id.text("").ok()).filter(|id| id.len() <= MAX_ID_BYTES).unwrap_or_default().to_owned()
 }
 
@@ -60,8 +61,8 @@ pub fn decode(item: &[u8], tenant: &TenantId) -> Result<Event, Refusal> {
     }
     let (mut envelope, mut name, mut event_time_ms) = (Envelope::default(), "", 0);
     let (mut payload, mut others) = (None, Vec::new());
-    for field in Fields::new(item) {
-        let field = field?;
+    let mut fields = Fields::new(item);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => envelope.event_id = field.text("/event_id")?,
             2 => name = field.text("/event_name")?,
@@ -71,7 +72,7 @@ pub fn decode(item: &[u8], tenant: &TenantId) -> Result<Event, Refusal> {
             6 => envelope.entity_id = field.text("/entity_id")?,
             7 => event_time_ms = field.int64("/event_time_ms")?,
             10..=16 => payload = Some(merged(payload.take(), field.tag, field.bytes("/payload")?)),
-            _ => field.keep(&mut others),
+            _ => fields.keep(&mut others),
         }
     }
     checks::event_name(name)?;

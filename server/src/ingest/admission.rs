@@ -30,17 +30,22 @@ impl Admission {
 
     /// Takes the next item. One that is refused is known by the id that it claims.
     pub(super) fn add(&mut self, read: Result<Event, Refusal>, claimed_id: impl FnOnce() -> String) {
-        let stamped = read.and_then(|mut event| {
-            event.stamp = stamp::stamp(event.event_time, self.sent_at, self.now)?;
-            Ok(event)
-        });
-        match stamped {
-            Ok(event) => {
-                self.batch.push(&event, self.partitions);
-                self.items.0.push((ItemId::Event(event.id), None));
-            }
-            Err(refusal) => self.items.0.push((ItemId::Claimed(claimed_id()), Some(refusal))),
+        match read {
+            Ok(event) => match stamp::stamp(event.event_time, self.sent_at, self.now) {
+                Ok(stamp) => self.take(Event { stamp, ..event }),
+                Err(refusal) => self.refuse(claimed_id(), refusal),
+            },
+            Err(refusal) => self.refuse(claimed_id(), refusal),
         }
+    }
+
+    fn take(&mut self, event: Event) {
+        self.batch.push(&event, self.partitions);
+        self.items.0.push((ItemId::Event(event.id), None));
+    }
+
+    fn refuse(&mut self, claimed_id: String, refusal: Refusal) {
+        self.items.0.push((ItemId::Claimed(claimed_id), Some(refusal)));
     }
 
     pub(super) fn len(&self) -> usize {

@@ -3,6 +3,8 @@
 //! Strict: what it takes, any JSON parser takes. Bounded: values nest at most `MAX_DEPTH` deep, so nothing that reads a kept value later
 //! can be driven down its stack.
 
+#![expect(clippy::inline_always, reason = "a token is a few bytes: calling to read it costs as much as reading it")]
+
 use std::borrow::Cow;
 
 use super::super::refusal::{Code, Refusal};
@@ -133,7 +135,7 @@ impl<'a> Scanner<'a> {
         if self.peek().is_none() { Ok(()) } else { Err(self.malformed("expected the end")) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn name(&mut self) -> Result<Name<'a>, Refusal> {
         if self.peek() != Some(b'"') {
             return Err(self.malformed("expected a member's name"));
@@ -190,7 +192,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the string that starts here; borrowed unless it holds an escape.
-    #[inline]
+    #[inline(always)]
     fn quoted(&mut self) -> Result<Cow<'a, str>, Refusal> {
         let start = self.at + 1;
         let end = start + plain(&self.text.as_bytes()[start..]);
@@ -220,7 +222,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the number that starts here.
-    #[inline]
+    #[inline(always)]
     fn numeral(&mut self) -> Result<Numeral<'a>, Refusal> {
         let numeral = Numeral::read(&self.text[self.at..]).ok_or_else(|| self.malformed("invalid number"))?;
         self.at += numeral.text.len();
@@ -244,7 +246,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over white space and looks at what follows.
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         loop {
@@ -262,7 +264,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// How many bytes come before the first quote, backslash or control character; looks at eight at a time.
-#[inline]
+#[inline(always)]
 fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGHS: u64 = ONES << 7;

@@ -1,19 +1,24 @@
 //! Protobuf's wire form, field by field, borrowing everything. Knows no field's meaning.
 
+#![expect(clippy::inline_always, reason = "a field is a few bytes: calling to read it costs as much as reading it")]
+
 use prost::encoding::{DecodeContext, WireType, decode_varint, encode_key, encode_varint, skip_field};
 
 use crate::formats::refusal::{Code, Refusal};
 
 /// Reads the fields of one message in their order; ends after the first that is malformed.
 #[derive(Debug)]
-pub struct Fields<'a>(&'a [u8]);
+pub struct Fields<'a> {
+    rest: &'a [u8],
+    /// From the last field read on.
+    last: &'a [u8],
+}
 
-/// One field: what it holds, and its bytes with the key.
+/// One field: what it holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
     pub tag: u32,
     value: Value<'a>,
-    raw: &'a [u8],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,12 +32,35 @@ enum Value<'a> {
 
 impl<'a> Fields<'a> {
     pub fn new(message: &'a [u8]) -> Self {
-        Self(message)
+        Self { rest: message, last: message }
     }
 
-    #[inline]
-    fn read(&mut self) -> Option<Field<'a>> {
-        let start = self.0;
+    /// The next field.
+    #[inline(always)]
+    pub fn read(&mut self) -> Result<Option<Field<'a>>, Refusal> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        self.last = self.rest;
+        match self.field() {
+            Some(field) => Ok(Some(field)),
+            None => Err(self.malformed()),
+        }
+    }
+
+    /// Appends the field that was read last as it came.
+    pub fn keep(&self, others: &mut Vec<u8>) {
+        others.extend_from_slice(&self.last[..self.last.len() - self.rest.len()]);
+    }
+
+    #[cold]
+    fn malformed(&mut self) -> Refusal {
+        self.rest = &[];
+        wrong("", "a field is cut off or has no valid key")
+    }
+
+    #[inline(always)]
+    fn field(&mut self) -> Option<Field<'a>> {
         let key = self.varint()?;
         let (tag, wire_type) = (u32::try_from(key >> 3).ok().filter(|tag| (1..1 << 29).contains(tag))?, key & 7);
         let value = match wire_type {
@@ -40,55 +68,39 @@ impl<'a> Fields<'a> {
             1 => Value::Fixed64(self.fixed()?),
             2 => {
                 let length = usize::try_from(self.varint()?).ok()?;
-                let (bytes, rest) = self.0.split_at_checked(length)?;
-                self.0 = rest;
+                let (bytes, rest) = self.rest.split_at_checked(length)?;
+                self.rest = rest;
                 Value::Bytes(bytes)
             }
             3 => self.group(tag)?,
             5 => Value::Fixed32(self.fixed()?),
             _ => return None,
         };
-        Some(Field { tag, value, raw: &start[..start.len() - self.0.len()] })
+        Some(Field { tag, value })
     }
 
     #[cold]
     fn group(&mut self, tag: u32) -> Option<Value<'a>> {
-        skip_field(WireType::StartGroup, tag, &mut self.0, DecodeContext::default()).ok()?;
+        skip_field(WireType::StartGroup, tag, &mut self.rest, DecodeContext::default()).ok()?;
         Some(Value::Group)
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Option<u64> {
-        match *self.0 {
+        match *self.rest {
             [byte, ref rest @ ..] if byte < 0x80 => {
-                self.0 = rest;
+                self.rest = rest;
                 Some(u64::from(byte))
             }
-            _ => decode_varint(&mut self.0).ok(),
+            _ => decode_varint(&mut self.rest).ok(),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
+        let (bytes, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
         Some(*bytes)
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, Refusal>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.read();
-        if field.is_none() {
-            self.0 = &[];
-        }
-        Some(field.ok_or_else(|| wrong("", "a field is cut off or has no valid key")))
     }
 }
 
@@ -121,11 +133,6 @@ impl<'a> Field<'a> {
     #[inline]
     pub fn float(&self, pointer: &str) -> Result<f32, Refusal> {
         if let Value::Fixed32(bytes) = self.value { Ok(f32::from_le_bytes(bytes)) } else { Err(wrong(pointer, "must be a float")) }
-    }
-
-    /// Appends the field as it came.
-    pub fn keep(&self, others: &mut Vec<u8>) {
-        others.extend_from_slice(self.raw);
     }
 }
 

@@ -48,8 +48,8 @@ pub(super) fn decode(name: &str, payload: Option<(u32, &[u8])>, others: &mut Vec
 
 fn location(message: &[u8], others: &mut Vec<u8>) -> Result<LooseLocation, Refusal> {
     let mut loose = LooseLocation::default();
-    for field in Fields::new(message) {
-        let field = field?;
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => loose.lat = field.double("/location/lat")?,
             2 => loose.lng = field.double("/location/lng")?,
@@ -58,7 +58,7 @@ fn location(message: &[u8], others: &mut Vec<u8>) -> Result<LooseLocation, Refus
             5 => loose.heading_deg = Some(field.float("/location/heading_deg")?),
             6 => loose.altitude_m = Some(field.float("/location/altitude_m")?),
             7 => loose.battery = Some(field.float("/location/battery")?),
-            _ => field.keep(others),
+            _ => fields.keep(others),
         }
     }
     Ok(loose)
@@ -67,15 +67,15 @@ fn location(message: &[u8], others: &mut Vec<u8>) -> Result<LooseLocation, Refus
 fn created(message: &[u8], others: &mut Vec<u8>) -> Result<Created, Refusal> {
     let mut created = Created::default();
     let (mut pickup, mut destination) = (None, None);
-    for field in Fields::new(message) {
-        let field = field?;
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => append(&mut pickup, field.bytes("/created/pickup")?),
             2 => append(&mut destination, field.bytes("/created/destination")?),
             3 => created.promised_by = Some(required_time(field.int64("/created/promised_by_ms")?, "/created/promised_by_ms")?),
             4 => created.recipient_ref = Some(field.text("/created/recipient_ref")?.into()),
             5 => created.attributes.push(attribute(field.bytes("/created/attributes")?)?),
-            _ => field.keep(others),
+            _ => fields.keep(others),
         }
     }
     created.pickup = pickup.map(|message| point(&message, "/created/pickup", 1, others)).transpose()?;
@@ -90,8 +90,8 @@ fn append(message: &mut Option<Vec<u8>>, part: &[u8]) {
 
 fn attribute(entry: &[u8]) -> Result<(Box<str>, Box<str>), Refusal> {
     let (mut name, mut value) = ("", "");
-    for field in Fields::new(entry) {
-        let field = field?;
+    let mut fields = Fields::new(entry);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => name = field.text("/created/attributes")?,
             2 => value = field.text("/created/attributes")?,
@@ -103,12 +103,12 @@ fn attribute(entry: &[u8]) -> Result<(Box<str>, Box<str>), Refusal> {
 
 fn point(message: &[u8], at: &str, tag: u32, others: &mut Vec<u8>) -> Result<Position, Refusal> {
     let (mut lat, mut lng, mut inner) = (0.0, 0.0, Vec::new());
-    for field in Fields::new(message) {
-        let field = field?;
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => lat = field.double(at)?,
             2 => lng = field.double(at)?,
-            _ => field.keep(&mut inner),
+            _ => fields.keep(&mut inner),
         }
     }
     keep_nested(tag, &inner, others);
@@ -117,11 +117,11 @@ fn point(message: &[u8], at: &str, tag: u32, others: &mut Vec<u8>) -> Result<Pos
 
 fn assigned<'a>(message: &'a [u8], others: &mut Vec<u8>) -> Result<&'a str, Refusal> {
     let mut driver = "";
-    for field in Fields::new(message) {
-        let field = field?;
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => driver = field.text("/assigned/driver_id")?,
-            _ => field.keep(others),
+            _ => fields.keep(others),
         }
     }
     Ok(driver)
@@ -129,22 +129,22 @@ fn assigned<'a>(message: &'a [u8], others: &mut Vec<u8>) -> Result<&'a str, Refu
 
 fn status(message: &[u8], others: &mut Vec<u8>) -> Result<StatusChange, Refusal> {
     let (mut status, mut reason, mut proof) = ("", "", None);
-    for field in Fields::new(message) {
-        let field = field?;
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => status = field.text("/status/status")?,
             2 => reason = field.text("/status/reason")?,
             3 => append(&mut proof, field.bytes("/status/proof")?),
-            _ => field.keep(others),
+            _ => fields.keep(others),
         }
     }
     let (mut sha256, mut url, mut inner) = ("", "", Vec::new());
-    for field in Fields::new(proof.as_deref().unwrap_or_default()) {
-        let field = field?;
+    let mut fields = Fields::new(proof.as_deref().unwrap_or_default());
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => sha256 = field.text("/status/proof/sha256")?,
             2 => url = field.text("/status/proof/url")?,
-            _ => field.keep(&mut inner),
+            _ => fields.keep(&mut inner),
         }
     }
     keep_nested(3, &inner, others);
@@ -154,11 +154,11 @@ fn status(message: &[u8], others: &mut Vec<u8>) -> Result<StatusChange, Refusal>
 /// Reads a message of one varint, field 1.
 fn number(message: &[u8], pointer: &str, others: &mut Vec<u8>) -> Result<u64, Refusal> {
     let mut number = 0;
-    for field in Fields::new(message) {
-        let field = field?;
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.read()? {
         match field.tag {
             1 => number = field.varint(pointer)?,
-            _ => field.keep(others),
+            _ => fields.keep(others),
         }
     }
     Ok(number)
