@@ -41,7 +41,7 @@ pub struct WalOptions {
     pub max_bytes: u64,
     /// So do segments whose blocks are all older than this.
     pub max_age: Duration,
-    /// Recent blocks kept in memory for readers, as they are on disk; this many bytes, about.
+    /// Recent blocks kept in memory for readers, as they are on disk; this many bytes.
     pub ring_bytes: usize,
     /// Requests waiting for the appender. When there are as many, the next wait, and are refused after `QUEUE_WAIT`.
     pub queue: usize,
@@ -59,7 +59,7 @@ impl Default for WalOptions {
             segment_bytes: 64 << 20,
             max_bytes: 8 << 30,
             max_age: Duration::from_hours(72),
-            ring_bytes: 64 << 20,
+            ring_bytes: 32 << 20,
             queue: 1024,
             queue_bytes: 64 << 20,
             dedup: DedupOptions::default(),
