@@ -87,6 +87,7 @@ enum Keys {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging();
+    keep_pages_small();
     match run_to_end(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -101,6 +102,14 @@ fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| "info".into());
     // A reader of stderr that goes away must not take the server along: the default tells of a failed write by a print, which then panics.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+}
+
+/// A huge page (2 MiB) is cleared whole when its first byte is touched: up to a millisecond, for which also the log's thread would stand still when
+/// its tables grow. Holds for all threads, so it comes before they start.
+fn keep_pages_small() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "the system may give huge pages");
+    }
 }
 
 /// How long threads that block may take at the end: a recovery that nobody waits for any more is given up.

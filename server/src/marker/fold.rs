@@ -32,6 +32,8 @@ pub struct Fold {
     log_time: UnixMs,
     through: Vec<Option<Offset>>,
     advanced: Vec<PartitionId>,
+    /// Partitions that have not told yet all that they knew when they started.
+    announcing: Vec<PartitionId>,
     shown: usize,
     suppressed: u64,
 }
@@ -53,6 +55,7 @@ impl Fold {
             log_time: UnixMs(i64::MIN),
             through: Vec::new(),
             advanced: Vec::new(),
+            announcing: Vec::new(),
             shown: 0,
             suppressed: 0,
         }
@@ -72,15 +75,20 @@ impl Fold {
         }
         self.found = found;
         self.advance(facts.partition, facts.through);
+        self.announcing.retain(|partition| *partition != facts.partition);
+        if facts.announcing {
+            self.announcing.push(facts.partition);
+        }
         if facts.log_time > self.log_time {
             self.log_time = facts.log_time;
             self.age_links();
         }
     }
 
-    /// True when `take` has something to say, be it only a position.
+    /// True when `take` has something to say, be it only a position. What partitions announce is taken whole: their drivers and the deliveries
+    /// aboard come one after the other, mostly from different partitions, and nobody looks at the map before all are there.
     pub fn has_news(&self) -> bool {
-        !self.advanced.is_empty() || !self.dirty.is_empty()
+        self.announcing.is_empty() && (!self.advanced.is_empty() || !self.dirty.is_empty())
     }
 
     /// Everything since the last call: removals first, because a handle may leave one marker and come back with another.
@@ -311,8 +319,8 @@ mod tests {
         FactChange { tenant: acme(), carrier, ingest_time: UnixMs(time), kind }
     }
 
-    fn boarding(number: u16, status: Status) -> Arc<Boarding> {
-        Arc::new(Boarding {
+    fn boarding(number: u16, status: Status) -> Box<Boarding> {
+        Box::new(Boarding {
             delivery: delivery(number),
             handle: Handle(1000 + u64::from(number)),
             status,
@@ -325,7 +333,7 @@ mod tests {
     }
 
     fn apply(fold: &mut Fold, log_time: i64, changes: Vec<FactChange>) {
-        fold.apply(FactChanges { partition: PartitionId(0), through: Offset(1), log_time: UnixMs(log_time), changes });
+        fold.apply(FactChanges { partition: PartitionId(0), through: Offset(1), log_time: UnixMs(log_time), announcing: false, changes });
     }
 
     fn changes_of(fold: &mut Fold) -> Vec<MarkerChange> {
@@ -439,7 +447,7 @@ mod tests {
         let shown = put(&fold.take());
         assert_eq!((shown.handle, shown.position, shown.link, shown.status), (Handle(1001), at(57.0), Link::Live, Some(Status::Created)));
         assert_eq!(fold.next_due(), None, "a waiting delivery has no link");
-        let taken = Arc::new(Boarding { fix: Some(fix(2_000, 57.01)), ..(*boarding(1, Status::Assigned)).clone() });
+        let taken = Box::new(Boarding { fix: Some(fix(2_000, 57.01)), ..(*boarding(1, Status::Assigned)).clone() });
         let board = change(driver(1), 2_000, FactKind::Board(taken));
         apply(&mut fold, 2_000, vec![board, change(waiting, 2_000, FactKind::Alight { delivery: delivery(1), ended: None })]);
         let changes = changes_of(&mut fold);

@@ -22,17 +22,10 @@ pub struct Facts {
 /// The deliveries aboard; never empty.
 #[derive(Debug, Default)]
 struct Load {
-    /// Sorted by delivery.
-    carried: Vec<Carried>,
+    /// Sorted by delivery; each with the newest fix that names it.
+    carried: Vec<Boarding>,
     /// The newest visible fix of those in `carried`, so that a ping costs the same with 150 parcels as with one.
     newest: Option<Fix>,
-}
-
-#[derive(Debug)]
-struct Carried {
-    boarding: Arc<Boarding>,
-    /// The newest fix that names it: the boarding's own until a newer one came.
-    fix: Option<Fix>,
 }
 
 /// Where a marker stands and how that is known.
@@ -56,7 +49,7 @@ impl Facts {
                 self.offer_own(handle);
                 self.recount_newest();
             }
-            FactKind::Board(boarding) => self.board(boarding),
+            FactKind::Board(boarding) => self.board(*boarding),
             FactKind::Alight { delivery, ended } => self.alight(&delivery, ended),
             FactKind::Heard => {}
             FactKind::Forget => {
@@ -113,14 +106,14 @@ impl Facts {
 
     /// The deliveries aboard, sorted by id.
     pub fn boardings(&self) -> impl Iterator<Item = &Boarding> {
-        self.carried().iter().map(|carried| &*carried.boarding)
+        self.carried().iter()
     }
 
     pub fn aboard_count(&self) -> usize {
         self.carried().len()
     }
 
-    fn carried(&self) -> &[Carried] {
+    fn carried(&self) -> &[Boarding] {
         self.load.as_ref().map_or(&[], |load| &load.carried)
     }
 
@@ -133,14 +126,18 @@ impl Facts {
         self.handle.get_or_insert(handle);
     }
 
-    fn board(&mut self, boarding: Arc<Boarding>) {
+    fn board(&mut self, boarding: Boarding) {
         self.handle.get_or_insert(boarding.handle);
         let load = self.load.get_or_insert_default();
         let fix = boarding.fix.clone();
         let before = match load.find(&boarding.delivery) {
-            Ok(index) => std::mem::replace(&mut load.carried[index], Carried { boarding, fix: fix.clone() }).fix,
+            Ok(index) => std::mem::replace(&mut load.carried[index], boarding).fix,
             Err(index) => {
-                load.carried.insert(index, Carried { boarding, fix: fix.clone() });
+                if load.carried.is_empty() {
+                    // Many carry one at a time; a vector would make room for four.
+                    load.carried.reserve_exact(1);
+                }
+                load.carried.insert(index, boarding);
                 None
             }
         };
@@ -159,12 +156,12 @@ impl Facts {
         let Ok(index) = load.find(delivery) else { return };
         let gone = load.carried.remove(index);
         load.renew(gone.fix.as_ref(), None, self.duty.as_deref().unwrap_or(&[]));
-        let next = load.carried.first().map(|carried| carried.boarding.handle);
+        let next = load.carried.first().map(|carried| carried.handle);
         if load.carried.is_empty() {
             self.load = None;
         }
         // A delivery that another carrier has now takes its handle along: no two markers may go by one handle.
-        let lent = self.handle == Some(gone.boarding.handle) && self.own_handle != self.handle;
+        let lent = self.handle == Some(gone.handle) && self.own_handle != self.handle;
         if lent && ended.is_none() {
             self.handle = self.own_handle.or(next);
         }
@@ -179,7 +176,7 @@ impl Facts {
 
 impl Load {
     fn find(&self, delivery: &DeliveryId) -> Result<usize, usize> {
-        self.carried.binary_search_by(|carried| carried.boarding.delivery.cmp(delivery))
+        self.carried.binary_search_by(|carried| carried.delivery.cmp(delivery))
     }
 
     /// Keeps `newest` true after one delivery's fix went from `before` to `after`; looks at all of them only when the newest itself went back.
@@ -232,10 +229,10 @@ mod tests {
         DeliveryId::parse(&format!("d{number}")).unwrap()
     }
 
-    fn boarding(number: u8, status: Status, fix: Option<Fix>) -> Arc<Boarding> {
+    fn boarding(number: u8, status: Status, fix: Option<Fix>) -> Box<Boarding> {
         let pickup = (number != 3).then(|| Position::from_degrees(10.0, f64::from(number)).unwrap());
         let handle = Handle(100 + u64::from(number));
-        Arc::new(Boarding { delivery: delivery(number), handle, status, pickup, destination: None, promised_by: None, reported_eta: None, fix })
+        Box::new(Boarding { delivery: delivery(number), handle, status, pickup, destination: None, promised_by: None, reported_eta: None, fix })
     }
 
     fn duty(facts: &[(i64, bool)]) -> Arc<[DutyFact]> {
@@ -254,7 +251,7 @@ mod tests {
     struct Brute {
         own: Option<Fix>,
         duty: Vec<DutyFact>,
-        aboard: BTreeMap<DeliveryId, (Arc<Boarding>, Option<Fix>)>,
+        aboard: BTreeMap<DeliveryId, Boarding>,
     }
 
     impl Brute {
@@ -263,13 +260,12 @@ mod tests {
                 FactKind::OwnFix { fix, .. } => self.own = Some(fix),
                 FactKind::AboardFix { delivery, fix } => {
                     if let Some(it) = self.aboard.get_mut(&delivery) {
-                        it.1 = Some(fix);
+                        it.fix = Some(fix);
                     }
                 }
                 FactKind::Duty { duty, .. } => self.duty = duty.to_vec(),
                 FactKind::Board(boarding) => {
-                    let fix = boarding.fix.clone();
-                    self.aboard.insert(boarding.delivery.clone(), (boarding, fix));
+                    self.aboard.insert(boarding.delivery.clone(), *boarding);
                 }
                 FactKind::Alight { delivery, .. } => {
                     self.aboard.remove(&delivery);
@@ -287,13 +283,13 @@ mod tests {
             if self.duty.last().is_some_and(|fact| !fact.on) {
                 return None;
             }
-            let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.1.as_ref()));
+            let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.fix.as_ref()));
             all.filter(|fix| self.on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order)).cloned()
         }
 
         fn status(&self) -> Option<Status> {
             let mut best: Option<Status> = None;
-            for (boarding, _) in self.aboard.values() {
+            for boarding in self.aboard.values() {
                 let open = !matches!(boarding.status, Status::Delivered | Status::Returned | Status::Cancelled);
                 let ahead = best.is_none_or(|best| best == Status::Failed || (boarding.status != Status::Failed && boarding.status > best));
                 if open && ahead {
@@ -336,7 +332,7 @@ mod tests {
                 prop_assert_eq!(facts.newest_fix(), expected.as_ref());
                 prop_assert_eq!(facts.place(&driver()), expected.as_ref().map(Place::At));
                 prop_assert_eq!(facts.status(&driver()), brute.status());
-                prop_assert!(facts.boardings().eq(brute.aboard.values().map(|it| &*it.0)));
+                prop_assert!(facts.boardings().eq(brute.aboard.values()));
                 prop_assert_eq!(facts.aboard_count(), brute.aboard.len());
                 prop_assert_eq!(facts.is_empty(), brute.own.is_none() && brute.duty.is_empty() && brute.aboard.is_empty());
                 prop_assert_eq!(facts.handle().is_none(), facts.is_empty());

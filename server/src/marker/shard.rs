@@ -171,7 +171,10 @@ mod tests {
         async fn send(&mut self, log_time: i64, changes: Vec<FactChange>) {
             let through = Offset(self.offset);
             self.offset += 1;
-            self.input.send(FactChanges { partition: PartitionId(7), through, log_time: UnixMs(log_time), changes }).await.unwrap();
+            self.input
+                .send(FactChanges { partition: PartitionId(7), through, log_time: UnixMs(log_time), announcing: false, changes })
+                .await
+                .unwrap();
         }
 
         /// The next message; none when there is none for the tenth part of a tick.
@@ -214,6 +217,23 @@ mod tests {
         advance(TICK * 20).await;
         rig.ping("ann", 57.2, 4_000).await;
         assert!(rig.at_once().await.is_some(), "leading edge again after a quiet tick");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_partition_announces_is_sent_when_it_has_told_all_of_it() {
+        let mut rig = Rig::start(8);
+        let announced = |announcing| {
+            let (partition, through, log_time) = (PartitionId(3), Offset(0), UnixMs(1_000));
+            FactChanges { partition, through, log_time, announcing, changes: Vec::new() }
+        };
+        rig.input.send(announced(true)).await.unwrap();
+        rig.ping("ann", 57.0, 1_000).await;
+        assert!(rig.at_once().await.is_none());
+        advance(TICK * 3).await;
+        rig.ping("bob", 57.1, 1_000).await;
+        assert!(rig.at_once().await.is_none());
+        rig.input.send(announced(false)).await.unwrap();
+        assert_eq!(puts(&rig.at_once().await.expect("all of it")).len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

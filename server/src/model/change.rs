@@ -20,6 +20,8 @@ pub struct FactChanges {
     pub through: Offset,
     /// The partition's log time: its greatest ingest time so far.
     pub log_time: UnixMs,
+    /// The partition tells what it knew when it started, and has not told all of it yet.
+    pub announcing: bool,
     pub changes: Vec<FactChange>,
 }
 
@@ -65,7 +67,7 @@ pub enum FactKind {
     /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty.
     Duty { duty: Arc<[DutyFact]>, handle: Handle },
     /// The delivery is with this carrier and this is what is known of it; replaces what was said of it before.
-    Board(Arc<Boarding>),
+    Board(Box<Boarding>),
     /// The delivery is not with this carrier any more: it went to another, or left the map with the status `ended`.
     Alight { delivery: DeliveryId, ended: Option<Status> },
     /// Something was heard that is older than what is known: it changes no fact, but the link is not silent.

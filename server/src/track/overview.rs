@@ -1,7 +1,5 @@
 //! What a partition's facts come to as a whole: all of them told anew, a number for them, a look ahead. Changes nothing.
 
-use std::sync::Arc;
-
 use super::codec;
 use super::roster::entity_hash;
 use super::state::PartitionState;
@@ -21,7 +19,7 @@ impl PartitionState {
             })
         });
         let deliveries = self.deliveries.iter().filter(|delivery| !delivery.left).map(|delivery| {
-            let kind = FactKind::Board(Arc::new(delivery.boarding()));
+            let kind = FactKind::Board(Box::new(delivery.boarding()));
             let tenant = *self.tenants.id(delivery.tenant);
             FactChange { tenant, carrier: delivery.carrier(), ingest_time: delivery.last_heard, kind }
         });

@@ -125,7 +125,7 @@ impl Task {
                 sort_into(&mut self.told, change);
             }
             // Only the message after these may say that all up to `applied` is told.
-            tell_through(&self.state, &self.shards, &mut self.told, Offset(0)).await?;
+            tell_through(&self.state, &self.shards, &mut self.told, Offset(0), true).await?;
         }
         drop(announcements);
         self.tell().await
@@ -213,7 +213,7 @@ impl Task {
             // Without a record there is nothing to tell and nothing to be through with.
             return Ok(());
         };
-        tell_through(&self.state, &self.shards, &mut self.told, through).await?;
+        tell_through(&self.state, &self.shards, &mut self.told, through, false).await?;
         self.progress.set_tracked(self.state.partition(), through);
         self.progress.tracked_now();
         Ok(())
@@ -264,9 +264,10 @@ async fn tell_through(
     shards: &[mpsc::Sender<FactChanges>],
     told: &mut [Vec<FactChange>],
     through: Offset,
+    announcing: bool,
 ) -> Result<(), ShardGone> {
     for (shard, told) in shards.iter().zip(told) {
-        let changes = FactChanges { partition: state.partition(), through, log_time: state.log_time(), changes: emptied(told) };
+        let changes = FactChanges { partition: state.partition(), through, log_time: state.log_time(), announcing, changes: emptied(told) };
         shard.send(changes).await.map_err(|_gone| ShardGone)?;
     }
     Ok(())

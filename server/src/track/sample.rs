@@ -132,7 +132,7 @@ impl Picture {
                 carrier.own = Some((fix, handle));
             }
             FactKind::Duty { duty, handle } => carrier.duty = Some((duty, handle)),
-            FactKind::Board(boarding) => drop(carrier.aboard.insert(boarding.delivery.clone(), (*boarding).clone())),
+            FactKind::Board(boarding) => drop(carrier.aboard.insert(boarding.delivery.clone(), *boarding)),
             FactKind::AboardFix { delivery, fix } => carrier.aboard.get_mut(&delivery).expect("it boarded before").fix = Some(fix),
             FactKind::Alight { delivery, .. } => drop(carrier.aboard.remove(&delivery).expect("it boarded before")),
             FactKind::Heard => {}

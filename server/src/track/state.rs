@@ -1,6 +1,5 @@
 //! The facts of one partition as a pure fold of its records: emits what changed for the marker stage and forgets what has ended. Its time is the log's; does no IO.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::change::{Carrier, FactChange, FactKind};
@@ -279,7 +278,7 @@ fn tell_of_delivery(delivery: &Delivery, before: Option<Carrier>, joined: Joined
     let Some(carrier) = after else { return };
     let kind = match &delivery.fix {
         Some(fix) if stayed && joined == Joined::Fix => FactKind::AboardFix { delivery: delivery.id.clone(), fix: fix.ping.fix() },
-        _ => FactKind::Board(Arc::new(delivery.boarding())),
+        _ => FactKind::Board(Box::new(delivery.boarding())),
     };
     tell(carrier, kind);
 }

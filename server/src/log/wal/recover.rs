@@ -198,14 +198,19 @@ impl Scan {
     /// Takes the ids of a block's records from their bytes. An error means that the block was written wrong.
     fn fold(&mut self, header: &codec::Header, body: &[u8]) -> Result<(), String> {
         self.ingest_time = self.ingest_time.max(header.ingest_time);
+        let mut found = Vec::new();
         for entry in codec::held(header, body) {
             let codec::Held { partition, first_offset: mut offset, records } = entry?;
             for record in records {
                 match prepare::candidate(partition, record) {
-                    Ok(candidate) => self.dedup.remember(candidate, offset),
+                    Ok(candidate) => found.push((candidate, offset)),
                     Err(error) => records::report_unreadable(partition, offset, &error),
                 }
                 offset.0 += 1;
+            }
+            self.dedup.look_ahead(found.iter().map(|(candidate, _)| (candidate.partition, candidate.identity)));
+            for (candidate, offset) in found.drain(..) {
+                self.dedup.remember(candidate, offset);
             }
             *self.next_offsets.get_mut(partition.index()).ok_or("an entry of a partition that is not there")? = offset;
         }
