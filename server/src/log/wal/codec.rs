@@ -20,6 +20,7 @@ pub(crate) const MAGIC: [u8; 4] = *b"WPB1";
 pub(crate) const SKIP_MAGIC: [u8; 4] = *b"WPS1";
 pub(crate) const HEADER_BYTES: usize = 36;
 pub(crate) const ENTRY_BYTES: usize = 16;
+const PAGE_BYTES: usize = 4096;
 const KIND_EVENTS: u8 = 1;
 const KIND_CLOCK: u8 = 2;
 
@@ -48,7 +49,9 @@ struct Place {
 /// A block ready to be written: what readers will be shown shares the bytes that are written.
 #[derive(Debug)]
 pub(crate) struct Built {
+    /// The block, and zeros up to the end of a page: a page that is written whole need not be read first.
     pub(crate) bytes: Bytes,
+    pub(crate) block_bytes: usize,
     pub(crate) crc: u32,
     pub(crate) block: Block,
 }
@@ -63,7 +66,7 @@ pub(crate) struct Builder {
 impl Builder {
     /// For `entries` entries with `record_bytes` bytes of records, their lengths included.
     pub(crate) fn new(entries: usize, record_bytes: usize) -> Self {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + entries * ENTRY_BYTES + record_bytes);
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + entries * ENTRY_BYTES + record_bytes + PAGE_BYTES);
         bytes.resize(HEADER_BYTES, 0);
         Self { bytes, places: Vec::with_capacity(entries) }
     }
@@ -86,17 +89,21 @@ impl Builder {
         self.places.last_mut().expect("an entry is begun first").records.end = self.bytes.len();
     }
 
-    /// Writes the header.
-    pub(crate) fn finish(self, number: BlockNumber, previous_crc: u32, ingest_time: UnixMs, salt: u64) -> Built {
+    /// Writes the header, and zeros behind the block up to the end of its last page. `room` is where in the file the block goes, to the file's end.
+    pub(crate) fn finish(self, number: BlockNumber, previous_crc: u32, ingest_time: UnixMs, salt: u64, room: Range<u64>) -> Built {
         let Self { mut bytes, places } = self;
         let body = bytes.len() - HEADER_BYTES;
         let entries = u32::try_from(places.len()).expect("one a partition");
         write_header(&mut bytes, MAGIC, number.0, previous_crc, body, ingest_time, entries);
         let crc = checksum(salt, &bytes[8..]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        let block_bytes = bytes.len();
+        let end = room.start + block_bytes as u64;
+        let padding = end.next_multiple_of(PAGE_BYTES as u64).min(room.end).saturating_sub(end);
+        bytes.resize(block_bytes + usize::try_from(padding).expect("less than a page"), 0);
         let bytes = Bytes::from(bytes);
         let entries = places.into_iter().map(|place| place.entry(&bytes)).collect();
-        Built { crc, block: Block { number, ingest_time, entries }, bytes }
+        Built { crc, block: Block { number, ingest_time, entries }, bytes, block_bytes }
     }
 }
 

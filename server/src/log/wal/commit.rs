@@ -182,15 +182,15 @@ impl<S: Storage> Appender<S> {
             }
         }
         let (number, ingest_time) = (BlockNumber(self.tail.last.0 + 1), self.clock.now().max(self.tail.ingest_time));
-        (!entries.is_empty()).then(|| builder.finish(number, self.tail.last_crc, ingest_time, self.tail.segment.salt))
+        (!entries.is_empty())
+            .then(|| builder.finish(number, self.tail.last_crc, ingest_time, self.tail.segment.salt, self.tail.at..self.tail.file_bytes))
     }
 
     /// Writes and syncs one block, then lets readers see it. Nothing to write is durable at once.
     fn write_block(&mut self, judged: &[Batch], clocks: &[(Vec<PartitionId>, Reply<()>)]) -> Result<(), AppendError> {
-        let Some(Built { bytes, crc, block }) = self.build(judged, clocks) else {
+        let Some(Built { bytes, block_bytes: written, crc, block }) = self.build(judged, clocks) else {
             return Ok(());
         };
-        let written = bytes.len();
         let file = &self.tail.file;
         let synced = file.write_at(self.tail.at, &bytes).and_then(|()| {
             let started = Instant::now();
@@ -232,7 +232,7 @@ impl<S: Storage> Appender<S> {
         }
         let (file, header) = self.upkeep.next_segment(BlockNumber(self.tail.last.0 + 1), bytes)?;
         self.tail.file_bytes = file.len()?;
-        self.tail.file = file;
+        self.upkeep.leave_behind(std::mem::replace(&mut self.tail.file, file));
         self.tail.segment = header;
         self.tail.at = segment::HEADER_BYTES;
         self.upkeep.retire_old(self.tail.ingest_time);

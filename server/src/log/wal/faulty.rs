@@ -258,6 +258,8 @@ impl File for FaultyFile {
         if fault.is_some() { Err(Fault::Eio.error()) } else { Ok(()) }
     }
 
+    fn forget(&self, _bytes: std::ops::Range<u64>) {}
+
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let fault = state.call()?;

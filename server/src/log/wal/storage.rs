@@ -2,6 +2,8 @@
 
 use std::fs::{File as StdFile, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,8 @@ pub trait File: Send + 'static {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
+    /// A hint that these bytes are on disk and that hardly anybody will read them soon: the memory that the system keeps them in may serve others.
+    fn forget(&self, bytes: Range<u64>);
 }
 
 /// A folder of the real file system.
@@ -94,5 +98,12 @@ impl File for StdFile {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn forget(&self, bytes: Range<u64>) {
+        let Some(length) = NonZeroU64::new(bytes.end.saturating_sub(bytes.start)) else { return };
+        if let Err(error) = rustix::fs::fadvise(self, bytes.start, Some(length), rustix::fs::Advice::DontNeed) {
+            tracing::debug!(%error, "the system takes no hint about the memory of the log");
+        }
     }
 }

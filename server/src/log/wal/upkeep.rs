@@ -18,6 +18,7 @@ use crate::model::time::UnixMs;
 
 /// A smaller segment is zeroed sooner than a thread is started.
 const AHEAD_FROM_BYTES: u64 = 1 << 20;
+const FORGOTTEN_AT_ONCE: u64 = 1 << 20;
 
 pub(crate) struct Upkeep<S: Storage> {
     storage: Arc<S>,
@@ -26,6 +27,8 @@ pub(crate) struct Upkeep<S: Storage> {
     /// Zeroes the next segment while this one fills: tens of milliseconds that no block should wait for.
     making_spare: Option<JoinHandle<()>>,
     writing_snapshot: Option<JoinHandle<()>>,
+    /// The segment before the newest, and how much of it the system has been told to forget.
+    behind: Option<(S::File, u64)>,
     bytes_since_snapshot: u64,
     /// What all segments but the newest take up.
     pub(crate) older_bytes: u64,
@@ -41,6 +44,7 @@ impl<S: Storage> Upkeep<S> {
             shared,
             making_spare: None,
             writing_snapshot: None,
+            behind: None,
             bytes_since_snapshot: 0,
             older_bytes: 0,
             segments: 0,
@@ -54,6 +58,7 @@ impl<S: Storage> Upkeep<S> {
     pub(crate) fn written(&mut self, block_bytes: usize, at: u64, file_bytes: u64, ingest_time: UnixMs) {
         self.bytes_since_snapshot += block_bytes as u64;
         self.oldest_block_time.get_or_insert(ingest_time);
+        self.forget_behind(at);
         if at * 4 < file_bytes || self.making_spare.is_some() || self.options.segment_bytes < AHEAD_FROM_BYTES {
             return;
         }
@@ -64,6 +69,24 @@ impl<S: Storage> Upkeep<S> {
             }
         };
         self.making_spare = start("wal-spare", make);
+    }
+
+    /// Takes over the file of the segment that was the newest until now.
+    pub(crate) fn leave_behind(&mut self, file: S::File) {
+        self.forget_behind(u64::MAX);
+        self.behind = Some((file, 0));
+    }
+
+    /// Keeps as much of the log in the system's memory as one segment holds: as the newest one fills up to `at`, the one before it is forgotten up
+    /// to there. Who reads what is older reads it from disk. Else the log would take all memory there is, and each page of it would be a new one.
+    fn forget_behind(&mut self, at: u64) {
+        if let Some((file, forgotten)) = &mut self.behind
+            && at >= *forgotten + FORGOTTEN_AT_ONCE
+        {
+            let to = at.min(self.options.segment_bytes);
+            file.forget(*forgotten..to);
+            *forgotten = to;
+        }
     }
 
     /// A new segment that starts with block `first`, with room for `bytes` bytes of blocks.
