@@ -6,8 +6,8 @@ use crate::log::dedup::Candidate;
 use crate::log::record;
 use crate::log::record::decode::Skimmed;
 use crate::log::record::field::DecodeError;
-use crate::model::event::Event;
-use crate::model::id::{MAX_ID_BYTES, PartitionId};
+use crate::model::event::{Event, partition_of_joined};
+use crate::model::id::{MAX_ID_BYTES, PartitionId, TenantId};
 
 /// Events on their way into the log, encoded already, in the order they came.
 #[derive(Debug, Default)]
@@ -15,6 +15,34 @@ pub struct Batch {
     /// The records of all items, one after the other.
     pub(crate) bytes: Vec<u8>,
     pub(crate) items: Vec<Prepared>,
+    names: Names,
+}
+
+/// What names an event, joined by zero bytes, which none of the texts can contain: `tenant 0 routing key 0 id`. The events of a request share a
+/// tenant, whose text is written down once.
+#[derive(Debug, Default)]
+struct Names {
+    joined: Vec<u8>,
+    tenant: Option<TenantId>,
+}
+
+impl Names {
+    /// The event's partition, and what makes a duplicate of it.
+    fn of(&mut self, event: &Event, partitions: u16) -> (PartitionId, u128) {
+        let tenant = event.tenant.as_str();
+        if self.tenant != Some(event.tenant) {
+            self.tenant = Some(event.tenant);
+            self.joined.clear();
+            self.joined.extend_from_slice(tenant.as_bytes());
+            self.joined.push(0);
+        }
+        self.joined.truncate(tenant.len() + 1);
+        self.joined.extend_from_slice(event.routing_key().as_bytes());
+        let partition = partition_of_joined(&self.joined, partitions);
+        self.joined.push(0);
+        event.id.with_str(|id| self.joined.extend_from_slice(id.as_bytes()));
+        (partition, xxhash_rust::xxh3::xxh3_128(&self.joined))
+    }
 }
 
 /// One item, its record aside: small, for the appender looks at each of them more than once.
@@ -35,7 +63,7 @@ const _: () = assert!(size_of::<Prepared>() <= 64);
 
 impl Batch {
     pub fn with_capacity(events: usize) -> Self {
-        Self { bytes: Vec::with_capacity(events * 160), items: Vec::with_capacity(events) }
+        Self { bytes: Vec::with_capacity(events * 160), items: Vec::with_capacity(events), names: Names::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -51,9 +79,10 @@ impl Batch {
         let start = self.bytes.len();
         let content_start = record::encode(event, &mut self.bytes);
         let place = |at: usize| u32::try_from(at).expect("a request is far shorter than 4 GiB");
+        let (partition, identity) = self.names.of(event, partitions);
         let candidate = Candidate {
-            partition: event.partition(partitions),
-            identity: event.id.with_str(|id| identity(event.tenant.as_str(), event.routing_key(), id)),
+            partition,
+            identity,
             content: content(&self.bytes[content_start..]),
             event_time: event.event_time,
             effective_time: event.stamp.effective_time,
@@ -74,7 +103,7 @@ pub(crate) fn candidate(partition: PartitionId, record: &[u8]) -> Result<Candida
     })
 }
 
-/// What makes a duplicate: over the texts joined by zero bytes, which none of them can contain.
+/// As `Names::of` has it.
 fn identity(tenant: &str, routing_key: &str, id: &str) -> u128 {
     let mut joined = [0; 3 * MAX_ID_BYTES + 2];
     let mut length = 0;
@@ -88,4 +117,48 @@ fn identity(tenant: &str, routing_key: &str, id: &str) -> u128 {
 /// What makes a duplicate the same event: over the record without its stamp.
 fn content(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::{Body, Stamp};
+    use crate::model::id::{DeliveryId, DriverId, EventId};
+    use crate::model::time::UnixMs;
+
+    fn event(tenant: &str, actor: &str, delivery: Option<&str>, id: &str) -> Event {
+        Event {
+            id: EventId::parse(id).unwrap(),
+            tenant: TenantId::parse(tenant).unwrap(),
+            actor: Some(DriverId::parse(actor).unwrap()),
+            delivery: delivery.map(|delivery| DeliveryId::parse(delivery).unwrap()),
+            event_time: UnixMs(1_700_000_000_000),
+            schema_version: 1,
+            body: Body::Duty { on: true },
+            stamp: Stamp { effective_time: UnixMs(1_700_000_000_000), ..Stamp::default() },
+            unknown: None,
+        }
+    }
+
+    #[test]
+    fn what_a_batch_finds_of_an_event_is_what_recovery_finds_of_its_record() {
+        let uuid = "0190163d-8694-739b-aea5-966c26f8ad91";
+        let events = [
+            event("acme", "ann", None, uuid),
+            event("acme", "a-driver-with-a-long-name", Some("d"), "e"),
+            event("globex", "ann", None, uuid),
+            event("acme", "ann", None, uuid),
+            event("acme", "an", None, "n"),
+        ];
+        let mut batch = Batch::default();
+        events.iter().for_each(|event| batch.push(event, 64));
+        for (item, event) in batch.items.iter().zip(&events) {
+            assert_eq!(item.candidate.partition, event.partition(64));
+            let found = candidate(event.partition(64), item.record(&batch.bytes)).unwrap();
+            assert_eq!(format!("{:?}", item.candidate), format!("{found:?}"));
+        }
+        let identities: Vec<u128> = batch.items.iter().map(|item| item.candidate.identity).collect();
+        assert_eq!(identities[0], identities[3]);
+        assert!((1..5).all(|index| index == 3 || identities[index] != identities[0]));
+    }
 }

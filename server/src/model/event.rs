@@ -151,7 +151,12 @@ pub fn partition_of(tenant: &TenantId, key: &str, partitions: u16) -> PartitionI
     let mut joined = [0; 2 * MAX_ID_BYTES + 1];
     joined[..tenant.len()].copy_from_slice(tenant);
     joined[tenant.len() + 1..][..key.len()].copy_from_slice(key);
-    let index = xxhash_rust::xxh3::xxh3_64(&joined[..tenant.len() + 1 + key.len()]) % u64::from(partitions.max(1));
+    partition_of_joined(&joined[..tenant.len() + 1 + key.len()], partitions)
+}
+
+/// `partition_of` for who has the two joined already.
+pub fn partition_of_joined(joined: &[u8], partitions: u16) -> PartitionId {
+    let index = xxhash_rust::xxh3::xxh3_64(joined) % u64::from(partitions.max(1));
     PartitionId(u16::try_from(index).expect("a remainder of a u16 fits a u16"))
 }
 
