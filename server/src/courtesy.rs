@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// Things worked off between two offers of the core: some hundred microseconds.
-const THINGS: usize = 256;
+const THINGS: usize = 512;
 
 thread_local! {
     static SINCE_OFFERED: Cell<usize> = const { Cell::new(0) };
