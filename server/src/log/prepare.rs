@@ -151,7 +151,9 @@ mod tests {
             event("acme", "an", None, "n"),
         ];
         let mut batch = Batch::default();
-        events.iter().for_each(|event| batch.push(event, 64));
+        for event in &events {
+            batch.push(event, 64);
+        }
         for (item, event) in batch.items.iter().zip(&events) {
             assert_eq!(item.candidate.partition, event.partition(64));
             let found = candidate(event.partition(64), item.record(&batch.bytes)).unwrap();
