@@ -44,11 +44,12 @@ pub fn decode(item: &[u8], tenant: &TenantId) -> Result<Event, Refusal> {
 
 /// Reads the event that `text` begins with and says how many bytes it has; nothing when there is any fault in it, which `decode` then names.
 pub fn decode_first(text: &str, tenant: &TenantId) -> Option<(Event, usize)> {
+    // One that is longer does not end in here, and is not read to its end.
+    let text = &text[..text.floor_char_boundary(MAX_EVENT_BYTES)];
     let (mut loose, mut scanner) = (Loose::default(), Scanner::new(text, 0));
     scanner.object("", |name, scanner| loose.member(&name, scanner)).ok()??;
-    let length = scanner.at();
     let event = loose.event(*tenant).ok()?;
-    (length <= MAX_EVENT_BYTES).then_some((event, length))
+    Some((event, scanner.at()))
 }
 
 /// The id an event claims, also when it is refused, so that its sender can tell which it was; empty when there is none to be read.

@@ -28,14 +28,14 @@ impl Admission {
         Self { batch: Batch::with_capacity(events), items: Items(Vec::with_capacity(events)), partitions, sent_at, now }
     }
 
-    /// Takes the next item. One that is refused is known by the id that it claims.
+    /// Takes the next item. One that is no event is known by the id that it claims.
     pub(super) fn add(&mut self, read: Result<Event, Refusal>, claimed_id: impl FnOnce() -> String) {
         match read {
             Ok(event) => match stamp::stamp(event.event_time, self.sent_at, self.now) {
                 Ok(stamp) => self.take(Event { stamp, ..event }),
-                Err(refusal) => self.refuse(claimed_id(), refusal),
+                Err(refusal) => self.refuse(ItemId::Event(event.id), refusal),
             },
-            Err(refusal) => self.refuse(claimed_id(), refusal),
+            Err(refusal) => self.refuse(ItemId::Claimed(claimed_id()), refusal),
         }
     }
 
@@ -44,8 +44,8 @@ impl Admission {
         self.items.0.push((ItemId::Event(event.id), None));
     }
 
-    fn refuse(&mut self, claimed_id: String, refusal: Refusal) {
-        self.items.0.push((ItemId::Claimed(claimed_id), Some(refusal)));
+    fn refuse(&mut self, id: ItemId, refusal: Refusal) {
+        self.items.0.push((id, Some(refusal)));
     }
 
     pub(super) fn len(&self) -> usize {

@@ -151,8 +151,11 @@ fn a_batch_says_when_it_was_sent_and_a_clock_ahead_is_corrected_by_it() {
     let stamp = ingest.log.seen.lock().expect("whole")[0].stamp;
     assert_eq!((stamp.effective_time, stamp.skewed), (UnixMs(NOW - 5_000), true));
     event["event_time"] = json!(NOW + 25 * 3_600_000);
-    let answer = submit(&ingest, MediaType::Json, event.to_string()).expect("answered");
-    assert_eq!(answer.results[0].outcome.code(), "time_too_far_ahead");
+    let bodies = [event.to_string(), json!([event]).to_string(), json!({"events": [event, event]}).to_string()];
+    for (media, body) in bodies.into_iter().map(|body| (MediaType::Json, body)).chain([(MediaType::NdJson, format!("{event}\n"))]) {
+        let answer = submit(&ingest, media, body).expect("answered");
+        assert!(told(&answer).iter().all(|item| *item == ("a", "rejected", "time_too_far_ahead")), "{:?}", told(&answer));
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub struct WalOptions {
     pub max_bytes: u64,
     /// So do segments whose blocks are all older than this.
     pub max_age: Duration,
-    /// Recent blocks kept in memory for readers, as they are on disk; this many bytes.
+    /// Recent blocks kept in memory for readers, as they are on disk; this many bytes with what their buffers leave free.
     pub ring_bytes: usize,
     /// Requests waiting for the appender. When there are as many, the next wait, and are refused after `QUEUE_WAIT`.
     pub queue: usize,

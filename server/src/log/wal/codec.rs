@@ -52,11 +52,13 @@ pub(crate) struct Built {
     /// The block, and zeros up to the end of a page: a page that is written whole need not be read first.
     pub(crate) bytes: Bytes,
     pub(crate) block_bytes: usize,
+    /// What the buffer takes up as long as somebody reads the block.
+    pub(crate) held_bytes: usize,
     pub(crate) crc: u32,
     pub(crate) block: Block,
 }
 
-/// Builds one block. Its buffer goes to the readers with it, so each block has a fresh one, of just its size.
+/// Builds one block. Its buffer goes to the readers with it, so each block has a fresh one, of its size and a page.
 #[derive(Debug)]
 pub(crate) struct Builder {
     bytes: Vec<u8>,
@@ -101,9 +103,10 @@ impl Builder {
         let end = room.start + block_bytes as u64;
         let padding = end.next_multiple_of(PAGE_BYTES as u64).min(room.end).saturating_sub(end);
         bytes.resize(block_bytes + usize::try_from(padding).expect("less than a page"), 0);
+        let held_bytes = bytes.capacity();
         let bytes = Bytes::from(bytes);
         let entries = places.into_iter().map(|place| place.entry(&bytes)).collect();
-        Built { crc, block: Block { number, ingest_time, entries }, bytes, block_bytes }
+        Built { crc, block: Block { number, ingest_time, entries }, bytes, block_bytes, held_bytes }
     }
 }
 

@@ -188,7 +188,7 @@ impl<S: Storage> Appender<S> {
 
     /// Writes and syncs one block, then lets readers see it. Nothing to write is durable at once.
     fn write_block(&mut self, judged: &[Batch], clocks: &[(Vec<PartitionId>, Reply<()>)]) -> Result<(), AppendError> {
-        let Some(Built { bytes, block_bytes: written, crc, block }) = self.build(judged, clocks) else {
+        let Some(Built { bytes, block_bytes: written, held_bytes, crc, block }) = self.build(judged, clocks) else {
             return Ok(());
         };
         let file = &self.tail.file;
@@ -206,7 +206,7 @@ impl<S: Storage> Appender<S> {
         self.tail.last_crc = crc;
         let ingest_time = block.ingest_time;
         self.tail.ingest_time = ingest_time;
-        self.shared.publish(Arc::new(block), written);
+        self.shared.publish(Arc::new(block), held_bytes);
         self.upkeep.written(written, self.tail.at, self.tail.file_bytes, ingest_time);
         self.report();
         Ok(())

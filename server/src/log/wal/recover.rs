@@ -201,6 +201,7 @@ impl Scan {
         let mut found = Vec::new();
         for entry in codec::held(header, body) {
             let codec::Held { partition, first_offset: mut offset, records } = entry?;
+            let next_offset = self.next_offsets.get_mut(partition.index()).ok_or("an entry of a partition that is not there")?;
             for record in records {
                 match prepare::candidate(partition, record) {
                     Ok(candidate) => found.push((candidate, offset)),
@@ -212,7 +213,7 @@ impl Scan {
             for (candidate, offset) in found.drain(..) {
                 self.dedup.remember(candidate, offset);
             }
-            *self.next_offsets.get_mut(partition.index()).ok_or("an entry of a partition that is not there")? = offset;
+            *next_offset = offset;
         }
         Ok(())
     }

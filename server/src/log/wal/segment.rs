@@ -64,7 +64,7 @@ pub(crate) fn make_spare(storage: &impl Storage, bytes: u64) -> io::Result<()> {
         let to = bytes.min(at + SPARE_PIECE_BYTES);
         zero(&file, at, to)?;
         file.sync()?;
-        // Blocks are written in whole pages, so the zeros are never read; and the next piece takes the memory of this one.
+        // Blocks are written in whole pages, so the zeros are not read before a restart; and the next piece takes the memory of this one.
         file.forget(at..to);
         at = to;
     }

@@ -64,10 +64,10 @@ impl Shared {
         }
     }
 
-    /// Lets readers see a durable block of `block_bytes` on disk.
-    pub(crate) fn publish(&self, block: Arc<Block>, block_bytes: usize) {
+    /// Lets readers see a durable block whose records lie in a buffer of `held_bytes`.
+    pub(crate) fn publish(&self, block: Arc<Block>, held_bytes: usize) {
         let last = block.number.0;
-        let bytes = memory_bytes(&block, block_bytes);
+        let bytes = memory_bytes(&block, held_bytes);
         // Dropped after the lock is: freeing takes a while.
         let mut gone = Vec::new();
         {
@@ -141,6 +141,6 @@ impl Shared {
 }
 
 /// What a block takes up: its bytes as they were written, which its records share, and an entry a partition.
-fn memory_bytes(block: &Block, block_bytes: usize) -> usize {
-    block_bytes + size_of::<Block>() + block.entries.len() * size_of::<Entry>()
+fn memory_bytes(block: &Block, held_bytes: usize) -> usize {
+    held_bytes + size_of::<Block>() + block.entries.len() * size_of::<Entry>()
 }

@@ -226,3 +226,15 @@ async fn segments_on_a_real_disk_are_made_ahead_and_filled_one_after_the_other()
     let wal = Wal::open(folder.path(), options, clock()).expect("opens again");
     assert_eq!(wal.durable(), Some(last));
 }
+
+#[tokio::test]
+async fn small_blocks_count_in_memory_as_what_they_hold_and_not_as_what_they_say() {
+    let options = WalOptions { segment_bytes: 1 << 20, ring_bytes: 16 * 4096, ..options() };
+    let wal = Wal::open_in(FaultyDisk::default(), options, clock()).expect("opens");
+    for number in 0..40 {
+        wal.append(batch(number..=number)).await.expect("appended");
+    }
+    // Each is some 200 bytes in a buffer of more than a page.
+    assert!(wal.shared.recent(40).is_some() && wal.shared.recent(24).is_none());
+    wal.close().await;
+}
