@@ -56,6 +56,10 @@ impl Entry {
         }
     }
 
+    pub(super) fn is_of(&self, tenant: TenantId, carrier: &Carrier) -> bool {
+        self.carrier == *carrier && self.tenant == tenant
+    }
+
     pub(super) fn apply(&mut self, kind: FactKind, ingest_time: UnixMs, settings: &MarkerSettings) {
         match &kind {
             FactKind::Board(_) => self.list_is_old = true,

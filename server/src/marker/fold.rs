@@ -67,7 +67,7 @@ impl Fold {
         let mut found = std::mem::take(&mut self.found);
         found.extend(facts.changes.iter().map(|change| {
             let hash = self.short_hash(change.tenant, &change.carrier);
-            (hash, self.find(hash, change.tenant, &change.carrier))
+            (hash, self.index.find(spread(hash), |&(other, _)| other == hash).map(|&(_, slot)| slot))
         }));
         self.look_ahead(found.iter().filter_map(|(_, slot)| *slot));
         for (change, (hash, slot)) in facts.changes.into_iter().zip(found.drain(..)) {
@@ -137,9 +137,10 @@ impl Fold {
         std::mem::take(&mut self.suppressed)
     }
 
-    /// `slot` is where the carrier was found, if it was; an earlier change of the same message may have brought it.
+    /// `slot` is where a carrier of this hash was found, if one was; an earlier change of the same message may have brought or removed it.
     fn apply_one(&mut self, change: FactChange, hash: u32, slot: Option<Slot>) {
         let FactChange { tenant, carrier, ingest_time, kind } = change;
+        let slot = slot.filter(|slot| self.slots.get(*slot).is_some_and(|entry| entry.is_of(tenant, &carrier)));
         let slot = match slot.or_else(|| self.find(hash, tenant, &carrier)) {
             Some(slot) => slot,
             // These only take away or add to what is known.
@@ -224,9 +225,7 @@ impl Fold {
     }
 
     fn find(&self, hash: u32, tenant: TenantId, carrier: &Carrier) -> Option<Slot> {
-        let is_it = |&(other, slot): &(u32, Slot)| {
-            other == hash && self.slots.get(slot).is_some_and(|entry| entry.carrier == *carrier && entry.tenant == tenant)
-        };
+        let is_it = |&(other, slot): &(u32, Slot)| other == hash && self.slots.get(slot).is_some_and(|entry| entry.is_of(tenant, carrier));
         self.index.find(spread(hash), is_it).map(|&(_, slot)| slot)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,10 @@ pub const NOTHING_DUE: i64 = i64::MAX;
 
 /// How many facts are applied before the task looks at its clock and its questions again.
 const MAX_CHANGES_A_TURN: usize = 8 * 1024;
+
+/// A shard tells at most 200,000 changes a second, unless markers would be older than `MOST_TICKS`.
+const REST_AFTER_A_CHANGE: Duration = Duration::from_micros(5);
+const MOST_TICKS: u32 = 4;
 
 /// A question to the shard that owns the carrier (`Carrier::shard`). Who asks bounds its queue and waits when that is full.
 #[derive(Debug)]
@@ -60,9 +65,11 @@ pub async fn run(
             // While the map's queue is full this waits in line, and the other branches go on merging.
             sending = &mut permit, if tick_is_over && fold.has_news() => {
                 let Ok(sending) = sending else { return };
-                sending.send(meters.counted(&mut fold));
+                let told = meters.counted(&mut fold);
+                let rest = rest_after(told.changes.len(), settings.tick);
+                sending.send(told);
                 permit.set(output.reserve());
-                tick.as_mut().reset(Instant::now() + settings.tick);
+                tick.as_mut().reset(Instant::now() + rest);
                 tick_is_over = false;
             }
         }
@@ -73,6 +80,13 @@ pub async fn run(
     {
         sending.send(meters.counted(&mut fold));
     }
+}
+
+/// How long nothing is told after so many changes. A flood is not told at its own pace: what is merged meanwhile costs neither this shard nor
+/// the map, and a marker that moves ten times a second is seen as well at five.
+fn rest_after(changes: usize, tick: Duration) -> Duration {
+    let rest = REST_AFTER_A_CHANGE * u32::try_from(changes).unwrap_or(u32::MAX);
+    rest.min(tick * MOST_TICKS).max(tick)
 }
 
 /// Applies what was received and what else waits already, so that it is merged into one message.
@@ -121,8 +135,6 @@ impl Meters {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::task::JoinHandle;
     use tokio::time::{advance, timeout};
 
@@ -158,14 +170,8 @@ mod tests {
 
         /// Sends a ping of `driver` at `lat`, ingested at `log_time`.
         async fn ping(&mut self, driver: &str, lat: f64, log_time: i64) {
-            let actor = DriverId::parse(driver).unwrap();
-            let position = Position::from_degrees(lat, 12.0).unwrap();
-            let order = OrderKey { effective_time: UnixMs(log_time), event_id: EventId::parse(&format!("e{}", self.offset)).unwrap() };
-            let fix = Fix { order, position, accuracy_m: None, speed_mps: None, heading_deg: None };
-            let handle = Handle(u64::from(driver.as_bytes()[0]));
-            let carrier = Carrier::Driver(actor);
-            let change = FactChange { tenant: acme(), carrier, ingest_time: UnixMs(log_time), kind: FactKind::OwnFix { fix, handle } };
-            self.send(log_time, vec![change]).await;
+            let handle = i64::from(driver.as_bytes()[0]) << 32;
+            self.send(log_time, vec![own_fix(driver, lat, log_time, handle)]).await;
         }
 
         async fn send(&mut self, log_time: i64, changes: Vec<FactChange>) {
@@ -191,6 +197,14 @@ mod tests {
 
     fn acme() -> TenantId {
         TenantId::parse("acme").unwrap()
+    }
+
+    fn own_fix(driver: &str, lat: f64, log_time: i64, handle: i64) -> FactChange {
+        let position = Position::from_degrees(lat, 12.0).unwrap();
+        let order = OrderKey { effective_time: UnixMs(log_time), event_id: EventId::parse(&format!("e{log_time}")).unwrap() };
+        let fix = Fix { order, position, accuracy_m: None, speed_mps: None, heading_deg: None };
+        let kind = FactKind::OwnFix { fix, handle: Handle(handle.unsigned_abs()) };
+        FactChange { tenant: acme(), carrier: Carrier::Driver(DriverId::parse(driver).unwrap()), ingest_time: UnixMs(log_time), kind }
     }
 
     fn puts(message: &MarkerChanges) -> Vec<&Marker> {
@@ -268,6 +282,22 @@ mod tests {
             messages.iter().rev().take(2).flat_map(|(_, message)| puts(message)).map(|marker| marker.position.lat_e7()).collect();
         latest.sort_unstable();
         assert!(latest.contains(&509_990_000), "{latest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_flood_of_markers_the_next_is_told_later_and_never_later_than_four_ticks() {
+        let mut rig = Rig::start(64);
+        for (crowd, at, expected) in [(100_i64, 1_000_i32, TICK), (30_000, 3_000, TICK * 3 / 2), (200_000, 5_000, TICK * 4)] {
+            let changes = (0..crowd).map(|number| own_fix(&format!("driver{number}"), 57.0 + f64::from(at) / 1e5, at.into(), number)).collect();
+            rig.send(at.into(), changes).await;
+            assert_eq!(puts(&rig.at_once().await.expect("leading edge")).len(), usize::try_from(crowd).unwrap());
+            let told = Instant::now();
+            rig.ping("ann", 57.0 + f64::from(at) / 1e5, i64::from(at) + 1).await;
+            rig.output.recv().await.expect("the tick after it");
+            let rest = told.elapsed();
+            assert!(rest.abs_diff(expected) <= TICK / 10, "{rest:?} after {crowd}, not {expected:?}");
+            advance(TICK * 5).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
