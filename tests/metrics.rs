@@ -44,7 +44,7 @@ async fn the_numbers_of_the_exposition_are_the_clients_own_and_lag_goes_to_0() {
     let mut dashboard = Dashboard::open(&server.url, &data.dashboard).await;
     dashboard.send(&json!({"view": {"west": 11.0, "south": 57.0, "east": 13.0, "north": 58.0, "zoom": 12}})).await;
     let driver = Driver::new(&server.url, &data.ingest);
-    let mut counted: HashMap<String, u64> = ["accepted", "duplicate", "rejected", "refused"].map(|outcome| (outcome.to_owned(), 0)).into();
+    let mut counted: HashMap<String, u64> = ["accepted", "duplicate", "rejected", "shed", "refused"].map(|outcome| (outcome.to_owned(), 0)).into();
     let at = 1_790_000_000_000;
     for round in 0..6 {
         // The last round says nothing new.

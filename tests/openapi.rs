@@ -130,6 +130,7 @@ async fn real_answers_are_what_the_document_says() {
         ("/v1/deliveries/{id}", "/v1/deliveries/nobody".to_owned(), 404),
         ("/v1/drivers/{id}", "/v1/drivers/van-1".to_owned(), 200),
         ("/v1/drivers/{id}", "/v1/drivers/nobody".to_owned(), 404),
+        ("/v1/stats/ingest", "/v1/stats/ingest".to_owned(), 200),
         ("/v1/config", "/v1/config".to_owned(), 200),
         ("/readyz", "/readyz".to_owned(), 200),
     ];

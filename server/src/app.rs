@@ -3,6 +3,7 @@
 pub mod demo;
 mod flow;
 mod flow_watch;
+mod pressure;
 mod sampler;
 mod stages;
 

@@ -1,5 +1,6 @@
 //! Every setting with its default: flags over `WAYPOST_*` over `waypost.toml` over what stands here. Reads files once, at start.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -26,6 +27,22 @@ pub struct Config {
     pub max_events: usize,
     /// Bytes of one request's body, as sent.
     pub max_body_bytes: usize,
+    /// Events a second of one driver, in the long run; 0: as many as its tenant's.
+    pub driver_events_per_s: u64,
+    /// Events of one driver that may come at once ahead of that, so that a day without a network is uploaded in one go.
+    pub driver_burst: u64,
+    /// Events a second of a tenant that has no entry in `tenant_limits`, in the long run; 0: as many as the node takes.
+    pub tenant_events_per_s: u64,
+    /// Events of such a tenant that may come at once ahead of that.
+    pub tenant_burst: u64,
+    /// Limits of single tenants, by name: `[tenant_limits.acme]` with `events_per_s` and `burst`.
+    pub tenant_limits: BTreeMap<String, TenantLimit>,
+    /// From this lag of the map behind the log on events are let go, at 2, 4 and 8 times as much more of them; 0: never for that reason.
+    pub shed_lag_s: u64,
+    /// Likewise from this time that an append takes on.
+    pub shed_append_ms: u64,
+    /// Memory of the process at 85, 90, 95 and 98 % of which events are let go; 0: four fifths of what the machine or its container has.
+    pub memory_limit_mb: u64,
     /// How long a client may take over one request's body.
     pub body_timeout_s: u64,
     /// Quarantine corrupt parts of the log instead of refusing to start.
@@ -66,6 +83,14 @@ impl Default for Config {
             tick_ms: 100,
             max_events: 1000,
             max_body_bytes: 1 << 20,
+            driver_events_per_s: 10,
+            driver_burst: 10_000,
+            tenant_events_per_s: 0,
+            tenant_burst: 1_000_000,
+            tenant_limits: BTreeMap::new(),
+            shed_lag_s: 10,
+            shed_append_ms: 500,
+            memory_limit_mb: 0,
             body_timeout_s: 60,
             repair: false,
             segment_bytes: 64 << 20,
@@ -82,6 +107,14 @@ impl Default for Config {
             style_url: None,
         }
     }
+}
+
+/// What one tenant may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantLimit {
+    pub events_per_s: u64,
+    pub burst: u64,
 }
 
 /// What the command line overrides; absent leaves the lower layers.
@@ -130,6 +163,16 @@ impl Config {
         in_range("max_events", wide(self.max_events), 1, 100_000)?;
         in_range("max_body_bytes", wide(self.max_body_bytes), 1024, 1 << 30)?;
         in_range("body_timeout_s", self.body_timeout_s, 1, 3600)?;
+        in_range("driver_events_per_s", self.driver_events_per_s, 0, 1_000_000)?;
+        in_range("driver_burst", self.driver_burst, 1, 1 << 30)?;
+        in_range("tenant_events_per_s", self.tenant_events_per_s, 0, 1_000_000_000)?;
+        in_range("tenant_burst", self.tenant_burst, 1, 1 << 40)?;
+        for limit in self.tenant_limits.values() {
+            in_range("tenant_limits.events_per_s", limit.events_per_s, 1, 1_000_000_000)?;
+            in_range("tenant_limits.burst", limit.burst, 1, 1 << 40)?;
+        }
+        in_range("shed_lag_s", self.shed_lag_s, 0, 86_400)?;
+        in_range("shed_append_ms", self.shed_append_ms, 0, 3_600_000)?;
         in_range("segment_bytes", self.segment_bytes, 1 << 20, 4 << 30)?;
         in_range("checkpoint_interval_s", self.checkpoint_interval_s, 1, 86_400)?;
         in_range("dedup_max_ids", wide(self.dedup_max_ids), 1024, 1 << 30)?;

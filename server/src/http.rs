@@ -12,3 +12,4 @@ pub mod read;
 pub mod ready;
 pub mod routes;
 pub mod session;
+pub mod stats;

@@ -2,34 +2,39 @@
 
 mod admission;
 pub mod body;
+pub mod ledger;
+pub mod limits;
 pub mod position;
+pub mod pressure;
+pub mod rate;
+mod senders;
 pub mod stamp;
+mod unanswered;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::formats::json::items::{self, Item};
 use crate::formats::refusal::Refusal;
-use crate::formats::results::{ItemResult, Outcome};
+use crate::formats::results::ItemResult;
 use crate::formats::{json, protobuf};
 use crate::log::{AppendError, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
 use crate::model::id::TenantId;
 use crate::model::time::UnixMs;
-use admission::Admission;
+use admission::{Admission, Arrival};
 use body::{BodyError, Encoding};
+use ledger::{Account, Ledger};
+use limits::{Limited, Limits};
 use position::LogPosition;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Events of one request.
-    pub max_events: usize,
-    /// Bytes of a body after decompression.
-    pub max_bytes: usize,
-}
+use pressure::Valve;
+use rate::Rate;
+use senders::Senders;
+use unanswered::Unanswered;
 
 /// How a request says its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +71,11 @@ pub enum Refused {
     Malformed(Refusal),
     #[error("at most {max} events a request, not {found}")]
     TooMany { found: usize, max: usize },
+    #[error("more events than this {} may send: try again in {:.3} s", .0.of.name(), .0.wait.as_secs_f64())]
+    Limited(Limited),
+    /// It holds a status, which is never let go, and nothing can be taken.
+    #[error("the node is too far behind to take anything")]
+    Pressure,
     #[error(transparent)]
     Log(#[from] AppendError),
 }
@@ -76,12 +86,18 @@ pub struct Ingest<L> {
     log: Arc<L>,
     clock: Clock,
     limits: Limits,
-    counts: IngestCounts,
+    senders: Senders,
+    valve: Valve,
+    counts: Arc<IngestCounts>,
+    ledger: Ledger,
+    unanswered: TaskTracker,
 }
 
 impl<L: EventLog> Ingest<L> {
     pub fn new(log: Arc<L>, clock: Clock, limits: Limits) -> Self {
-        Self { log, clock, limits, counts: IngestCounts::default() }
+        let senders = Senders::new(limits.driver.unwrap_or(Rate::new(1, 1)));
+        let (valve, counts, ledger, unanswered) = (Valve::default(), Arc::default(), Ledger::default(), TaskTracker::new());
+        Self { log, clock, limits, senders, valve, counts, ledger, unanswered }
     }
 
     /// What became of the events so far.
@@ -89,36 +105,55 @@ impl<L: EventLog> Ingest<L> {
         &self.counts
     }
 
-    /// Decodes, validates, stamps and appends; returns when every accepted event is durable.
-    pub async fn submit(&self, request: Request) -> Result<Answer, Refused> {
-        let mut events = 1;
-        let submitted = self.try_submit(request, &mut events).await;
-        self.counts.add(match &submitted {
-            Ok(answer) => count(&answer.results),
-            Err(_) => IngestTotals { refused: events, ..IngestTotals::default() },
-        });
-        submitted
+    /// The same, tenant by tenant.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
-    /// `events` is told how many the request holds as soon as that is known.
-    async fn try_submit(&self, request: Request, events: &mut u64) -> Result<Answer, Refused> {
+    /// Where the pressure is set.
+    pub fn valve(&self) -> &Valve {
+        &self.valve
+    }
+
+    /// Decodes, validates, stamps and appends; returns when every accepted event is durable. What the log has taken up is counted as it turns out
+    /// also when the caller does not wait for it.
+    pub async fn submit(&self, request: Request) -> Result<Answer, Refused> {
+        let account = self.ledger.account(request.tenant);
+        let mut events = 1;
+        let read = self.read(request, &account, &mut events);
+        let (admission, single) = read.inspect_err(|_| {
+            account.refuse(events);
+            self.counts.add(IngestTotals { refused: events, ..IngestTotals::default() });
+        })?;
+        let (batch, items) = admission.into_parts();
+        let in_flight = account.receive(items.len() as u64, items.rejected, items.shed);
+        let log = Arc::clone(&self.log);
+        let appending = async move { if batch.is_empty() { Ok(Vec::new()) } else { log.append(batch).await } };
+        let appended = Unanswered::new(appending, in_flight, &items, Arc::clone(&self.counts), self.unanswered.clone()).await?;
+        let results = items.answered(appended);
+        let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
+        Ok(Answer { results, single, position })
+    }
+
+    /// Reads a request and asks whether it may come in. `events` is told how many it holds as soon as that is known.
+    fn read(&self, request: Request, account: &Account, events: &mut u64) -> Result<(Admission<'_>, bool), Refused> {
+        let now_ns = self.clock.monotonic_ns();
+        self.limits.check_tenant(request.tenant, account, now_ns).map_err(Refused::Limited)?;
         let body = body::expand(request.body, request.encoding, self.limits.max_bytes)?;
         let (admission, single) = match request.media {
             MediaType::Protobuf => (self.read_protobuf(request.tenant, &body)?, false),
             MediaType::Json | MediaType::NdJson => self.read_json(request.tenant, request.media, &body)?,
         };
         *events = admission.len() as u64;
-        let (batch, items) = admission.into_parts();
-        let appended = if batch.is_empty() { Vec::new() } else { self.log.append(batch).await? };
-        let results = items.answered(appended);
-        let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
-        Ok(Answer { results, single, position })
+        let senders = self.limits.driver.is_some().then_some(&self.senders);
+        self.limits.take(request.tenant, account, senders, *events, admission.runs(), now_ns).map_err(Refused::Limited)?;
+        if admission.must_come_again() { Err(Refused::Pressure) } else { Ok((admission, single)) }
     }
 
-    fn read_protobuf(&self, tenant: TenantId, body: &[u8]) -> Result<Admission, Refused> {
+    fn read_protobuf(&self, tenant: TenantId, body: &[u8]) -> Result<Admission<'_>, Refused> {
         let items = protobuf::split(body, self.limits.max_events).map_err(Refused::Malformed)?;
         self.check_count(items.count)?;
-        let mut admission = self.admission(items.events.len(), items.sent_at);
+        let mut admission = self.admission(tenant, items.events.len(), items.sent_at);
         for item in items.events {
             admission.add(protobuf::decode(item, &tenant), || protobuf::claimed_id(item));
         }
@@ -126,12 +161,12 @@ impl<L: EventLog> Ingest<L> {
     }
 
     /// Also says whether the body is one event alone.
-    fn read_json(&self, tenant: TenantId, media: MediaType, body: &[u8]) -> Result<(Admission, bool), Refused> {
+    fn read_json(&self, tenant: TenantId, media: MediaType, body: &[u8]) -> Result<(Admission<'_>, bool), Refused> {
         /// Of a usual event, about: how many there are is not known beforehand.
         const EVENT_BYTES: usize = 200;
         let mut items = if media == MediaType::NdJson { items::open_lines(body) } else { items::open(body).map_err(Refused::Malformed)? };
         let (single, max) = (items.is_single(), self.limits.max_events);
-        let mut admission = self.admission((body.len() / EVENT_BYTES + 1).min(max), items.sent_at);
+        let mut admission = self.admission(tenant, (body.len() / EVENT_BYTES + 1).min(max), items.sent_at);
         let mut found = 0;
         // Those beyond the limit are counted and not read.
         while let Some(item) = items.next(|text| if found < max { json::decode_first(text, &tenant) } else { None }).map_err(Refused::Malformed)? {
@@ -146,26 +181,16 @@ impl<L: EventLog> Ingest<L> {
         Ok((admission, single))
     }
 
-    fn admission(&self, events: usize, sent_at: Option<UnixMs>) -> Admission {
-        Admission::new(events, self.log.partitions(), sent_at, self.clock.now())
+    fn admission(&self, tenant: TenantId, events: usize, sent_at: Option<UnixMs>) -> Admission<'_> {
+        let (partitions, now) = (self.log.partitions(), self.clock.now());
+        let arrival = Arrival { partitions, sent_at, now, pressure: self.valve.pressure(), valve: &self.valve, salt: self.senders.salt(tenant) };
+        Admission::new(events, arrival)
     }
 
     fn check_count(&self, found: usize) -> Result<(), Refused> {
         let max = self.limits.max_events;
         if found > max { Err(Refused::TooMany { found, max }) } else { Ok(()) }
     }
-}
-
-fn count(results: &[ItemResult]) -> IngestTotals {
-    let mut totals = IngestTotals::default();
-    for result in results {
-        match result.outcome {
-            Outcome::Accepted { .. } => totals.accepted += 1,
-            Outcome::Duplicate { .. } => totals.duplicate += 1,
-            Outcome::Rejected(_) => totals.rejected += 1,
-        }
-    }
-    totals
 }
 
 #[cfg(test)]

@@ -42,10 +42,10 @@ pub fn install() -> Result<PrometheusHandle, MetricsError> {
 
 /// What became of the events that clients sent. Every event of a request that could be read is counted once.
 #[derive(Debug)]
-pub struct IngestCounts([(AtomicU64, Counter); 4]);
+pub struct IngestCounts([(AtomicU64, Counter); 5]);
 
 /// The outcomes by the value of the label `outcome`.
-const OUTCOMES: [&str; 4] = ["accepted", "duplicate", "rejected", "refused"];
+const OUTCOMES: [&str; 5] = ["accepted", "duplicate", "rejected", "shed", "refused"];
 
 /// A request's events, or all since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct IngestTotals {
     pub duplicate: u64,
     /// The caller's fault, one by one.
     pub rejected: u64,
+    /// Let go by policy.
+    pub shed: u64,
     /// With the whole of their request: nothing was stored. A request that cannot be read counts as one.
     pub refused: u64,
 }
@@ -66,7 +68,7 @@ impl Default for IngestCounts {
 
 impl IngestCounts {
     pub fn add(&self, of: IngestTotals) {
-        for ((total, counter), number) in self.0.iter().zip([of.accepted, of.duplicate, of.rejected, of.refused]) {
+        for ((total, counter), number) in self.0.iter().zip([of.accepted, of.duplicate, of.rejected, of.shed, of.refused]) {
             if number > 0 {
                 total.fetch_add(number, Ordering::Relaxed);
                 counter.increment(number);
@@ -75,14 +77,14 @@ impl IngestCounts {
     }
 
     pub fn totals(&self) -> IngestTotals {
-        let [accepted, duplicate, rejected, refused] = [0, 1, 2, 3].map(|outcome: usize| self.0[outcome].0.load(Ordering::Relaxed));
-        IngestTotals { accepted, duplicate, rejected, refused }
+        let [accepted, duplicate, rejected, shed, refused] = [0, 1, 2, 3, 4].map(|outcome: usize| self.0[outcome].0.load(Ordering::Relaxed));
+        IngestTotals { accepted, duplicate, rejected, shed, refused }
     }
 }
 
 impl IngestTotals {
     pub fn all(&self) -> u64 {
-        self.accepted + self.duplicate + self.rejected + self.refused
+        self.accepted + self.duplicate + self.rejected + self.shed + self.refused
     }
 
     /// What came since `earlier`.
@@ -92,6 +94,7 @@ impl IngestTotals {
             accepted: self.accepted.saturating_sub(earlier.accepted),
             duplicate: self.duplicate.saturating_sub(earlier.duplicate),
             rejected: self.rejected.saturating_sub(earlier.rejected),
+            shed: self.shed.saturating_sub(earlier.shed),
             refused: self.refused.saturating_sub(earlier.refused),
         }
     }
@@ -112,6 +115,8 @@ fn begin_at_zero() {
         "waypost_checkpoint_age_seconds",
         "waypost_dedup_ids",
         "waypost_live_sessions",
+        "waypost_pressure",
+        "waypost_resident_bytes",
     ] {
         metrics::gauge!(name).set(0.0);
     }
@@ -131,7 +136,10 @@ fn begin_at_zero() {
 }
 
 fn describe() {
-    describe_counter!("waypost_ingest_events_total", "Events by outcome: accepted, duplicate, rejected one by one, refused with their whole request");
+    describe_counter!(
+        "waypost_ingest_events_total",
+        "Events by outcome: accepted, duplicate, rejected one by one, shed by policy, refused with their whole request"
+    );
     describe_histogram!("waypost_ack_seconds", Unit::Seconds, "From the end of a request's body to its answer");
     describe_histogram!("waypost_fdatasync_seconds", Unit::Seconds, "One fdatasync of the log");
     describe_histogram!("waypost_fdatasync_recent_seconds", Unit::Seconds, "One fdatasync of the log: quantiles of the last minute");
@@ -143,7 +151,12 @@ fn describe() {
     describe_gauge!("dedupe_rate", "Share of events that were duplicates, over the last second with any");
     describe_gauge!("queue_lag_seconds", Unit::Seconds, "Upper bound of the age of the oldest record that is not on the map yet; 0 when all are");
     describe_gauge!("consumer_lag", "Records that are durable and not yet on the map");
-    describe_gauge!("dropped_events", "Events dropped by policy; always 0 until shedding exists");
+    describe_gauge!("dropped_events", "Events let go by policy since the start");
+    describe_gauge!(
+        "waypost_pressure",
+        "What is let go: 0 nothing, 1 repeated pings, 2 pings, 3 all but statuses, 4 requests with a status are refused"
+    );
+    describe_gauge!("waypost_resident_bytes", Unit::Bytes, "Memory of the process");
     describe_gauge!("waypost_log_bytes", Unit::Bytes, "Bytes of the log's segments");
     describe_gauge!("waypost_log_segments", "Segments of the log");
     describe_gauge!("waypost_log_oldest_age_seconds", Unit::Seconds, "Age of the oldest block in the oldest segment");

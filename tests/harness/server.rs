@@ -66,6 +66,11 @@ impl TestServer {
         Driver::new(&self.url, &self.ingest)
     }
 
+    /// An ingest key of another tenant.
+    pub(crate) async fn key_of(&self, tenant: &str) -> String {
+        create_key_of(&self.folder, tenant, Role::Ingest).await
+    }
+
     pub(crate) fn reader(&self) -> Reader {
         Reader::new(&self.url, &self.dashboard)
     }
@@ -100,8 +105,12 @@ async fn ready(url: &str) {
 }
 
 async fn create_key(folder: &tempfile::TempDir, role: Role) -> String {
+    create_key_of(folder, "acme", role).await
+}
+
+async fn create_key_of(folder: &tempfile::TempDir, tenant: &str, role: Role) -> String {
     let keys = Keys::open(folder.path()).await.expect("a key store");
-    let tenant = TenantId::parse("acme").expect("valid");
+    let tenant = TenantId::parse(tenant).expect("valid");
     let key = keys.create(&tenant, role, &Clock::System).await.expect("a key");
     keys.close().await;
     key

@@ -9,16 +9,20 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::pressure::Thresholds;
 use super::sampler::{self, Sampler};
 use super::stages::{Entrance, Stages};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::events::EventsState;
-use crate::ingest::{Ingest, Limits};
+use crate::ingest::Ingest;
+use crate::ingest::limits::Limits;
+use crate::ingest::rate::Rate;
 use crate::log::EventLog as _;
 use crate::log::block::BlockNumber;
 use crate::log::dedup::DedupOptions;
 use crate::log::wal::{Wal, WalOptions};
+use crate::model::id::TenantId;
 use crate::progress::{Progress, Stage};
 use crate::readiness::{Lag, Readiness, Recovery, State};
 use crate::track::checkpoint::{CheckpointStore, Recovered};
@@ -84,6 +88,7 @@ impl Flow<'_> {
             readiness: Arc::clone(&self.readiness),
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
+            thresholds: Thresholds::of(self.config),
         }
     }
 
@@ -107,7 +112,7 @@ impl Flow<'_> {
             () = self.stop.cancelled() => return,
             () = progress.level(Stage::Mapped) => {}
         }
-        let limits = Limits { max_events: self.config.max_events, max_bytes: self.config.max_body_bytes.saturating_mul(8) };
+        let limits = limits(self.config);
         drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits)));
         self.readiness.set(State::Ready(Lag::default()));
         tracing::info!("ready");
@@ -149,6 +154,18 @@ impl Flow<'_> {
 }
 
 type Opened = (Arc<Wal>, CheckpointStore, Recovered);
+
+fn limits(config: &Config) -> Limits {
+    let rate = |per_s, burst| (per_s > 0).then(|| Rate::new(per_s, burst));
+    // Of a name that no tenant can have there is nothing to limit.
+    let own = config.tenant_limits.iter().filter_map(|(name, limit)| Some((TenantId::parse(name).ok()?, Rate::new(limit.events_per_s, limit.burst))));
+    Limits {
+        driver: rate(config.driver_events_per_s, config.driver_burst),
+        tenant: rate(config.tenant_events_per_s, config.tenant_burst),
+        tenants: own.collect(),
+        ..Limits::of_requests(config.max_events, config.max_body_bytes.saturating_mul(8))
+    }
+}
 
 fn wal_options(config: &Config) -> WalOptions {
     let dedup = DedupOptions {

@@ -10,8 +10,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::flow_watch::{FlowWatch, Judgement, Sample};
+use super::pressure::{self, Measured, PressureGauge, Thresholds};
 use crate::clock::Clock;
 use crate::ingest::Ingest;
+use crate::ingest::pressure::Pressure;
 use crate::log::EventLog as _;
 use crate::log::block::BlockNumber;
 use crate::log::wal::Wal;
@@ -31,6 +33,7 @@ pub(super) struct Sampler {
     pub(super) readiness: Arc<Readiness>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<PrometheusHandle>,
+    pub(super) thresholds: Thresholds,
 }
 
 /// Runs until `stop`.
@@ -38,6 +41,7 @@ pub(super) async fn run(sampler: Sampler, stop: CancellationToken) {
     let mut looks = tokio::time::interval(LOOKS_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = FlowWatch::new(Instant::now());
+    let (mut pressure, mut memory_bytes) = (PressureGauge::new(sampler.thresholds), pressure::resident_bytes());
     let mut told = Told { at: Instant::now(), totals: IngestTotals::default() };
     loop {
         let now = tokio::select! {
@@ -48,7 +52,10 @@ pub(super) async fn run(sampler: Sampler, stop: CancellationToken) {
         gauge!("queue_lag_seconds").set(lag.age.as_secs_f64());
         gauge!("consumer_lag").set(as_f64(lag.records));
         sampler.tell_readiness(judgement, lag);
+        sampler.press(pressure.judge(now, Measured { lag: lag.age, append: sampler.log.write_time(), memory_bytes }));
         if now.duration_since(told.at) >= TELLS_EVERY {
+            memory_bytes = pressure::resident_bytes();
+            gauge!("waypost_resident_bytes").set(as_f64(memory_bytes));
             sampler.tell_log();
             told = sampler.tell_rates(&told, now);
             // Moves what histograms gathered out of their buffers, which would grow without bound while nobody scrapes.
@@ -89,6 +96,21 @@ impl Sampler {
         self.readiness.set(failure.map_or(State::Ready(lag), |failure| State::Failing(failure, lag)));
     }
 
+    fn press(&self, pressure: Pressure) {
+        let Some(ingest) = self.ingest.get() else { return };
+        let before = ingest.valve().pressure();
+        if pressure == before {
+            return;
+        }
+        ingest.valve().set(pressure);
+        gauge!("waypost_pressure").set(as_f64(pressure as u64));
+        if pressure > before {
+            tracing::warn!(pressure = pressure.as_str(), "more comes than is worked off: events are let go, or refused, until it is less");
+        } else {
+            tracing::info!(pressure = pressure.as_str(), "the pressure is less");
+        }
+    }
+
     fn tell_log(&self) {
         let stats = self.log.stats();
         let age = stats.oldest_block_time.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
@@ -102,6 +124,7 @@ impl Sampler {
     fn tell_rates(&self, told: &Told, now: Instant) -> Told {
         let totals = self.ingest.get().map(|ingest| ingest.counts().totals()).unwrap_or_default();
         let new = totals.since(&told.totals);
+        gauge!("dropped_events").set(as_f64(totals.shed));
         gauge!("ingest_qps").set(as_f64(new.accepted) / now.duration_since(told.at).as_secs_f64());
         // A share of nothing is not 0: what was last true stays.
         if new.all() > 0 {

@@ -1,7 +1,7 @@
 //! The answer to a batch, item by item, as JSON or Protobuf. Decides nothing.
 //!
 //! JSON: `{"results":[{"event_id","status","code","pointer","detail","partition","offset"}]}`, what is empty left out. `status` is `accepted`,
-//! `duplicate` or `rejected`; `code` is a refusal's, or `content_differs` for a duplicate that says something else.
+//! `duplicate`, `rejected` or `shed`; `code` is a refusal's, or `content_differs` for a duplicate that says something else, or what was let go.
 
 use prost::encoding::{WireType, encode_varint, encoded_len_varint};
 
@@ -36,6 +36,30 @@ pub enum Outcome {
         content_differs: bool,
     },
     Rejected(Refusal),
+    /// Let go by policy, because more came than could be worked off. Final: sending it again is of no use.
+    Shed(Shed),
+}
+
+/// What was let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// A further ping of a driver within one second of event time.
+    RepeatedPing,
+    Ping,
+    /// An event that is neither a ping nor a status.
+    NoStatus,
+}
+
+impl Shed {
+    pub const ALL: [Self; 3] = [Self::RepeatedPing, Self::Ping, Self::NoStatus];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RepeatedPing => "repeated_ping",
+            Self::Ping => "ping",
+            Self::NoStatus => "no_status",
+        }
+    }
 }
 
 impl Outcome {
@@ -44,6 +68,7 @@ impl Outcome {
             Self::Accepted { .. } => "accepted",
             Self::Duplicate { .. } => "duplicate",
             Self::Rejected(_) => "rejected",
+            Self::Shed(_) => "shed",
         }
     }
 
@@ -52,6 +77,7 @@ impl Outcome {
             Self::Accepted { .. } | Self::Duplicate { content_differs: false, .. } => "",
             Self::Duplicate { content_differs: true, .. } => "content_differs",
             Self::Rejected(refusal) => refusal.code.as_str(),
+            Self::Shed(shed) => shed.as_str(),
         }
     }
 
@@ -66,7 +92,7 @@ impl Outcome {
     pub fn place(&self) -> Option<(PartitionId, Offset)> {
         match self {
             Self::Accepted { partition, offset } | Self::Duplicate { partition, offset, .. } => Some((*partition, *offset)),
-            Self::Rejected(_) => None,
+            Self::Rejected(_) | Self::Shed(_) => None,
         }
     }
 }

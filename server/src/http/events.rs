@@ -44,8 +44,7 @@ async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Bo
     let started = Instant::now();
     let submitted = ingest.submit(Request { tenant: principal.tenant, media, encoding, body }).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
-    let answer = submitted.map_err(|refused| problem::refused(&refused))?;
-    Ok(word(&answer, wants_protobuf(&head.headers, media)))
+    Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| word(&answer, wants_protobuf(&head.headers, media))))
 }
 
 fn word(answer: &Answer, protobuf: bool) -> Response<Body> {

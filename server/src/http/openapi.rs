@@ -49,6 +49,7 @@ fn operation(route: Route) -> (HttpMethod, Operation) {
         Route::Nearest => (HttpMethod::Get, reading::nearest()),
         Route::Delivery => (HttpMethod::Get, reading::delivery()),
         Route::Driver => (HttpMethod::Get, reading::driver()),
+        Route::IngestStats => (HttpMethod::Get, reading::ingest_stats()),
         Route::Live => (HttpMethod::Get, operations::live()),
         Route::Session => (HttpMethod::Post, operations::session()),
         Route::Config => (HttpMethod::Get, operations::config()),
@@ -107,6 +108,7 @@ fn all_schemas() -> Vec<(String, RefOr<Schema>)> {
     with::<schemas::NearestCollection>(&mut all);
     with::<answers::Delivery>(&mut all);
     with::<answers::Driver>(&mut all);
+    with::<answers::IngestStats>(&mut all);
     with::<answers::Trade>(&mut all);
     with::<answers::Session>(&mut all);
     with::<answers::Settings>(&mut all);

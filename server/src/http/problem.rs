@@ -8,6 +8,7 @@ use crate::formats::problem::Problem;
 use crate::http::auth::Denied;
 use crate::ingest::Refused;
 use crate::ingest::body::BodyError;
+use crate::ingest::limits::Limit;
 use crate::log::AppendError;
 
 /// Every reason for which a whole request is refused, besides a body that cannot be read: that has the code of its refusal and status 400.
@@ -25,6 +26,7 @@ pub enum Kind {
     NoSuchRoute,
     MethodNotAllowed,
     RequestTimeout,
+    RateLimited,
     TooLarge,
     MediaType,
     ContentEncoding,
@@ -38,7 +40,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidParameter,
         Self::MalformedBody,
         Self::MalformedEncoding,
@@ -51,6 +53,7 @@ impl Kind {
         Self::NoSuchRoute,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::RateLimited,
         Self::TooLarge,
         Self::MediaType,
         Self::ContentEncoding,
@@ -71,6 +74,7 @@ impl Kind {
             Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore => StatusCode::SERVICE_UNAVAILABLE,
@@ -93,6 +97,7 @@ impl Kind {
             Self::NoSuchRoute => "no_such_route",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
+            Self::RateLimited => "rate_limited",
             Self::TooLarge => "too_large",
             Self::MediaType => "media_type",
             Self::ContentEncoding => "content_encoding",
@@ -121,6 +126,9 @@ impl Kind {
             Self::NoSuchRoute => "there is no such route",
             Self::MethodNotAllowed => "this path knows other methods; `Allow` names them",
             Self::RequestTimeout => "the body came too slowly; nothing was stored",
+            Self::RateLimited => {
+                "more events than the tenant or one of the drivers may send; nothing was stored, and `Retry-After` says when it will fit"
+            }
             Self::TooLarge => "more bytes or events than one request may have; nothing was stored",
             Self::MediaType => "the Content-Type is none that this route takes",
             Self::ContentEncoding => "the Content-Encoding is not gzip, zstd or identity",
@@ -137,7 +145,7 @@ impl Kind {
     /// Seconds after which the same request may fare better.
     pub fn retry_after_s(self) -> Option<u16> {
         match self.status() {
-            StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(1),
             StatusCode::INSUFFICIENT_STORAGE => Some(30),
             _ => None,
         }
@@ -157,7 +165,7 @@ pub fn respond(problem: &Problem) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match problem.status {
         401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-        503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        429 | 503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         507 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("30"))),
         _ => {}
     }
@@ -182,14 +190,37 @@ pub fn denied(denied: &Denied) -> Problem {
     }
 }
 
+/// The answer to a request that ingest refused whole. A rate limit says which it is and when the request will fit: `Retry-After` (RFC 9110) and the
+/// `RateLimit` fields of draft-ietf-httpapi-ratelimit-headers-10.
+pub fn respond_refused(refused: &Refused) -> Response<Body> {
+    let mut response = respond(&self::refused(refused));
+    if let Refused::Limited(limited) = refused {
+        let wait_s = limited.wait.as_millis().div_ceil(1000).max(1);
+        let (name, burst, window_s) = (limited.of.name(), limited.rate.burst(), limited.rate.window().as_millis().div_ceil(1000).max(1));
+        let fields = [
+            ("retry-after", wait_s.to_string()),
+            ("ratelimit-policy", format!("\"{name}\";q={burst};w={window_s}")),
+            ("ratelimit", format!("\"{name}\";r=0;t={wait_s}")),
+        ];
+        for (field, value) in fields {
+            response.headers_mut().insert(field, HeaderValue::try_from(value).expect("digits and names of ours"));
+        }
+    }
+    response
+}
+
 pub fn refused(refused: &Refused) -> Problem {
     let detail = refused.to_string();
     match refused {
         Refused::Body(BodyError::TooLarge { .. }) | Refused::TooMany { .. } => Kind::TooLarge.says(detail),
         Refused::Body(BodyError::Corrupt(_)) => Kind::MalformedEncoding.says(detail),
         Refused::Malformed(refusal) => Problem::new(400, "Bad Request", refusal.code.as_str(), refusal.detail.clone()).at(refusal.pointer.clone()),
+        Refused::Limited(limited) => {
+            let problem = Kind::RateLimited.says(detail);
+            if let Limit::Driver { event } = limited.of { problem.at(format!("/events/{event}/actor_id")) } else { problem }
+        }
         Refused::Log(AppendError::DiskFull) => Kind::DiskFull.says(detail),
-        Refused::Log(AppendError::Overloaded) => Kind::Overloaded.says(detail),
+        Refused::Pressure | Refused::Log(AppendError::Overloaded) => Kind::Overloaded.says(detail),
         Refused::Log(AppendError::Closing) => Kind::Closing.says(detail),
         // What exactly the disk said is for the log of the server, not for a phone.
         Refused::Log(AppendError::Poisoned(_)) => Kind::LogStopped.says("the event log has stopped; nothing was stored"),

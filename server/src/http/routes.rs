@@ -17,6 +17,7 @@ use crate::http::events::{self, EventsState};
 use crate::http::live::{self, LiveState};
 use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
+use crate::http::stats::{self, StatsState};
 use crate::http::{openapi, page, ready, session};
 use crate::readiness::Readiness;
 
@@ -28,6 +29,7 @@ pub enum Route {
     Nearest,
     Delivery,
     Driver,
+    IngestStats,
     Live,
     Session,
     Config,
@@ -51,12 +53,13 @@ pub struct Routed {
 }
 
 impl Route {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Events,
         Self::Deliveries,
         Self::Nearest,
         Self::Delivery,
         Self::Driver,
+        Self::IngestStats,
         Self::Live,
         Self::Session,
         Self::Config,
@@ -73,6 +76,7 @@ impl Route {
             Self::Nearest => "/v1/deliveries/nearest",
             Self::Delivery => "/v1/deliveries/{id}",
             Self::Driver => "/v1/drivers/{id}",
+            Self::IngestStats => "/v1/stats/ingest",
             Self::Live => "/v1/live",
             Self::Session => "/v1/session",
             Self::Config => "/v1/config",
@@ -90,6 +94,10 @@ impl Route {
             Self::Nearest => get(read::nearest).with_state(routed.reads.clone()),
             Self::Delivery => get(read::delivery).with_state(routed.reads.clone()),
             Self::Driver => get(read::driver).with_state(routed.reads.clone()),
+            Self::IngestStats => {
+                let state = StatsState { auth: Arc::clone(&routed.auth), ingest: Arc::clone(&routed.events.ingest) };
+                get(stats::ingest).with_state(state)
+            }
             Self::Live => get(live::upgrade).with_state(routed.live.clone()),
             Self::Session => post(session::post).with_state(Arc::clone(&routed.auth)),
             Self::Config => {

@@ -1,59 +1,115 @@
 //! The items of one request on their way: those that are events go to the log as a batch, each keeps its place in the answer. Never decodes.
 
 use crate::formats::refusal::Refusal;
-use crate::formats::results::{ItemId, ItemResult, Outcome};
+use crate::formats::results::{ItemId, ItemResult, Outcome, Shed};
+use crate::ingest::ledger::Closing;
+use crate::ingest::pressure::{Pressure, Valve};
+use crate::ingest::senders::{Run, Senders};
 use crate::ingest::stamp;
 use crate::log::Appended;
 use crate::log::prepare::Batch;
-use crate::model::event::Event;
+use crate::model::event::{Body, Event};
 use crate::model::time::UnixMs;
 
 /// Gathers a request's items.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct Admission<'a> {
     batch: Batch,
-    items: Items,
-    partitions: u16,
-    sent_at: Option<UnixMs>,
-    now: UnixMs,
+    items: Vec<(ItemId, Settled)>,
+    arrival: Arrival<'a>,
+    /// Who sent the events, for their buckets.
+    runs: Vec<Run>,
+    has_status: bool,
+}
+
+/// What holds for all items of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival<'a> {
+    pub(super) partitions: u16,
+    pub(super) sent_at: Option<UnixMs>,
+    pub(super) now: UnixMs,
+    /// As it was when the request came: all its items are treated alike.
+    pub(super) pressure: Pressure,
+    pub(super) valve: &'a Valve,
+    /// The senders' of this tenant.
+    pub(super) salt: u64,
+}
+
+/// What is known of an item before the log is asked.
+#[derive(Debug)]
+enum Settled {
+    /// Nothing: it goes to the log.
+    ByTheLog,
+    Refused(Refusal),
+    Shed(Shed),
 }
 
 /// What there is to be answered, in the order of the request. Who was refused waits for nothing.
 #[derive(Debug)]
-pub(super) struct Items(Vec<(ItemId, Option<Refusal>)>);
+pub(super) struct Items {
+    all: Vec<(ItemId, Settled)>,
+    pub(super) rejected: u64,
+    pub(super) shed: u64,
+}
 
-impl Admission {
-    /// For about so many `events` that arrive `now`.
-    pub(super) fn new(events: usize, partitions: u16, sent_at: Option<UnixMs>, now: UnixMs) -> Self {
-        Self { batch: Batch::with_capacity(events), items: Items(Vec::with_capacity(events)), partitions, sent_at, now }
+impl<'a> Admission<'a> {
+    /// For about so many `events`.
+    pub(super) fn new(events: usize, arrival: Arrival<'a>) -> Self {
+        let (batch, items) = (Batch::with_capacity(events), Vec::with_capacity(events));
+        Self { batch, items, arrival, runs: Vec::new(), has_status: false }
     }
 
     /// Takes the next item. One that is no event is known by the id that it claims.
     pub(super) fn add(&mut self, read: Result<Event, Refusal>, claimed_id: impl FnOnce() -> String) {
         match read {
-            Ok(event) => match stamp::stamp(event.event_time, self.sent_at, self.now) {
+            Ok(event) => match stamp::stamp(event.event_time, self.arrival.sent_at, self.arrival.now) {
                 Ok(stamp) => self.take(Event { stamp, ..event }),
-                Err(refusal) => self.refuse(ItemId::Event(event.id), refusal),
+                Err(refusal) => self.settle(ItemId::Event(event.id), Settled::Refused(refusal)),
             },
-            Err(refusal) => self.refuse(ItemId::Claimed(claimed_id()), refusal),
+            Err(refusal) => self.settle(ItemId::Claimed(claimed_id()), Settled::Refused(refusal)),
         }
     }
 
     fn take(&mut self, event: Event) {
-        self.batch.push(&event, self.partitions);
-        self.items.0.push((ItemId::Event(event.id), None));
+        let sender = event.actor.as_ref().map(|actor| Senders::sender(self.arrival.salt, actor));
+        if let Some(sender) = sender {
+            match self.runs.last_mut() {
+                Some(run) if run.sender == sender => run.events += 1,
+                _ => self.runs.push(Run { sender, events: 1, first: u32::try_from(self.items.len()).unwrap_or(u32::MAX) }),
+            }
+        }
+        if let Some(shed) = self.arrival.valve.sheds(self.arrival.pressure, &event, sender) {
+            return self.settle(ItemId::Event(event.id), Settled::Shed(shed));
+        }
+        self.has_status |= matches!(event.body, Body::Status(_));
+        self.batch.push(&event, self.arrival.partitions);
+        self.settle(ItemId::Event(event.id), Settled::ByTheLog);
     }
 
-    fn refuse(&mut self, id: ItemId, refusal: Refusal) {
-        self.items.0.push((id, Some(refusal)));
+    fn settle(&mut self, id: ItemId, settled: Settled) {
+        self.items.push((id, settled));
     }
 
     pub(super) fn len(&self) -> usize {
-        self.items.0.len()
+        self.items.len()
+    }
+
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Whether it holds what is never let go, at a pressure under which nothing can be taken.
+    pub(super) fn must_come_again(&self) -> bool {
+        self.arrival.pressure == Pressure::Full && self.has_status
     }
 
     pub(super) fn into_parts(self) -> (Batch, Items) {
-        (self.batch, self.items)
+        let count = |is: fn(&Settled) -> bool| self.items.iter().filter(|(_, settled)| is(settled)).count() as u64;
+        let (rejected, shed) = match self.items.len() - self.batch.len() {
+            0 => (0, 0),
+            _ => (count(|settled| matches!(settled, Settled::Refused(_))), count(|settled| matches!(settled, Settled::Shed(_)))),
+        };
+        (self.batch, Items { all: self.items, rejected, shed })
     }
 }
 
@@ -61,14 +117,25 @@ impl Items {
     /// Puts the log's outcomes in the places of the items that went to it.
     pub(super) fn answered(self, appended: Vec<Appended>) -> Vec<ItemResult> {
         let mut appended = appended.into_iter();
-        let mut outcome = |refusal| match refusal {
-            Some(refusal) => Outcome::Rejected(refusal),
-            None => match appended.next().expect("the log answers for each item") {
+        let mut outcome = |settled| match settled {
+            Settled::Refused(refusal) => Outcome::Rejected(refusal),
+            Settled::Shed(shed) => Outcome::Shed(shed),
+            Settled::ByTheLog => match appended.next().expect("the log answers for each item") {
                 Appended::Accepted { partition, offset } => Outcome::Accepted { partition, offset },
                 Appended::Duplicate { partition, offset } => Outcome::Duplicate { partition, offset, content_differs: false },
                 Appended::ContentDiffers { partition, offset } => Outcome::Duplicate { partition, offset, content_differs: true },
             },
         };
-        self.0.into_iter().map(|(event_id, refusal)| ItemResult { event_id, outcome: outcome(refusal) }).collect()
+        self.all.into_iter().map(|(event_id, settled)| ItemResult { event_id, outcome: outcome(settled) }).collect()
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+/// What the log made of those that went to it.
+pub(super) fn closing(appended: &[Appended]) -> Closing {
+    let accepted = appended.iter().filter(|appended| matches!(appended, Appended::Accepted { .. })).count() as u64;
+    Closing { accepted, duplicate: appended.len() as u64 - accepted }
 }

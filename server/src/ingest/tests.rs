@@ -1,5 +1,7 @@
 //! Holds the way in against a log in memory. Never opens a file.
 
+mod backpressure;
+
 use std::sync::Mutex;
 
 use proptest::prelude::{Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
@@ -87,7 +89,7 @@ fn tenant() -> TenantId {
 
 fn ingest(fails: Option<AppendError>) -> Ingest<MemoryLog> {
     let log = MemoryLog { fails, ..MemoryLog::default() };
-    Ingest::new(Arc::new(log), Clock::Manual(ManualClock::new(UnixMs(NOW))), Limits { max_events: 100, max_bytes: 1 << 20 })
+    Ingest::new(Arc::new(log), Clock::Manual(ManualClock::new(UnixMs(NOW))), Limits::of_requests(100, 1 << 20))
 }
 
 fn submit(ingest: &Ingest<MemoryLog>, media: MediaType, body: impl Into<Bytes>) -> Result<Answer, Refused> {

@@ -132,6 +132,11 @@ impl<S: Storage> Wal<S> {
         self.shared.stats()
     }
 
+    /// What an append takes at present, without its wait for the block before.
+    pub fn write_time(&self) -> Duration {
+        self.shared.write_time()
+    }
+
     async fn ask<T>(&self, command: Command, reply: oneshot::Receiver<Result<T, AppendError>>) -> Result<T, AppendError> {
         let commands = self.commands.lock().clone().ok_or(AppendError::Closing)?;
         match commands.send_timeout(command, QUEUE_WAIT).await {

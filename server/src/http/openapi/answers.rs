@@ -102,6 +102,35 @@ pub struct Session {
     pub token: String,
 }
 
+/// One tenant's items since this node started: `received = accepted + duplicate + rejected + shed + in_flight`, at any moment.
+#[derive(ToSchema)]
+pub struct IngestStats {
+    /// Decoded, of requests that are answered item by item.
+    pub received: u64,
+    pub accepted: u64,
+    pub duplicate: u64,
+    pub rejected: u64,
+    /// Let go by policy.
+    pub shed: u64,
+    /// On their way to the log or from it.
+    pub in_flight: u64,
+    /// Of requests that were refused whole; not in `received`. A request that cannot be read counts as one.
+    pub refused: u64,
+    pub pressure: Pressure,
+}
+
+/// What the node lets go of at present: of a driver's pings within one second all but the first; all pings; all but statuses; `full`: a request with
+/// a status is refused whole, too.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Pressure {
+    None,
+    Repeats,
+    Pings,
+    AllButStatus,
+    Full,
+}
+
 #[derive(ToSchema)]
 pub struct Settings {
     /// A `MapLibre` style instead of the built-in map.

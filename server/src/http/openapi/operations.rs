@@ -17,8 +17,9 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub(super) fn events() -> OperationBuilder {
     let description = "At most 1,000 events and 1 MiB as sent (both configurable). An answer comes when every accepted event is durable. One bad event harms \
                        no other. A batch answers 200 with one result an item whatever became of them; a single JSON object has its own status: 400 when it \
-                       was rejected (403 when it names another tenant), 409 when its id stands already with other content. On 401, 408, 413, 415, 503 and \
-                       507 nothing of the request was stored.";
+                       was rejected (403 when it names another tenant), 409 when its id stands already with other content. On 401, 408, 413, 415, 429, 503 \
+                       and 507 nothing of the request was stored. A 429 names the bucket that is empty in `RateLimit` and says in `Retry-After` when the \
+                       request will fit. Under pressure items are `shed` by policy, which is final; an item of `delivery.status` never is.";
     let mut operation = guarded(operation("postEvents", "events", "Post events", description)).request_body(Some(event_bodies().build()));
     operation = operation
         .parameter(header_parameter("Content-Encoding", "How the body is packed", string().enum_values(Some(["identity", "gzip", "zstd"]))).build())
@@ -40,7 +41,7 @@ pub(super) fn events() -> OperationBuilder {
         .response("409", told("A single event whose id stands already with other content; nothing was stored", &differs));
     let kinds = [
         &GUARDED[..],
-        &[Kind::MalformedEncoding, Kind::RequestTimeout, Kind::TooLarge, Kind::MediaType, Kind::ContentEncoding],
+        &[Kind::MalformedEncoding, Kind::RequestTimeout, Kind::RateLimited, Kind::TooLarge, Kind::MediaType, Kind::ContentEncoding],
         &[Kind::Recovering, Kind::Overloaded, Kind::Closing, Kind::LogStopped, Kind::DiskFull],
     ];
     let mut responses = problem_responses(&kinds.concat());

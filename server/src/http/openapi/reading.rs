@@ -5,7 +5,7 @@ use utoipa::openapi::path::{OperationBuilder, Parameter};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ObjectBuilder, Required};
 
-use super::answers::{Delivery, Driver};
+use super::answers::{Delivery, Driver, IngestStats};
 use super::parts::{GUARDED, JSON, answer, content, guarded, id, number, operation, path_id, position_parameter, problems, query, string};
 use super::schemas::{FeatureCollection, NearestCollection};
 use crate::http::problem::Kind;
@@ -61,6 +61,17 @@ pub(super) fn driver() -> OperationBuilder {
     });
     let operation = operation.response("200", answer("The driver", JSON, content::<Driver>(example)).build());
     problems(operation, &entity_kinds())
+}
+
+pub(super) fn ingest_stats() -> OperationBuilder {
+    let description = "Of the credential's tenant, since this node started. The columns add up at any moment: \
+                       `received = accepted + duplicate + rejected + shed + in_flight`; what was refused whole is counted apart.";
+    let example = json!({
+        "received": 1000, "accepted": 990, "duplicate": 6, "rejected": 3, "shed": 0, "in_flight": 1, "refused": 0, "pressure": "none",
+    });
+    let operation = guarded(operation("ingestStats", "events", "What became of the events", description));
+    let operation = operation.response("200", answer("The columns", JSON, content::<IngestStats>(example)).build());
+    problems(operation, &[&GUARDED[..], &[Kind::Recovering]].concat())
 }
 
 fn reading(id: &str, summary: &str, description: &str) -> OperationBuilder {

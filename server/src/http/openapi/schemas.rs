@@ -8,6 +8,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::answers::{Link, Motion};
 use crate::formats::refusal::Code;
+use crate::formats::results::Shed;
 use crate::model::status::Status as ModelStatus;
 
 /// One fact from a driver app, a tracker or a back office, at most 32 KiB. Members that are not known are kept.
@@ -208,6 +209,8 @@ pub enum ItemStatus {
     Accepted,
     Duplicate,
     Rejected,
+    /// Let go by policy, for good; `code` says what.
+    Shed,
 }
 
 /// Stable; new ones may be added.
@@ -217,8 +220,9 @@ impl ToSchema for ItemCode {}
 
 impl PartialSchema for ItemCode {
     fn schema() -> RefOr<Schema> {
-        let words: Vec<&str> = Code::ALL.into_iter().map(Code::as_str).chain(["content_differs"]).collect();
-        let description = "Why an item was rejected, or that a duplicate says something else than the first event of its id";
+        let words: Vec<&str> =
+            Code::ALL.into_iter().map(Code::as_str).chain(["content_differs"]).chain(Shed::ALL.into_iter().map(Shed::as_str)).collect();
+        let description = "Why an item was rejected, or that a duplicate says something else than the first event of its id, or what was let go";
         ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).description(Some(description)).build().into()
     }
 }

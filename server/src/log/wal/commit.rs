@@ -108,7 +108,9 @@ impl<S: Storage> Appender<S> {
                 while let Ok(next) = commands.try_recv() {
                     queue.push_back(next);
                 }
+                self.shared.begin_block();
                 self.commit(&mut queue);
+                self.shared.end_block();
             }
         }
         self.upkeep.finish();

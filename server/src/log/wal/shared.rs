@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     durable: watch::Sender<Durable>,
     poisoned: Mutex<Option<AppendError>>,
     stats: Mutex<WalStats>,
+    block: Mutex<BlockTime>,
     released: AtomicU64,
     snapshot: AtomicU64,
 }
@@ -45,6 +47,16 @@ pub struct WalStats {
     pub events: u64,
 }
 
+/// Of the newest block, from the first look at its events until it was durable.
+#[derive(Clone, Copy, Debug)]
+enum BlockTime {
+    Since(Instant),
+    Took { took: Duration, ended: Instant },
+}
+
+/// A block that ended longer ago says nothing of what the next one will take: a log that nobody writes to would else look slow for ever.
+const BLOCK_TIME_HOLDS: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
 struct Ring {
     blocks: VecDeque<(Arc<Block>, usize)>,
@@ -59,6 +71,7 @@ impl Shared {
             durable: watch::Sender::new(Durable { last: last.0, closed: false }),
             poisoned: Mutex::new(None),
             stats: Mutex::default(),
+            block: Mutex::new(BlockTime::Took { took: Duration::ZERO, ended: Instant::now() }),
             released: AtomicU64::new(0),
             snapshot: AtomicU64::new(snapshot.0),
         }
@@ -89,6 +102,26 @@ impl Shared {
         let first = ring.blocks.front()?.0.number.0;
         let index = usize::try_from(number.checked_sub(first)?).ok()?;
         ring.blocks.get(index).map(|(block, _)| Arc::clone(block))
+    }
+
+    pub(crate) fn begin_block(&self) {
+        *self.block.lock() = BlockTime::Since(Instant::now());
+    }
+
+    pub(crate) fn end_block(&self) {
+        let mut block = self.block.lock();
+        if let BlockTime::Since(began) = *block {
+            *block = BlockTime::Took { took: began.elapsed(), ended: Instant::now() };
+        }
+    }
+
+    /// How long the block under way has taken so far, or the last one took, if that is not long ago.
+    pub(crate) fn write_time(&self) -> Duration {
+        match *self.block.lock() {
+            BlockTime::Since(began) => began.elapsed(),
+            BlockTime::Took { took, ended } if ended.elapsed() <= BLOCK_TIME_HOLDS => took,
+            BlockTime::Took { .. } => Duration::ZERO,
+        }
     }
 
     pub(crate) fn durable(&self) -> Durable {

@@ -1,0 +1,36 @@
+//! `GET /v1/stats/ingest`: what became of the caller's tenant's events. Counts nothing itself.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Response};
+use axum::response::IntoResponse as _;
+use serde_json::json;
+
+use crate::http::auth::{Access, Auth};
+use crate::http::problem;
+use crate::ingest::Ingest;
+use crate::ingest::ledger::Totals;
+use crate::log::wal::Wal;
+
+#[derive(Clone, Debug)]
+pub struct StatsState {
+    pub auth: Arc<Auth>,
+    pub ingest: Arc<OnceLock<Ingest<Wal>>>,
+}
+
+pub async fn ingest(State(state): State<StatsState>, headers: HeaderMap) -> Response<Body> {
+    let principal = match state.auth.authorise(&headers, Access::Read).await {
+        Ok(principal) => principal,
+        Err(denied) => return problem::respond(&problem::denied(&denied)),
+    };
+    let Some(ingest) = state.ingest.get() else { return problem::respond(&problem::recovering()) };
+    let Totals { received, accepted, duplicate, rejected, shed, in_flight, refused } = ingest.ledger().totals(principal.tenant);
+    let body = json!({
+        "received": received, "accepted": accepted, "duplicate": duplicate, "rejected": rejected, "shed": shed, "in_flight": in_flight,
+        "refused": refused, "pressure": ingest.valve().pressure().as_str(),
+    });
+    Json(body).into_response()
+}
