@@ -32,13 +32,14 @@ const LONGEST_ACK_US: u64 = 3_600_000_000;
 /// Begins the codes under which the items of a request count that was refused as a whole.
 const WHOLE_REQUEST: &str = "http_";
 
-/// Counts of one run. `sent = accepted + duplicate + rejected + unanswered`.
+/// Counts of one run. `sent = accepted + duplicate + rejected + shed + unanswered`.
 #[derive(Debug)]
 pub struct Tally {
     pub sent: u64,
     pub accepted: u64,
     pub duplicate: u64,
     pub content_differs: u64,
+    pub shed: u64,
     pub unanswered: u64,
     pub retries: u64,
     pub without_offset: u64,
@@ -54,6 +55,7 @@ impl Default for Tally {
             accepted: 0,
             duplicate: 0,
             content_differs: 0,
+            shed: 0,
             unanswered: 0,
             retries: 0,
             without_offset: 0,
@@ -76,6 +78,7 @@ impl Tally {
                 self.content_differs += u64::from(*content_differs);
             }
             ItemOutcome::Rejected { code } => *self.rejected_by_code.entry(code.clone()).or_default() += 1,
+            ItemOutcome::Shed => self.shed += 1,
         }
     }
 
@@ -98,6 +101,7 @@ impl Tally {
         self.accepted += other.accepted;
         self.duplicate += other.duplicate;
         self.content_differs += other.content_differs;
+        self.shed += other.shed;
         self.unanswered += other.unanswered;
         self.retries += other.retries;
         self.without_offset += other.without_offset;
@@ -126,6 +130,8 @@ pub struct Report {
     pub content_differs: u64,
     pub rejected: u64,
     pub rejected_by_code: BTreeMap<String, u64>,
+    /// Let go by the server's policy, for good.
+    pub shed: u64,
     pub unanswered: u64,
     pub retries: u64,
     pub seconds: f64,
@@ -176,6 +182,7 @@ impl Report {
             duplicate: tally.duplicate,
             content_differs: tally.content_differs,
             rejected: tally.rejected_by_code.values().sum(),
+            shed: tally.shed,
             unanswered: tally.unanswered,
             retries: tally.retries,
             seconds: (seconds * 1000.0).round() / 1000.0,
@@ -230,6 +237,7 @@ impl Report {
         for (code, count) in &self.rejected_by_code {
             row("  rejected", format!("{count}  {code}"));
         }
+        row("shed", self.shed.to_string());
         row("unanswered", self.unanswered.to_string());
         row("retries", self.retries.to_string());
         row("seconds", format!("{:.2}", self.seconds));

@@ -18,6 +18,8 @@ pub enum ItemOutcome {
     Rejected {
         code: String,
     },
+    /// Let go by the server's policy, for good.
+    Shed,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +115,7 @@ fn outcome(status: &str, code: &str, has_offset: bool) -> Result<ItemOutcome, St
         "accepted" => Ok(ItemOutcome::Accepted { has_offset }),
         "duplicate" => Ok(ItemOutcome::Duplicate { content_differs: code == "content_differs" }),
         "rejected" => Ok(ItemOutcome::Rejected { code: if code.is_empty() { "no_code".into() } else { code.to_owned() } }),
+        "shed" => Ok(ItemOutcome::Shed),
         other => Err(format!("an item has the unknown status `{other}`")),
     }
 }
@@ -127,13 +130,20 @@ mod tests {
     #[test]
     fn json_and_protobuf_answers_say_the_same() {
         let json = br#"{"results":[{"event_id":"a","status":"accepted","offset":7,"new":1},
-            {"event_id":"b","status":"duplicate","code":"content_differs"},{"event_id":"c","status":"rejected","code":"null_island"}]}"#;
+            {"event_id":"b","status":"duplicate","code":"content_differs"},{"event_id":"c","status":"rejected","code":"null_island"},
+            {"event_id":"d","status":"shed","code":"ping"}]}"#;
         let item = |status: &str, code: &str, offset| ItemResult { status: status.into(), code: code.into(), offset, ..ItemResult::default() };
-        let results = vec![item("accepted", "", Some(7)), item("duplicate", "content_differs", Some(3)), item("rejected", "null_island", None)];
+        let results = vec![
+            item("accepted", "", Some(7)),
+            item("duplicate", "content_differs", Some(3)),
+            item("rejected", "null_island", None),
+            item("shed", "ping", None),
+        ];
         let expected = vec![
             ItemOutcome::Accepted { has_offset: true },
             ItemOutcome::Duplicate { content_differs: true },
             ItemOutcome::Rejected { code: "null_island".into() },
+            ItemOutcome::Shed,
         ];
         assert_eq!(read_results(json, false), Ok(expected.clone()));
         assert_eq!(read_results(&BatchResult { results }.encode_to_vec(), true), Ok(expected));
