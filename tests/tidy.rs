@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, top to bottom, as ARCHITECTURE.md draws them: a module imports only from those that stand after it.
-const FLOORS: [&str; 21] = [
+const FLOORS: [&str; 22] = [
     "main",
     "app",
     "http",
@@ -19,6 +19,7 @@ const FLOORS: [&str; 21] = [
     "config",
     "data_dir",
     "progress",
+    "attention",
     "readiness",
     "slots",
     "courtesy",

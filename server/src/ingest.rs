@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod body;
+pub mod hints;
 pub mod ledger;
 pub mod limits;
 pub mod position;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
+use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::formats::json::items::{self, Item};
 use crate::formats::refusal::Refusal;
@@ -28,6 +30,7 @@ use crate::model::id::TenantId;
 use crate::model::time::UnixMs;
 use admission::{Admission, Arrival};
 use body::{BodyError, Encoding};
+use hints::Hint;
 use ledger::{Account, Ledger};
 use limits::{Limited, Limits};
 use position::LogPosition;
@@ -60,6 +63,8 @@ pub struct Answer {
     pub single: bool,
     /// The furthest place in each partition, for reading one's own writes.
     pub position: LogPosition,
+    /// How soon the driver should speak again; absent when the request was not of one driver's positions.
+    pub hint: Option<Hint>,
 }
 
 /// The whole request is refused and nothing of it was stored.
@@ -91,13 +96,14 @@ pub struct Ingest<L> {
     counts: Arc<IngestCounts>,
     ledger: Ledger,
     unanswered: TaskTracker,
+    attention: Arc<Attention>,
 }
 
 impl<L: EventLog> Ingest<L> {
-    pub fn new(log: Arc<L>, clock: Clock, limits: Limits) -> Self {
+    pub fn new(log: Arc<L>, clock: Clock, limits: Limits, attention: Arc<Attention>) -> Self {
         let senders = Senders::new(limits.driver.unwrap_or(Rate::new(1, 1)));
         let (valve, counts, ledger, unanswered) = (Valve::default(), Arc::default(), Ledger::default(), TaskTracker::new());
-        Self { log, clock, limits, senders, valve, counts, ledger, unanswered }
+        Self { log, clock, limits, senders, valve, counts, ledger, unanswered, attention }
     }
 
     /// What became of the events so far.
@@ -118,13 +124,15 @@ impl<L: EventLog> Ingest<L> {
     /// Decodes, validates, stamps and appends; returns when every accepted event is durable. What the log has taken up is counted as it turns out
     /// also when the caller does not wait for it.
     pub async fn submit(&self, request: Request) -> Result<Answer, Refused> {
-        let account = self.ledger.account(request.tenant);
+        let request_tenant = request.tenant;
+        let account = self.ledger.account(request_tenant);
         let mut events = 1;
         let read = self.read(request, &account, &mut events);
         let (admission, single) = read.inspect_err(|_| {
             account.refuse(events);
             self.counts.add(IngestTotals { refused: events, ..IngestTotals::default() });
         })?;
+        let hint = admission.last_ping().map(|last| last.hint(request_tenant, &self.attention));
         let (batch, items) = admission.into_parts();
         let in_flight = account.receive(items.len() as u64, items.rejected, items.shed);
         let log = Arc::clone(&self.log);
@@ -132,7 +140,7 @@ impl<L: EventLog> Ingest<L> {
         let appended = Unanswered::new(appending, in_flight, &items, Arc::clone(&self.counts), self.unanswered.clone()).await?;
         let results = items.answered(appended);
         let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
-        Ok(Answer { results, single, position })
+        Ok(Answer { results, single, position, hint })
     }
 
     /// Reads a request and asks whether it may come in. `events` is told how many it holds as soon as that is known.

@@ -15,6 +15,7 @@ pub mod log;
 
 pub mod formats;
 
+pub mod attention;
 pub mod clock;
 pub mod config;
 pub mod courtesy;

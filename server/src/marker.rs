@@ -6,6 +6,7 @@ pub mod fold;
 pub mod join;
 pub mod link;
 pub mod motion;
+mod nearby;
 pub mod settings;
 pub mod shard;
 pub mod significance;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::pressure::Thresholds;
 use super::sampler::{self, Sampler};
 use super::stages::{Entrance, Stages};
+use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::events::EventsState;
@@ -73,7 +74,7 @@ impl Flow<'_> {
         let last_checkpoint = CancellationToken::new();
         let coordinator = coordinator::run(store, recovered.after, barriers, Arc::clone(&log), schedule, last_checkpoint.clone());
         let sampler = self.sampler(&log, &progress, dealt.clone());
-        let opening = self.open(&log, &progress, recovered.after, dealt);
+        let opening = self.open(&log, &progress, &entrance.attention, recovered.after, dealt);
         let closing = self.close(&log, &progress, &last_checkpoint);
         let (dealt, (), (), (), (), ()) = tokio::join!(dealer, keeper, coordinator, opening, sampler::run(sampler, last_checkpoint.clone()), closing);
         dealt.context("the log cannot be read on")
@@ -94,7 +95,14 @@ impl Flow<'_> {
 
     /// Ingest, reads and live views open when all that was durable at the start has been dealt and is on the map: a part of the map would look
     /// like the whole.
-    async fn open(&self, log: &Arc<Wal>, progress: &Progress, after: Option<BlockNumber>, mut dealt: watch::Receiver<Option<BlockNumber>>) {
+    async fn open(
+        &self,
+        log: &Arc<Wal>,
+        progress: &Progress,
+        attention: &Arc<Attention>,
+        after: Option<BlockNumber>,
+        mut dealt: watch::Receiver<Option<BlockNumber>>,
+    ) {
         let recovered = log.durable();
         let blocks = |until: Option<BlockNumber>| until.map_or(0, |until| until.0).saturating_sub(after.map_or(0, |after| after.0));
         loop {
@@ -113,7 +121,7 @@ impl Flow<'_> {
             () = progress.level(Stage::Mapped) => {}
         }
         let limits = limits(self.config);
-        drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits)));
+        drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits, Arc::clone(attention))));
         self.readiness.set(State::Ready(Lag::default()));
         tracing::info!("ready");
     }

@@ -10,6 +10,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::live::{self, SessionCommand};
@@ -81,6 +82,8 @@ pub(super) struct Entrance {
     pub(super) map: SharedMap,
     pub(super) progress: Arc<Progress>,
     pub(super) due_times: Arc<DueTimes>,
+    /// Who is looked at: told by live and marker, read by ingest.
+    pub(super) attention: Arc<Attention>,
     /// Questions to the marker shards.
     pub(super) questions: Vec<mpsc::Sender<MarkerQuery>>,
     /// The partitions' inboxes until their tasks start, and what those tasks talk to.
@@ -93,10 +96,19 @@ impl Stages {
         let (mut tasks, threads) = (JoinSet::new(), Threads::start()?);
         let progress = Arc::new(Progress::new(config.partitions, config.marker_shards));
         let map: SharedMap = Arc::new(RwLock::new(Map::default()));
+        let attention = Arc::new(Attention::new(config.marker_shards));
 
         let (markers, map_inbox) = mpsc::channel(MAP_INBOX);
         let (commands, session_commands) = mpsc::channel(SESSION_COMMANDS);
-        let live = live::tick::run(map_inbox, session_commands, Arc::clone(&map), Arc::clone(&progress), clock.clone(), live_settings(config));
+        let live = live::tick::run(
+            map_inbox,
+            session_commands,
+            Arc::clone(&map),
+            Arc::clone(&progress),
+            Arc::clone(&attention),
+            clock.clone(),
+            live_settings(config),
+        );
         tasks.spawn_on(live, threads.handle());
 
         let (mut shards, mut shards_due, mut questions) = (Vec::new(), Vec::new(), Vec::new());
@@ -105,7 +117,7 @@ impl Stages {
             let (asking, queries) = mpsc::channel(SHARD_QUESTIONS);
             let next_due = Arc::new(AtomicI64::new(shard::NOTHING_DUE));
             let settings = MarkerSettings { tick: Duration::from_millis(config.tick_ms), ..MarkerSettings::default() };
-            let marker_shard = shard::run(index, inbox, queries, markers.clone(), settings, Arc::clone(&next_due));
+            let marker_shard = shard::run(index, inbox, queries, markers.clone(), settings, Arc::clone(&next_due), Arc::clone(&attention));
             tasks.spawn_on(marker_shard, threads.handle());
             shards.push(facts);
             questions.push(asking);
@@ -114,7 +126,7 @@ impl Stages {
 
         let due_times = Arc::new(DueTimes::new(config.partitions).with_listeners(shards_due));
         let (partitions, inboxes) = (0..config.partitions).map(|_| mpsc::channel(PARTITION_INBOX)).unzip();
-        Ok((Self { tasks, threads }, Entrance { partitions, commands, map, progress, due_times, questions, inboxes, shards }))
+        Ok((Self { tasks, threads }, Entrance { partitions, commands, map, progress, due_times, attention, questions, inboxes, shards }))
     }
 
     /// Starts the partitions' tasks with what a checkpoint held; each announces it to the marker stage first.

@@ -15,6 +15,13 @@ pub struct ItemResult {
     pub outcome: Outcome,
 }
 
+/// When the sender's next position is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    pub interval_ms: u32,
+    pub min_distance_m: u32,
+}
+
 /// What a sender calls an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemId {
@@ -108,7 +115,7 @@ impl ItemId {
 }
 
 /// Written by hand, as the Protobuf answer is: an answer to a hundred events is made of the same few pieces a hundred times.
-pub fn to_json(results: &[ItemResult]) -> Vec<u8> {
+pub fn to_json(results: &[ItemResult], next: Option<Next>) -> Vec<u8> {
     let mut out = Vec::with_capacity(results.len() * 128 + 16);
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(br#"{"results":["#);
@@ -135,7 +142,14 @@ pub fn to_json(results: &[ItemResult]) -> Vec<u8> {
         }
         out.push(b'}');
     }
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    if let Some(Next { interval_ms, min_distance_m }) = next {
+        out.extend_from_slice(br#","next_interval_ms":"#);
+        out.extend_from_slice(number.format(interval_ms).as_bytes());
+        out.extend_from_slice(br#","min_distance_m":"#);
+        out.extend_from_slice(number.format(min_distance_m).as_bytes());
+    }
+    out.push(b'}');
     out
 }
 
@@ -151,10 +165,16 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// A `BatchResult`, written field by field: an answer to a hundred events would else cost some four hundred allocations.
-pub fn to_protobuf(results: &[ItemResult]) -> Vec<u8> {
+pub fn to_protobuf(results: &[ItemResult], next: Option<Next>) -> Vec<u8> {
     let mut out = Vec::with_capacity(results.len() * 72);
     for ItemResult { event_id, outcome } in results {
         event_id.with_str(|id| put_row(&mut out, id, outcome));
+    }
+    if let Some(Next { interval_ms, min_distance_m }) = next {
+        for (field, value) in [(2, interval_ms), (3, min_distance_m)] {
+            put_key(&mut out, field, WireType::Varint);
+            put_varint(&mut out, u64::from(value));
+        }
     }
     out
 }
@@ -232,7 +252,7 @@ mod tests {
 
     #[test]
     fn results_are_json_with_what_is_empty_left_out() {
-        let read: Value = serde_json::from_slice(&to_json(&results())).expect("JSON");
+        let read: Value = serde_json::from_slice(&to_json(&results(), None)).expect("JSON");
         let id = "e\"\u{7f}";
         let expected = json!({"results": [
             {"event_id": id, "status": "accepted", "partition": 0, "offset": 0},
@@ -242,12 +262,21 @@ mod tests {
             {"event_id": id, "status": "rejected", "code": "too_large", "detail": "long".repeat(100)},
         ]});
         assert_eq!(read, expected);
-        assert_eq!(to_json(&[]), br#"{"results":[]}"#);
+        assert_eq!(to_json(&[], None), br#"{"results":[]}"#);
+    }
+
+    #[test]
+    fn when_the_next_position_is_wanted_is_said_beside_the_results() {
+        let next = Some(Next { interval_ms: 2_000, min_distance_m: 5 });
+        let read: Value = serde_json::from_slice(&to_json(&results()[..1], next)).expect("JSON");
+        assert_eq!((&read["next_interval_ms"], &read["min_distance_m"]), (&json!(2_000), &json!(5)));
+        let read = wire::BatchResult::decode(to_protobuf(&results(), next).as_slice()).expect("Protobuf");
+        assert_eq!((read.next_interval_ms, read.min_distance_m, read.results.len()), (Some(2_000), Some(5), 5));
     }
 
     #[test]
     fn results_are_the_same_in_protobuf() {
-        let read = wire::BatchResult::decode(to_protobuf(&results()).as_slice()).expect("Protobuf").results;
+        let read = wire::BatchResult::decode(to_protobuf(&results(), None).as_slice()).expect("Protobuf").results;
         let told: Vec<_> = read.iter().map(|result| (result.status.as_str(), result.code.as_str(), result.partition, result.offset)).collect();
         let expected = [
             ("accepted", "", 0, Some(0)),
@@ -257,11 +286,15 @@ mod tests {
             ("rejected", "too_large", 0, None),
         ];
         assert_eq!(told, expected);
-        assert_eq!(wire::BatchResult { results: read.clone() }.encode_to_vec(), to_protobuf(&results()), "byte for byte as prost writes it");
+        assert_eq!(
+            wire::BatchResult { results: read.clone(), ..wire::BatchResult::default() }.encode_to_vec(),
+            to_protobuf(&results(), None),
+            "byte for byte as prost writes it"
+        );
         assert_eq!((read[3].pointer.as_str(), read[3].detail.as_str()), ("/payload/\"lat\"", "must be\na \u{1F69A}"));
         let uuid = EventId::parse("0192f0c1-2345-7abc-8def-0123456789ab").expect("valid");
         let stored = ItemResult { event_id: ItemId::Event(uuid), outcome: Outcome::Accepted { partition: PartitionId(3), offset: Offset(0) } };
-        let read = wire::BatchResult::decode(to_protobuf(&[stored]).as_slice()).expect("Protobuf").results;
+        let read = wire::BatchResult::decode(to_protobuf(&[stored], None).as_slice()).expect("Protobuf").results;
         assert_eq!((read[0].event_id.as_str(), read[0].offset), ("0192f0c1-2345-7abc-8def-0123456789ab", Some(0)));
     }
 }

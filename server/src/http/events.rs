@@ -9,7 +9,7 @@ use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::formats::problem::Problem;
-use crate::formats::results::{self, Outcome};
+use crate::formats::results::{self, Next, Outcome};
 use crate::http::auth::{Access, Auth};
 use crate::http::problem::{self, Kind};
 use crate::ingest::body::Encoding;
@@ -48,10 +48,11 @@ async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Bo
 }
 
 fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
+    let next = answer.hint.map(|hint| Next { interval_ms: hint.next_interval_ms, min_distance_m: hint.min_distance_m });
     let (kind, body) = if protobuf {
-        ("application/x-protobuf", results::to_protobuf(&answer.results))
+        ("application/x-protobuf", results::to_protobuf(&answer.results, next))
     } else {
-        ("application/json", results::to_json(&answer.results))
+        ("application/json", results::to_json(&answer.results, next))
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status(answer);

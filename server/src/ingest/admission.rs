@@ -2,6 +2,7 @@
 
 use crate::formats::refusal::Refusal;
 use crate::formats::results::{ItemId, ItemResult, Outcome, Shed};
+use crate::ingest::hints::LastPing;
 use crate::ingest::ledger::Closing;
 use crate::ingest::pressure::{Pressure, Valve};
 use crate::ingest::senders::{Run, Senders};
@@ -20,6 +21,7 @@ pub(super) struct Admission<'a> {
     /// Who sent the events, for their buckets.
     runs: Vec<Run>,
     has_status: bool,
+    last_ping: Option<LastPing>,
 }
 
 /// What holds for all items of a request.
@@ -56,7 +58,7 @@ impl<'a> Admission<'a> {
     /// For about so many `events`.
     pub(super) fn new(events: usize, arrival: Arrival<'a>) -> Self {
         let (batch, items) = (Batch::with_capacity(events), Vec::with_capacity(events));
-        Self { batch, items, arrival, runs: Vec::new(), has_status: false }
+        Self { batch, items, arrival, runs: Vec::new(), has_status: false, last_ping: None }
     }
 
     /// Takes the next item. One that is no event is known by the id that it claims.
@@ -81,6 +83,10 @@ impl<'a> Admission<'a> {
         if let Some(shed) = self.arrival.valve.sheds(self.arrival.pressure, &event, sender) {
             return self.settle(ItemId::Event(event.id), Settled::Shed(shed));
         }
+        // Of a request that many drivers speak in nobody would know whom a hint is for.
+        if self.runs.len() == 1 {
+            LastPing::note(&mut self.last_ping, &event);
+        }
         self.has_status |= matches!(event.body, Body::Status(_));
         self.batch.push(&event, self.arrival.partitions);
         self.settle(ItemId::Event(event.id), Settled::ByTheLog);
@@ -96,6 +102,11 @@ impl<'a> Admission<'a> {
 
     pub(super) fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// The newest position, when all of it is of one driver.
+    pub(super) fn last_ping(&self) -> Option<&LastPing> {
+        self.last_ping.as_ref().filter(|_| self.runs.len() == 1)
     }
 
     /// Whether it holds what is never let go, at a pressure under which nothing can be taken.

@@ -89,7 +89,7 @@ fn tenant() -> TenantId {
 
 fn ingest(fails: Option<AppendError>) -> Ingest<MemoryLog> {
     let log = MemoryLog { fails, ..MemoryLog::default() };
-    Ingest::new(Arc::new(log), Clock::Manual(ManualClock::new(UnixMs(NOW))), Limits::of_requests(100, 1 << 20))
+    Ingest::new(Arc::new(log), Clock::Manual(ManualClock::new(UnixMs(NOW))), Limits::of_requests(100, 1 << 20), Arc::new(Attention::new(1)))
 }
 
 fn submit(ingest: &Ingest<MemoryLog>, media: MediaType, body: impl Into<Bytes>) -> Result<Answer, Refused> {

@@ -9,6 +9,7 @@ use super::resume::Resumed;
 use super::session::{Session, Turn, Wholes};
 use super::view::{ActiveView, PendingView};
 use super::{Format, Goodbye, OutFrame, Settings};
+use crate::attention::Watched;
 use crate::map::cells::{CellKey, LensId, SessionId, Tick};
 use crate::map::{Map, SharedMap};
 use crate::model::id::TenantId;
@@ -240,6 +241,18 @@ impl Sessions {
         let mut map = shared.write();
         map.tenants_mut().for_each(|(_, map)| map.forget_emptied(horizon));
         wanted
+    }
+}
+
+impl Sessions {
+    /// The cells that sessions look at now, as far as they are occupied.
+    pub fn watched(&self, shared: &SharedMap) -> Watched {
+        let mut watched = Watched::default();
+        // Nobody here, nobody to be asked of the map.
+        if !self.by_id.is_empty() {
+            shared.read().tenants().for_each(|(tenant, map)| watched.add(*tenant, map.watched().map(u64::from)));
+        }
+        watched
     }
 }
 

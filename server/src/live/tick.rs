@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::sessions::{Frames, Sessions};
 use super::{OutFrame, SessionCommand, Settings};
+use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::courtesy;
 use crate::map::SharedMap;
@@ -31,11 +32,12 @@ pub async fn run(
     mut commands: mpsc::Receiver<SessionCommand>,
     map: SharedMap,
     progress: Arc<Progress>,
+    attention: Arc<Attention>,
     clock: Clock,
     settings: Settings,
 ) {
     let length = settings.tick;
-    let mut live = Live { sessions: Sessions::new(rand::random(), settings), outboxes: HashMap::new(), map, progress, clock, work: false };
+    let mut live = Live { sessions: Sessions::new(rand::random(), settings), outboxes: HashMap::new(), map, progress, attention, clock, work: false };
     let mut due = Instant::now();
     let mut timer = tokio::time::interval(Duration::from_secs(1));
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -70,6 +72,7 @@ struct Live {
     outboxes: HashMap<SessionId, mpsc::Sender<OutFrame>>,
     map: SharedMap,
     progress: Arc<Progress>,
+    attention: Arc<Attention>,
     clock: Clock,
     /// There is something for a tick to do.
     work: bool,
@@ -137,6 +140,7 @@ impl Live {
         let mut frames = Frames::new();
         self.work |= self.sessions.on_timer(&self.map, self.clock.now(), &mut frames);
         self.hand_out(frames);
+        self.attention.set_watched(self.sessions.watched(&self.map));
     }
 
     /// A session whose outbox is full does not read at all; it is closed, for nothing is ever queued for it.
@@ -205,7 +209,7 @@ mod tests {
         let (commands, wishes) = mpsc::channel(4);
         let clock = Clock::Manual(ManualClock::new(UnixMs(100)));
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(run(inputs, wishes, Arc::clone(&map), Arc::clone(&progress), clock, Settings::default()));
+        tasks.spawn(run(inputs, wishes, Arc::clone(&map), Arc::clone(&progress), Arc::new(Attention::new(1)), clock, Settings::default()));
         let session = SessionId(1);
         let (outbox, mut frames) = mpsc::channel(OUTBOX);
         let tenant = TenantId::parse("acme").unwrap();

@@ -1,5 +1,6 @@
 //! Who looks at which cells, and whose viewports lie where a cell appears. Never knows what a session was sent.
 
+use h3o::CellIndex;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use rstar::RTree;
@@ -38,6 +39,11 @@ impl TenantMap {
         if cell.watchers().is_empty() {
             level_map.watched.remove(&key.cell);
         }
+    }
+
+    /// The cells that somebody looks at, of all levels.
+    pub fn watched(&self) -> impl Iterator<Item = CellIndex> {
+        self.levels.iter().flat_map(|level| level.watched.iter().copied())
     }
 
     /// Sessions whose viewport at this level meets the cell's box.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::eta::Underway;
+use super::eta::{Underway, next_stop};
 use super::join::{Facts, Place};
 use super::motion::Estimate;
 use super::settings::MarkerSettings;
@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) ended: Option<Status>,
     /// Whether deliveries came, changed or left since the list was made.
     list_is_old: bool,
+    /// As it was told last.
+    pub(super) near_stop: bool,
 }
 
 /// What became of a dirty entry.
@@ -53,6 +55,7 @@ impl Entry {
             due: None,
             ended: None,
             list_is_old: false,
+            near_stop: false,
         }
     }
 
@@ -92,6 +95,15 @@ impl Entry {
         let fix = self.facts.newest_fix().map_or(0, |fix| fix.order.effective_time.0 ^ i64::from(fix.position.lat_e7()));
         let shown = self.shown.as_ref().map_or(0, |shown| shown.fix_time.0 ^ i64::from(shown.position.lat_e7()));
         fix ^ shown ^ self.estimate.map_or(0, |estimate| estimate.last().0) ^ self.heard.0
+    }
+
+    /// Whether a driver is close to where something aboard goes next. Of a full van any stop will do, so only the first are looked at.
+    pub(super) fn is_near_stop(&self) -> bool {
+        const LOOKED_AT: usize = 16;
+        const NEAR_M: f64 = 500.0;
+        let Some(Place::At(fix)) = self.facts.place(&self.carrier) else { return false };
+        let open = self.facts.boardings().filter(|boarding| !boarding.status.is_terminal()).take(LOOKED_AT);
+        open.filter_map(next_stop).any(|stop| fix.position.distance_m(stop) <= NEAR_M)
     }
 
     pub(super) fn judge(&mut self, changed: UnixMs, now: UnixMs, settings: &MarkerSettings) -> Verdict {

@@ -48,7 +48,7 @@ impl EtaSettings {
 }
 
 /// Before pickup the pickup (the destination when that is the only stop known), afterwards the destination.
-fn next_stop(boarding: &Boarding) -> Option<Position> {
+pub(super) fn next_stop(boarding: &Boarding) -> Option<Position> {
     if boarding.status < Status::PickedUp { boarding.pickup.or(boarding.destination) } else { boarding.destination }
 }
 

@@ -6,8 +6,10 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::entry::{Entry, Verdict};
+use super::nearby::Nearby;
 use super::settings::MarkerSettings;
 use super::significance::Shown;
+use crate::attention::NearStops;
 use crate::courtesy;
 use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
@@ -36,6 +38,7 @@ pub struct Fold {
     announcing: Vec<PartitionId>,
     shown: usize,
     suppressed: u64,
+    nearby: Nearby,
 }
 
 /// How many carriers are looked at before the first of them is worked on.
@@ -58,6 +61,7 @@ impl Fold {
             announcing: Vec::new(),
             shown: 0,
             suppressed: 0,
+            nearby: Nearby::default(),
         }
     }
 
@@ -137,6 +141,11 @@ impl Fold {
         std::mem::take(&mut self.suppressed)
     }
 
+    /// Those near a stop, if they are others than at the last call.
+    pub fn take_near_stops(&mut self) -> Option<NearStops> {
+        self.nearby.take()
+    }
+
     /// `slot` is where a carrier of this hash was found, if one was; an earlier change of the same message may have brought or removed it.
     fn apply_one(&mut self, change: FactChange, hash: u32, slot: Option<Slot>) {
         let FactChange { tenant, carrier, ingest_time, kind } = change;
@@ -207,6 +216,7 @@ impl Fold {
                 }
             }
         }
+        self.nearby.note(entry);
         if entry.facts.is_empty() {
             self.forget(slot);
         } else if entry.shown.is_some() {
@@ -282,6 +292,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::attention::driver_key;
     use crate::marker::join::Facts;
     use crate::model::change::{Boarding, DutyFact, Fix};
     use crate::model::event::OrderKey;
@@ -436,6 +447,29 @@ mod tests {
         apply(&mut fold, 5_000, vec![own(2, 5_000, 57.0)]);
         assert_eq!(put(&fold.take()).handle, Handle(2));
         assert_eq!(fold.slots.iter().count(), 1);
+    }
+
+    #[test]
+    fn a_driver_is_near_a_stop_while_it_carries_something_that_goes_there() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        let key = driver_key(acme(), &DriverId::parse("driver1").unwrap());
+        let near = |fold: &mut Fold| {
+            fold.take();
+            fold.take_near_stops().map(|drivers| drivers.contains(&key))
+        };
+        apply(&mut fold, 1_000, vec![own(1, 1_000, 57.05)]);
+        assert_eq!(near(&mut fold), None, "who carries nothing is near no stop");
+        // Its pickup is 5.5 km away, and its destination as far.
+        apply(&mut fold, 2_000, vec![change(driver(1), 2_000, FactKind::Board(boarding(1, Status::Assigned)))]);
+        assert_eq!(near(&mut fold), None);
+        apply(&mut fold, 3_000, vec![own(1, 3_000, 57.001)]);
+        assert_eq!(near(&mut fold), Some(true));
+        apply(&mut fold, 4_000, vec![change(driver(1), 4_000, FactKind::Board(boarding(1, Status::PickedUp)))]);
+        assert_eq!(near(&mut fold), Some(false), "the destination is next, and far");
+        apply(&mut fold, 5_000, vec![own(1, 5_000, 57.099)]);
+        assert_eq!((near(&mut fold), near(&mut fold)), (Some(true), None));
+        apply(&mut fold, 6_000, vec![change(driver(1), 6_000, FactKind::Board(boarding(1, Status::Delivered)))]);
+        assert_eq!(near(&mut fold), Some(false));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::fold::Fold;
 use super::settings::MarkerSettings;
+use crate::attention::Attention;
 use crate::courtesy;
 use crate::model::change::{Carrier, FactChanges, Marker, MarkerChanges};
 use crate::model::id::TenantId;
@@ -23,6 +24,9 @@ const MAX_CHANGES_A_TURN: usize = 8 * 1024;
 /// A shard tells at most 200,000 changes a second, unless markers would be older than `MOST_TICKS`.
 const REST_AFTER_A_CHANGE: Duration = Duration::from_micros(5);
 const MOST_TICKS: u32 = 4;
+
+/// Those near a stop are told no more often: a ping that comes meanwhile gets the hint of a second ago.
+const PUBLISHES_EVERY: Duration = Duration::from_secs(1);
 
 /// A question to the shard that owns the carrier (`Carrier::shard`). Who asks bounds its queue and waits when that is full.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub async fn run(
     output: mpsc::Sender<MarkerChanges>,
     settings: MarkerSettings,
     next_due: Arc<AtomicI64>,
+    attention: Arc<Attention>,
 ) {
     let mut fold = Fold::new(shard, settings);
     let meters = Meters::new(shard);
@@ -51,6 +56,7 @@ pub async fn run(
     let permit = output.reserve();
     tokio::pin!(tick, permit);
     let (mut tick_is_over, mut asked) = (true, true);
+    let mut publish_at = Instant::now();
     loop {
         tokio::select! {
             received = input.recv() => match received {
@@ -69,7 +75,14 @@ pub async fn run(
                 let rest = rest_after(told.changes.len(), settings.tick);
                 sending.send(told);
                 permit.set(output.reserve());
-                tick.as_mut().reset(Instant::now() + rest);
+                let now = Instant::now();
+                tick.as_mut().reset(now + rest);
+                if now >= publish_at
+                    && let Some(drivers) = fold.take_near_stops()
+                {
+                    attention.set_near_stops(shard, drivers);
+                    publish_at = now + PUBLISHES_EVERY;
+                }
                 tick_is_over = false;
             }
         }
@@ -164,7 +177,7 @@ mod tests {
             let (changes, output) = mpsc::channel(output_capacity);
             let next_due = Arc::new(AtomicI64::new(NOTHING_DUE));
             #[expect(clippy::disallowed_methods, reason = "the rig waits for the task itself")]
-            let task = tokio::spawn(run(3, facts, asked, changes, MarkerSettings::default(), Arc::clone(&next_due)));
+            let task = tokio::spawn(run(3, facts, asked, changes, MarkerSettings::default(), Arc::clone(&next_due), Arc::new(Attention::new(4))));
             Self { input, queries, output, next_due, task, offset: 0 }
         }
 

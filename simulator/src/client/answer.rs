@@ -146,11 +146,12 @@ mod tests {
             ItemOutcome::Shed,
         ];
         assert_eq!(read_results(json, false), Ok(expected.clone()));
-        assert_eq!(read_results(&BatchResult { results }.encode_to_vec(), true), Ok(expected));
+        assert_eq!(read_results(&BatchResult { results, ..BatchResult::default() }.encode_to_vec(), true), Ok(expected));
         assert_eq!(read_results(br#"[{"status":"accepted"}]"#, false), Ok(vec![ItemOutcome::Accepted { has_offset: false }]));
         assert!(read_results(br#"{"results":[{"status":"maybe"}]}"#, false).is_err());
         assert!(read_results(&[0x0a, 5, 0x12, 9], true).is_err());
-        let unknown = BatchResult { results: vec![ItemResult { status: "maybe".into(), ..ItemResult::default() }] };
+        let results = vec![ItemResult { status: "maybe".into(), ..ItemResult::default() }];
+        let unknown = BatchResult { results, ..BatchResult::default() };
         assert!(read_results(&unknown.encode_to_vec(), true).is_err());
     }
 }

@@ -187,6 +187,9 @@ pub struct EventBatch {
 #[derive(ToSchema)]
 pub struct BatchResult {
     pub results: Vec<ItemResult>,
+    /// Of one driver's positions: the next is wanted after this time, once it has moved `min_distance_m`; at the latest after 20 s.
+    pub next_interval_ms: Option<u32>,
+    pub min_distance_m: Option<u32>,
 }
 
 #[derive(ToSchema)]

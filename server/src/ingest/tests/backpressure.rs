@@ -9,7 +9,7 @@ use super::*;
 fn a_request_over_a_limit_is_refused_whole_and_fits_when_it_says() {
     let clock = ManualClock::new(UnixMs(NOW));
     let limits = Limits { driver: Some(Rate::new(10, 20)), tenant: Some(Rate::new(100, 60)), ..Limits::of_requests(100, 1 << 20) };
-    let ingest = Ingest::new(Arc::new(MemoryLog::default()), Clock::Manual(clock.clone()), limits);
+    let ingest = Ingest::new(Arc::new(MemoryLog::default()), Clock::Manual(clock.clone()), limits, Arc::new(Attention::new(1)));
     let batch = |from: usize, drivers: [&str; 2]| {
         let events = drivers.into_iter().enumerate().flat_map(|(index, driver)| {
             (0..10).map(move |number| {
