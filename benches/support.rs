@@ -20,7 +20,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts on `data` with these settings (`WAYPOST_*`); returns as soon as the port is open.
     pub(crate) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let key = key(data);
+        let key = key_of(data, "bench");
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_waypost"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
@@ -122,9 +122,10 @@ impl Drop for Server {
     }
 }
 
-fn key(data: &Path) -> String {
+/// An admin key of a tenant; works while a server runs on `data`.
+pub(crate) fn key_of(data: &Path, tenant: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_waypost"))
-        .args(["keys", "create", "--tenant", "bench", "--role", "admin", "--data"])
+        .args(["keys", "create", "--tenant", tenant, "--role", "admin", "--data"])
         .arg(data)
         .output()
         .expect("the binary runs");

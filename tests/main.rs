@@ -2,6 +2,7 @@
 
 mod backpressure;
 mod harness;
+mod hints;
 mod ingest;
 mod killed;
 mod limits;

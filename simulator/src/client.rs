@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::event::Format;
 
-use self::answer::{ItemOutcome, read_results};
+use self::answer::{Answered, ItemOutcome, Next, read_results};
 
 /// An answer larger than this is not read.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -80,6 +80,8 @@ impl Target {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Posted {
     pub outcomes: Vec<ItemOutcome>,
+    /// When the server wants this sender's next position, if it says so.
+    pub next: Option<Next>,
     /// From the first attempt to the answer.
     pub took: Duration,
     pub retries: u32,
@@ -110,9 +112,9 @@ impl Client {
         loop {
             let attempt = self.attempt(body.clone(), format, count).await;
             let (error, wait) = match attempt {
-                Ok(outcomes) => {
+                Ok(Answered { outcomes, next }) => {
                     self.gave_up = false;
-                    return Ok(Posted { outcomes, took: started.elapsed(), retries });
+                    return Ok(Posted { outcomes, next, took: started.elapsed(), retries });
                 }
                 Err((error, None)) => return Err(error),
                 Err((error, Some(wait))) => (error, wait),
@@ -127,7 +129,7 @@ impl Client {
     }
 
     /// One attempt; an error that may pass by itself comes with the time to wait.
-    async fn attempt(&mut self, body: Bytes, format: Format, count: usize) -> Result<Vec<ItemOutcome>, (ClientError, Option<Duration>)> {
+    async fn attempt(&mut self, body: Bytes, format: Format, count: usize) -> Result<Answered, (ClientError, Option<Duration>)> {
         const AGAIN: Option<Duration> = Some(Duration::from_millis(200));
         let request = Request::builder()
             .method(Method::POST)
@@ -151,12 +153,12 @@ impl Client {
         if let Some(position) = response.headers().get(POSITION) {
             self.reached(position);
         }
-        let outcomes = read_results(response.body(), binary).map_err(|reason| (ClientError::Answer(reason), None))?;
-        if outcomes.len() != count {
-            let reason = format!("{} results for {count} events", outcomes.len());
+        let answered = read_results(response.body(), binary).map_err(|reason| (ClientError::Answer(reason), None))?;
+        if answered.outcomes.len() != count {
+            let reason = format!("{} results for {count} events", answered.outcomes.len());
             return Err((ClientError::Answer(reason), None));
         }
-        Ok(outcomes)
+        Ok(answered)
     }
 
     /// Status and body of a GET. Waits at the server for all that this connection posted.

@@ -50,6 +50,8 @@ pub struct FleetOptions {
     pub connections: usize,
     pub batch: usize,
     pub format: Format,
+    /// Couriers keep to when the server wants their next position.
+    pub obey_hints: bool,
     /// What is compared at the end; by default nothing.
     pub check: Scope,
 }
@@ -70,6 +72,7 @@ impl FleetOptions {
             connections: 2,
             batch: 500,
             format: Format::Proto,
+            obey_hints: false,
             check: Scope::default(),
         }
     }
@@ -81,7 +84,10 @@ pub async fn run(options: FleetOptions, shutdown: CancellationToken) -> Result<R
     let reader = Target::new(&options.url, options.check_key.as_deref().unwrap_or(&options.key))?;
     preflight(&target, (options.check.sample > 0).then_some(&reader)).await?;
     let roads = Roads::gothenburg()?;
-    let sender = Sender::start(&target, SenderOptions { connections: options.connections, batch: options.batch, format: options.format });
+    let sender = Sender::start(
+        &target,
+        SenderOptions { connections: options.connections, batch: options.batch, format: options.format, obey: options.obey_hints },
+    );
     let started = Instant::now();
     drive(roads, &options, &sender, &shutdown).await;
     let (tally, ledger) = sender.finish().await;

@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod lifecycle;
 
 pub mod live;
+pub mod obedience;
 pub mod preflight;
 
 pub mod check;

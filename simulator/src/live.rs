@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// The next frame, applied and acknowledged.
-    async fn frame(&mut self) -> Result<Frame, LiveError> {
+    pub async fn frame(&mut self) -> Result<Frame, LiveError> {
         loop {
             match self.socket.next().await {
                 Some(Ok(Message::Binary(bytes))) => {

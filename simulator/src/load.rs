@@ -220,7 +220,7 @@ impl Lane {
                     for outcome in &posted.outcomes {
                         tally.note(outcome);
                     }
-                    if posted.outcomes.iter().all(|outcome| !matches!(outcome, ItemOutcome::Rejected { .. })) {
+                    if posted.outcomes.iter().all(|outcome| !matches!(outcome, ItemOutcome::Rejected { .. } | ItemOutcome::Shed)) {
                         stored.push(index);
                     }
                 }

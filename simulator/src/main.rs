@@ -92,6 +92,9 @@ struct FleetArgs {
     /// Most events in one request.
     #[arg(long, default_value_t = 500, value_name = "B")]
     batch: usize,
+    /// Couriers send an event a request, as phones do, and keep to when the server wants their next position.
+    #[arg(long)]
+    obey_hints: bool,
     #[command(flatten)]
     faults: FaultOptions,
 }
@@ -204,6 +207,7 @@ async fn run_fleet(args: FleetArgs) -> Result<Report, RunError> {
         connections: args.connections,
         batch: args.batch,
         format: args.common.format,
+        obey_hints: args.obey_hints,
         check,
         ..FleetOptions::new(args.common.url, args.common.key, args.drivers)
     };

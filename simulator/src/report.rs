@@ -40,6 +40,8 @@ pub struct Tally {
     pub duplicate: u64,
     pub content_differs: u64,
     pub shed: u64,
+    /// Pings that were not sent because the server did not want them yet.
+    pub spared: u64,
     pub unanswered: u64,
     pub retries: u64,
     pub without_offset: u64,
@@ -56,6 +58,7 @@ impl Default for Tally {
             duplicate: 0,
             content_differs: 0,
             shed: 0,
+            spared: 0,
             unanswered: 0,
             retries: 0,
             without_offset: 0,
@@ -102,6 +105,7 @@ impl Tally {
         self.duplicate += other.duplicate;
         self.content_differs += other.content_differs;
         self.shed += other.shed;
+        self.spared += other.spared;
         self.unanswered += other.unanswered;
         self.retries += other.retries;
         self.without_offset += other.without_offset;
@@ -132,6 +136,9 @@ pub struct Report {
     pub rejected_by_code: BTreeMap<String, u64>,
     /// Let go by the server's policy, for good.
     pub shed: u64,
+    /// Pings that were not sent because the server did not want them yet (`--obey-hints`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub spared: u64,
     pub unanswered: u64,
     pub retries: u64,
     pub seconds: f64,
@@ -183,6 +190,7 @@ impl Report {
             content_differs: tally.content_differs,
             rejected: tally.rejected_by_code.values().sum(),
             shed: tally.shed,
+            spared: tally.spared,
             unanswered: tally.unanswered,
             retries: tally.retries,
             seconds: (seconds * 1000.0).round() / 1000.0,
@@ -238,6 +246,9 @@ impl Report {
             row("  rejected", format!("{count}  {code}"));
         }
         row("shed", self.shed.to_string());
+        if self.spared > 0 {
+            row("spared", self.spared.to_string());
+        }
         row("unanswered", self.unanswered.to_string());
         row("retries", self.retries.to_string());
         row("seconds", format!("{:.2}", self.seconds));

@@ -11,6 +11,7 @@ use crate::client::{Client, ClientError, Target};
 use crate::clock;
 use crate::event::{Format, encode};
 use crate::ledger::Ledger;
+use crate::obedience::Obedience;
 use crate::report::Tally;
 use crate::wire::Event;
 
@@ -24,6 +25,8 @@ pub struct SenderOptions {
     pub connections: usize,
     pub batch: usize,
     pub format: Format,
+    /// Couriers speak one by one, and keep to when the server wants their next position.
+    pub obey: bool,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,12 @@ impl Sender {
         for _ in 0..options.connections.max(1) {
             let (lane, events) = mpsc::channel(LANE_EVENTS);
             sender.lanes.push(lane);
-            sender.tasks.spawn(run_lane(Client::new(target.clone()), events, options));
+            let client = Client::new(target.clone());
+            if options.obey {
+                sender.tasks.spawn(run_obedient_lane(client, events, options.format));
+            } else {
+                sender.tasks.spawn(run_lane(client, events, options));
+            }
         }
         sender
     }
@@ -85,6 +93,33 @@ async fn run_lane(mut client: Client, mut events: mpsc::Receiver<Event>, options
             Err(error) => fail(&mut tally, &mut ledger, &batch, &error),
         }
         batch.clear();
+    }
+    (tally, ledger)
+}
+
+/// An event a request, as a phone sends it: the answer to one says when the next of its courier is wanted.
+async fn run_obedient_lane(mut client: Client, mut events: mpsc::Receiver<Event>, format: Format) -> (Tally, Ledger) {
+    let (mut tally, mut ledger, mut obedience) = (Tally::default(), Ledger::default(), Obedience::default());
+    while let Some(event) = events.recv().await {
+        if obedience.spares(&event) {
+            tally.spared += 1;
+            continue;
+        }
+        let sent_at_ms = clock::now_ms();
+        let batch = std::slice::from_ref(&event);
+        tally.sent += 1;
+        match client.post(Bytes::from(encode(batch, format, 0)), format, 1).await {
+            Ok(posted) => {
+                tally.note_ack(posted.took);
+                tally.retries += u64::from(posted.retries);
+                for outcome in &posted.outcomes {
+                    tally.note(outcome);
+                    note(&mut ledger, &event, outcome, sent_at_ms);
+                }
+                obedience.heed(&event, posted.next);
+            }
+            Err(error) => fail(&mut tally, &mut ledger, batch, &error),
+        }
     }
     (tally, ledger)
 }

@@ -83,7 +83,8 @@ pub async fn run(options: TraceOptions, shutdown: CancellationToken) -> Result<R
     };
     preflight(&target, (options.check.sample > 0).then_some(&reader)).await?;
     let times = Times::new(&options, first.time_ms, clock::now_ms());
-    let sender = Sender::start(&target, SenderOptions { connections: options.connections, batch: options.batch, format: options.format });
+    let sender =
+        Sender::start(&target, SenderOptions { connections: options.connections, batch: options.batch, format: options.format, obey: false });
     let started = Instant::now();
     let played = play(&read.rows, times, &sender, &shutdown).await;
     let (tally, ledger) = sender.finish().await;
