@@ -1,7 +1,7 @@
 //! How soon a phone should speak again, by what its ping is worth: is anybody watching, is it near a stop, does it move. A hint and no more: a phone that
 //! knows nothing of it is served as well.
 
-use h3o::LatLng;
+use h3o::{CellIndex, LatLng};
 
 use crate::attention::{Attention, driver_key};
 use crate::map::levels::Level;
@@ -64,11 +64,12 @@ fn watching(tenant: TenantId, position: Position, attention: &Attention) -> Watc
     }
     let place = LatLng::new(position.lat(), position.lng()).expect("a position is a place on the globe");
     let finest = place.to_cell(Level::Markers8.resolution());
-    let seen_at = |levels: &[Level]| levels.iter().any(|level| watched.holds(tenant, u64::from(level.cell_above(finest))));
+    let seen_at = |cell: CellIndex, levels: &[Level]| levels.iter().any(|level| watched.holds(tenant, u64::from(level.cell_above(cell))));
     let (close, afar) = Level::ALL.split_at(Level::OF_MARKERS);
-    if seen_at(close) {
+    // Who is about to come into view is wanted as soon as who is there: with the hint of a place where nobody looks it would appear late.
+    if seen_at(finest, close) || finest.grid_disk::<Vec<_>>(1).into_iter().any(|neighbour| seen_at(neighbour, close)) {
         Watching::Closely
-    } else if seen_at(afar) {
+    } else if seen_at(finest, afar) {
         Watching::FromAfar
     } else {
         Watching::Nobody
@@ -77,12 +78,10 @@ fn watching(tenant: TenantId, position: Position, attention: &Attention) -> Watc
 
 fn worth(watching: Watching, near_stop: bool, moves: bool) -> Hint {
     let (next_interval_ms, min_distance_m) = match (watching, near_stop, moves) {
-        // Who stands need say no more than that it is there, until it moves.
-        (Watching::Closely, _, false) => (5_000, 10),
-        (_, true, false) => (10_000, 15),
+        // Who stands does not move that far, so this asks no more of it than that it is there, and for its first step at once.
+        (Watching::Closely, _, _) => (1_000, 5),
+        (_, true, _) => (2_000, 10),
         (_, false, false) => (LATEST_MS, 30),
-        (Watching::Closely, _, true) => (1_000, 5),
-        (_, true, true) => (2_000, 10),
         (Watching::FromAfar, false, true) => (10_000, 50),
         (Watching::Nobody, false, true) => (15_000, 100),
     };
@@ -121,8 +120,16 @@ mod tests {
         ];
         assert!(moving.is_sorted_by(|a, b| a < b), "{moving:?}");
         assert_eq!(wanted(Some(Level::Markers6), false, true), moving[0]);
-        assert!(wanted(Some(Level::Markers8), false, false) > moving[0]);
+        assert_eq!(wanted(Some(Level::Markers8), false, false), moving[0], "its first step is seen");
         assert!(moving.into_iter().all(|ms| ms <= LATEST_MS));
+    }
+
+    #[test]
+    fn who_comes_near_what_is_watched_is_wanted_as_if_it_were_there() {
+        let (attention, last) = attention(Some(Level::Markers8), false);
+        let at = |lat: f64| LastPing { position: Position::from_degrees(lat, 11.9).unwrap(), ..last.clone() };
+        let wanted = |lat: f64| at(lat).hint(TenantId::parse("acme").unwrap(), &attention).next_interval_ms;
+        assert_eq!((wanted(57.7), wanted(57.703), wanted(57.75)), (1_000, 1_000, 15_000));
     }
 
     #[test]
