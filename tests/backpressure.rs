@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::harness::clients::Reader;
 use crate::harness::events::ping;
 use crate::harness::eventually;
-use crate::harness::process::{Data, ServerProcess};
+use crate::harness::process::{Data, ServerProcess, create_key};
 use crate::harness::server::TestServer;
 
 async fn stats(server: &TestServer) -> Value {
-    let (status, body) = server.reader().get("/v1/stats/ingest", None).await;
+    let (status, body) = Reader::new(&server.url, &server.operator).get("/v1/stats/ingest", None).await;
     assert_eq!(status, 200, "{body}");
     assert!(adds_up(&body), "{body}");
     body
@@ -119,7 +120,8 @@ async fn a_killed_server_counts_anew_and_what_it_had_accepted_are_duplicates() {
     for from in [0, 50, 100, 150] {
         assert_eq!(post(&server.url, from).await.status().as_u16(), 200);
     }
-    let answer = reqwest::Client::new().get(format!("{}/v1/stats/ingest", server.url)).bearer_auth(&data.dashboard).send().await.expect("answers");
+    let operator = create_key(data.path(), "acme", "operator");
+    let answer = reqwest::Client::new().get(format!("{}/v1/stats/ingest", server.url)).bearer_auth(&operator).send().await.expect("answers");
     let body: Value = answer.json().await.expect("JSON");
     assert!(adds_up(&body));
     assert_eq!((body["duplicate"].as_u64(), body["accepted"].as_u64()), (Some(acknowledged), Some(50)));

@@ -1,6 +1,7 @@
 //! The tests of the whole server, one module a behaviour.
 
 mod backpressure;
+mod credentials;
 mod harness;
 mod hints;
 mod ingest;

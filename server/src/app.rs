@@ -3,12 +3,12 @@
 pub mod demo;
 mod flow;
 mod flow_watch;
+pub mod keys;
 mod pressure;
 mod sampler;
 mod stages;
 
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,16 +22,17 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::http::accept;
-use crate::http::auth::{Auth, Role};
+use crate::http::auth::Auth;
+use crate::http::credentials::CredentialState;
 use crate::http::events::EventsState;
 use crate::http::keys::Keys;
 use crate::http::live::LiveState;
+use crate::http::origins::Origins;
 use crate::http::read::ReadState;
 use crate::http::routes::{self, Routed};
 use crate::live::seats::Seats;
 use crate::live::socket::Serving;
 use crate::metrics;
-use crate::model::id::TenantId;
 use crate::readiness::Readiness;
 use flow::Flow;
 use stages::{Stages, live_settings};
@@ -86,13 +87,11 @@ impl Server {
         let (mut stages, entrance) = Stages::start(&config, &clock)?;
         let readiness = Arc::new(Readiness::default());
         let events = EventsState {
-            auth: Arc::clone(&auth),
             ingest: Arc::new(OnceLock::new()),
             max_body_bytes: config.max_body_bytes,
             body_timeout: Duration::from_secs(config.body_timeout_s),
         };
         let reads = ReadState {
-            auth: Arc::clone(&auth),
             map: Arc::clone(&entrance.map),
             partitions: entrance.partitions.clone().into(),
             shards: entrance.questions.clone().into(),
@@ -102,12 +101,22 @@ impl Server {
         let serving = Serving { commands: entrance.commands.clone(), settings: live_settings(&config), clock: clock.clone(), shutdown: stop.clone() };
         let sockets = TaskTracker::new();
         let seats = Seats::new(config.max_sessions_per_key);
-        let live = LiveState { auth: Arc::clone(&auth), serving, sockets: sockets.clone(), seats, readiness: Arc::clone(&readiness) };
+        let origins = Origins::new(&config.allowed_origins);
+        let live = LiveState {
+            auth: Arc::clone(&auth),
+            serving,
+            sockets: sockets.clone(),
+            seats,
+            readiness: Arc::clone(&readiness),
+            origins: origins.clone(),
+        };
         let router = routes::router(&Routed {
             auth: Arc::clone(&auth),
+            credentials: CredentialState { auth: Arc::clone(&auth), clock: clock.clone() },
             events: events.clone(),
             reads,
             live,
+            origins,
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
             style_url: config.style_url.clone(),
@@ -124,22 +133,13 @@ impl Server {
             accept::run(listener, router, stop.clone(), sockets).await;
             http_done.cancel();
         };
-        let (flowed, ()) = tokio::join!(flowing, serving);
+        let (flowed, (), ()) = tokio::join!(flowing, serving, auth.watch(stop.clone()));
         flowed?;
         stages.join().await?;
         auth.close().await;
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-/// Makes a key and prints it: stdout carries the key alone.
-pub async fn create_key(data: &Path, tenant: &TenantId, role: Role) -> anyhow::Result<()> {
-    std::fs::create_dir_all(data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
-    let keys = Keys::open(data).await?;
-    let key = keys.create(tenant, role, &Clock::System).await?;
-    keys.close().await;
-    announce(&key)
 }
 
 /// Prints one line that scripts read, at once.

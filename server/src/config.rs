@@ -69,6 +69,8 @@ pub struct Config {
     pub view_changes_per_s: u32,
     /// Bytes of one message to the server on a live session.
     pub max_message_bytes: usize,
+    /// Origins, `https://shop.example`, whose pages may use this server from a browser, besides its own; `*` is any. At most 100.
+    pub allowed_origins: Vec<String>,
     /// A `MapLibre` style for the dashboard instead of the built-in offline map.
     pub style_url: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Default for Config {
             max_sessions_per_key: 10_000,
             view_changes_per_s: 20,
             max_message_bytes: 16 << 10,
+            allowed_origins: Vec::new(),
             style_url: None,
         }
     }
@@ -136,6 +139,8 @@ pub enum ConfigError {
     Read(Box<figment::Error>),
     #[error("`{name}` must be from {min} to {max}, not {value}")]
     Range { name: &'static str, min: u64, max: u64, value: u64 },
+    #[error("`{name}`: {reason}")]
+    Invalid { name: &'static str, reason: String },
 }
 
 impl Config {
@@ -180,7 +185,9 @@ impl Config {
         in_range("max_sessions", wide(self.max_sessions), 1, 1 << 20)?;
         in_range("max_sessions_per_key", wide(self.max_sessions_per_key), 1, 1 << 20)?;
         in_range("view_changes_per_s", u64::from(self.view_changes_per_s), 1, 1000)?;
-        in_range("max_message_bytes", wide(self.max_message_bytes), 256, 1 << 20)
+        in_range("max_message_bytes", wide(self.max_message_bytes), 256, 1 << 20)?;
+        in_range("allowed_origins", wide(self.allowed_origins.len()), 0, 100)?;
+        self.allowed_origins.iter().try_for_each(|origin| is_origin(origin))
     }
 }
 
@@ -192,6 +199,16 @@ fn is_setting(name: &str) -> bool {
 
 fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::Range { name, min, max, value }) }
+}
+
+/// Scheme and host, as a browser names a page's origin: no path, no slash at the end.
+fn is_origin(text: &str) -> Result<(), ConfigError> {
+    let authority = ["https://", "http://"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
+    let good = |authority: &str| !authority.is_empty() && authority.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@".contains(&byte));
+    if text == "*" || authority.is_some_and(good) {
+        return Ok(());
+    }
+    Err(ConfigError::Invalid { name: "allowed_origins", reason: format!("{text} is no origin such as https://shop.example") })
 }
 
 #[cfg(test)]
@@ -218,7 +235,12 @@ mod tests {
     fn a_setting_that_is_unknown_or_out_of_range_is_named() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("w.toml");
-        for (text, name) in [("tick_mss = 50", "tick_mss"), ("tick_ms = 1", "tick_ms"), ("partitions = 0", "partitions")] {
+        for (text, name) in [
+            ("tick_mss = 50", "tick_mss"),
+            ("tick_ms = 1", "tick_ms"),
+            ("partitions = 0", "partitions"),
+            ("allowed_origins = ['https://a.b/']", "allowed_origins"),
+        ] {
             std::fs::write(&file, text).expect("written");
             let error = Config::load(&Flags::default(), Some(file.clone())).expect_err("refused").to_string();
             assert!(error.contains(name), "{error}");

@@ -7,4 +7,5 @@ pub mod problem;
 pub mod protobuf;
 pub mod refusal;
 pub mod results;
+pub mod scope;
 pub mod time;

@@ -2,10 +2,14 @@
 
 pub mod accept;
 pub mod auth;
+pub mod credentials;
 pub mod events;
+pub mod gate;
+pub mod grants;
 pub mod keys;
 pub mod live;
 pub mod openapi;
+pub mod origins;
 pub mod page;
 pub mod problem;
 pub mod read;

@@ -1,6 +1,7 @@
 //! The way in: a request's body becomes events that are valid by their type, durable, and answered item by item. Knows no HTTP library.
 
 mod admission;
+mod authority;
 pub mod body;
 pub mod hints;
 pub mod ledger;
@@ -27,6 +28,7 @@ use crate::formats::{json, protobuf};
 use crate::log::{AppendError, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
 use crate::model::id::TenantId;
+use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 use admission::{Admission, Arrival};
 use body::{BodyError, Encoding};
@@ -51,6 +53,8 @@ pub enum MediaType {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub tenant: TenantId,
+    /// What of the tenant its credential may speak of.
+    pub scope: Scope,
     pub media: MediaType,
     pub encoding: Encoding,
     pub body: Bytes,
@@ -149,8 +153,8 @@ impl<L: EventLog> Ingest<L> {
         self.limits.check_tenant(request.tenant, account, now_ns).map_err(Refused::Limited)?;
         let body = body::expand(request.body, request.encoding, self.limits.max_bytes)?;
         let (admission, single) = match request.media {
-            MediaType::Protobuf => (self.read_protobuf(request.tenant, &body)?, false),
-            MediaType::Json | MediaType::NdJson => self.read_json(request.tenant, request.media, &body)?,
+            MediaType::Protobuf => (self.read_protobuf(request.tenant, request.scope, &body)?, false),
+            MediaType::Json | MediaType::NdJson => self.read_json(request.tenant, request.scope, request.media, &body)?,
         };
         *events = admission.len() as u64;
         let senders = self.limits.driver.is_some().then_some(&self.senders);
@@ -158,10 +162,10 @@ impl<L: EventLog> Ingest<L> {
         if admission.must_come_again() { Err(Refused::Pressure) } else { Ok((admission, single)) }
     }
 
-    fn read_protobuf(&self, tenant: TenantId, body: &[u8]) -> Result<Admission<'_>, Refused> {
+    fn read_protobuf(&self, tenant: TenantId, scope: Scope, body: &[u8]) -> Result<Admission<'_>, Refused> {
         let items = protobuf::split(body, self.limits.max_events).map_err(Refused::Malformed)?;
         self.check_count(items.count)?;
-        let mut admission = self.admission(tenant, items.events.len(), items.sent_at);
+        let mut admission = self.admission(tenant, scope, items.events.len(), items.sent_at);
         for item in items.events {
             admission.add(protobuf::decode(item, &tenant), || protobuf::claimed_id(item));
         }
@@ -169,12 +173,12 @@ impl<L: EventLog> Ingest<L> {
     }
 
     /// Also says whether the body is one event alone.
-    fn read_json(&self, tenant: TenantId, media: MediaType, body: &[u8]) -> Result<(Admission<'_>, bool), Refused> {
+    fn read_json(&self, tenant: TenantId, scope: Scope, media: MediaType, body: &[u8]) -> Result<(Admission<'_>, bool), Refused> {
         /// Of a usual event, about: how many there are is not known beforehand.
         const EVENT_BYTES: usize = 200;
         let mut items = if media == MediaType::NdJson { items::open_lines(body) } else { items::open(body).map_err(Refused::Malformed)? };
         let (single, max) = (items.is_single(), self.limits.max_events);
-        let mut admission = self.admission(tenant, (body.len() / EVENT_BYTES + 1).min(max), items.sent_at);
+        let mut admission = self.admission(tenant, scope, (body.len() / EVENT_BYTES + 1).min(max), items.sent_at);
         let mut found = 0;
         // Those beyond the limit are counted and not read.
         while let Some(item) = items.next(|text| if found < max { json::decode_first(text, &tenant) } else { None }).map_err(Refused::Malformed)? {
@@ -189,10 +193,10 @@ impl<L: EventLog> Ingest<L> {
         Ok((admission, single))
     }
 
-    fn admission(&self, tenant: TenantId, events: usize, sent_at: Option<UnixMs>) -> Admission<'_> {
+    fn admission(&self, tenant: TenantId, scope: Scope, events: usize, sent_at: Option<UnixMs>) -> Admission<'_> {
         let (partitions, now) = (self.log.partitions(), self.clock.now());
         let arrival = Arrival { partitions, sent_at, now, pressure: self.valve.pressure(), valve: &self.valve, salt: self.senders.salt(tenant) };
-        Admission::new(events, arrival)
+        Admission::new(scope, events, arrival)
     }
 
     fn check_count(&self, found: usize) -> Result<(), Refused> {

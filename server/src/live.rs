@@ -10,6 +10,7 @@ pub mod seats;
 mod session;
 pub mod sessions;
 pub mod socket;
+mod tally;
 pub mod tick;
 mod view;
 
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::map::cells::SessionId;
 use crate::model::id::TenantId;
+use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 use crate::wire;
 
@@ -80,7 +82,7 @@ impl Default for Settings {
 /// What a socket tells the live task.
 #[derive(Debug)]
 pub enum SessionCommand {
-    Open { session: SessionId, tenant: TenantId, format: Format, outbox: mpsc::Sender<OutFrame> },
+    Open { session: SessionId, tenant: TenantId, scope: Scope, format: Format, outbox: mpsc::Sender<OutFrame> },
     View { session: SessionId, view: wire::View },
     Follow { session: SessionId, delivery: String },
     Resume { session: SessionId, resume: wire::Resume },

@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use waypost::app;
 use waypost::clock::Clock;
 use waypost::config::{Config, Flags};
-use waypost::http::auth::Role;
+use waypost::formats::scope::ScopeWords;
+use waypost::http::keys::{MAX_NAME_BYTES, NewKey};
 use waypost::model::id::TenantId;
+use waypost::model::scope::{Area, Scope};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -71,17 +73,72 @@ struct Demo {
 #[derive(Debug, Subcommand)]
 enum Keys {
     /// Make a key and print it: it is shown this once
-    Create {
+    Create(Create),
+    /// List the keys, also revoked ones; never their secrets
+    List {
         /// The data folder of the server
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
-        /// Whose data the key opens
+        /// Those of this tenant alone
         #[arg(long)]
-        tenant: String,
-        /// ingest (post events), dashboard (read and watch) or admin (both)
-        #[arg(long)]
-        role: String,
+        tenant: Option<String>,
     },
+    /// Give a key a new secret and print it; the old one is good for nothing at once
+    Rotate {
+        /// The data folder of the server
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The key's id: the 16 digits behind `wpk_`
+        id: String,
+    },
+    /// Make a key good for nothing, and close what it opened
+    Revoke {
+        /// The data folder of the server
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The key's id: the 16 digits behind `wpk_`
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// The data folder of the server
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Whose data the key opens
+    #[arg(long)]
+    tenant: String,
+    /// ingest (post events), dashboard (read and watch), operator (and look after the flow) or admin (all)
+    #[arg(long)]
+    role: String,
+    /// Speaks for and sees this driver alone; may be given several times
+    #[arg(long, value_name = "ID")]
+    driver: Vec<String>,
+    /// Speaks of and sees this delivery alone; may be given several times
+    #[arg(long, value_name = "ID")]
+    delivery: Vec<String>,
+    /// Speaks of and sees this area alone: west,south,east,north in degrees
+    #[arg(long, value_name = "BOX", allow_hyphen_values = true)]
+    bbox: Option<String>,
+    /// What people call the key
+    #[arg(long, default_value = "")]
+    name: String,
+}
+
+impl Create {
+    fn new_key(&self) -> anyhow::Result<NewKey> {
+        let listed = |ids: &[String]| (!ids.is_empty()).then(|| ids.to_vec());
+        let words = ScopeWords { drivers: listed(&self.driver), deliveries: listed(&self.delivery), ..ScopeWords::default() };
+        let area = self.bbox.as_deref().map(Area::parse).transpose().context("--bbox")?;
+        let scope = words.read().context("--driver or --delivery")?.within(&Scope::new(None, None, area).context("--bbox")?);
+        anyhow::ensure!(
+            self.name.len() <= MAX_NAME_BYTES && !self.name.chars().any(char::is_control),
+            "--name: at most {MAX_NAME_BYTES} bytes, in one line"
+        );
+        let tenant = TenantId::parse(&self.tenant).context("--tenant")?;
+        Ok(NewKey { tenant, role: self.role.parse().context("--role")?, scope, name: self.name.clone() })
+    }
 }
 
 fn main() -> ExitCode {
@@ -131,11 +188,13 @@ async fn run(command: Command) -> anyhow::Result<()> {
             app::serve(config, Clock::System, stop_signal()?).await
         }
         Command::Demo(arguments) => app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?).await,
-        Command::Keys(Keys::Create { data, tenant, role }) => {
-            let tenant = TenantId::parse(&tenant).context("--tenant")?;
-            let role: Role = role.parse().context("--role")?;
-            app::create_key(&data, &tenant, role).await
+        Command::Keys(Keys::Create(arguments)) => app::keys::create(&arguments.data, &arguments.new_key()?).await,
+        Command::Keys(Keys::List { data, tenant }) => {
+            let tenant = tenant.map(|tenant| TenantId::parse(&tenant)).transpose().context("--tenant")?;
+            app::keys::list(&data, tenant).await
         }
+        Command::Keys(Keys::Rotate { data, id }) => app::keys::rotate(&data, &id).await,
+        Command::Keys(Keys::Revoke { data, id }) => app::keys::revoke(&data, &id).await,
     }
 }
 

@@ -8,6 +8,7 @@ mod moves;
 pub mod placed;
 pub mod query;
 pub mod viewport;
+pub mod watcher;
 mod watching;
 
 use std::sync::Arc;
@@ -105,6 +106,8 @@ struct LevelMap {
     emptied: HashMap<CellIndex, Tick>,
     /// Cells that somebody watches, so that a change in any other need not look at its cell: `watched == cells whose watchers are not empty`.
     watched: HashSet<CellIndex>,
+    /// Those of them with a watcher that is told of each change.
+    keen: HashSet<CellIndex>,
 }
 
 impl TenantMap {

@@ -4,5 +4,6 @@ pub mod change;
 pub mod event;
 pub mod id;
 pub mod position;
+pub mod scope;
 pub mod status;
 pub mod time;

@@ -28,10 +28,14 @@ impl Data {
 }
 
 pub(crate) fn create_key(data: &Path, tenant: &str, role: &str) -> String {
-    let output =
-        Command::new(binary()).args(["keys", "create", "--tenant", tenant, "--role", role, "--data"]).arg(data).output().expect("the binary runs");
+    keys_command(&["create", "--tenant", tenant, "--role", role], data).trim().to_owned()
+}
+
+/// `waypost keys ..`: what it says on stdout.
+pub(crate) fn keys_command(arguments: &[&str], data: &Path) -> String {
+    let output = Command::new(binary()).arg("keys").args(arguments).arg("--data").arg(data).output().expect("the binary runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    String::from_utf8(output.stdout).expect("text")
 }
 
 fn binary() -> PathBuf {

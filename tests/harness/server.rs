@@ -26,6 +26,7 @@ pub(crate) struct TestServer {
     pub(crate) clock: ManualClock,
     pub(crate) ingest: String,
     pub(crate) dashboard: String,
+    pub(crate) operator: String,
     /// Buys one session that may read.
     pub(crate) ticket: String,
     folder: tempfile::TempDir,
@@ -44,8 +45,7 @@ impl TestServer {
         logged::collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = ManualClock::new(UnixMs(START_MS));
-        let ingest = create_key(&folder, Role::Ingest).await;
-        let dashboard = create_key(&folder, Role::Dashboard).await;
+        let [ingest, dashboard, operator] = create_keys(&folder).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let mut config = Config { data: folder.path().to_owned(), partitions: 8, tick_ms: 20, ..Config::default() };
@@ -54,7 +54,7 @@ impl TestServer {
         let server = Server::open(config, Clock::Manual(clock.clone())).await.expect("opens");
         let ticket = server.auth().ticket(TenantId::parse("acme").expect("valid"), Role::Dashboard).expect("a ticket");
         let running = spawn(server.run(listener, stop.clone()));
-        let mut server = Self { url, clock, ingest, dashboard, ticket, folder, stop, running, _alone: alone };
+        let mut server = Self { url, clock, ingest, dashboard, operator, ticket, folder, stop, running, _alone: alone };
         tokio::select! {
             () = ready(&server.url) => {}
             ended = &mut server.running => panic!("run ended at its start: {ended:?}; logged: {:?}", logged::take()),
@@ -68,11 +68,23 @@ impl TestServer {
 
     /// An ingest key of another tenant.
     pub(crate) async fn key_of(&self, tenant: &str) -> String {
-        create_key_of(&self.folder, tenant, Role::Ingest).await
+        self.key(tenant, Role::Ingest).await
     }
 
     pub(crate) fn reader(&self) -> Reader {
         Reader::new(&self.url, &self.dashboard)
+    }
+
+    /// Another key, made while the server runs.
+    pub(crate) async fn key(&self, tenant: &str, role: Role) -> String {
+        let keys = Keys::open(self.folder.path()).await.expect("a key store");
+        let key = keys.create(&TenantId::parse(tenant).expect("valid"), role, &Clock::System).await.expect("a key");
+        keys.close().await;
+        key
+    }
+
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -104,16 +116,16 @@ async fn ready(url: &str) {
     eventually("ready", async || asks().await.map(drop)).await;
 }
 
-async fn create_key(folder: &tempfile::TempDir, role: Role) -> String {
-    create_key_of(folder, "acme", role).await
-}
-
-async fn create_key_of(folder: &tempfile::TempDir, tenant: &str, role: Role) -> String {
+/// For all of `acme`.
+async fn create_keys(folder: &tempfile::TempDir) -> [String; 3] {
     let keys = Keys::open(folder.path()).await.expect("a key store");
-    let tenant = TenantId::parse(tenant).expect("valid");
-    let key = keys.create(&tenant, role, &Clock::System).await.expect("a key");
+    let tenant = TenantId::parse("acme").expect("valid");
+    let mut made = Vec::new();
+    for role in [Role::Ingest, Role::Dashboard, Role::Operator] {
+        made.push(keys.create(&tenant, role, &Clock::System).await.expect("a key"));
+    }
     keys.close().await;
-    key
+    made.try_into().expect("three")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the server is awaited by `stop`")]

@@ -39,6 +39,8 @@ pub enum Code {
     UnknownStatus,
     /// The event names another tenant than its credential.
     TenantMismatch,
+    /// The event speaks of a driver, a delivery or a place that its credential is not for.
+    OutOfScope,
     /// The event has more than 32 KiB, or a text more bytes than its field takes.
     TooLarge,
     /// More than 32 attributes.
@@ -48,7 +50,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MalformedJson,
         Self::MalformedProtobuf,
         Self::MissingField,
@@ -61,6 +63,7 @@ impl Code {
         Self::TimeTooFarAhead,
         Self::UnknownStatus,
         Self::TenantMismatch,
+        Self::OutOfScope,
         Self::TooLarge,
         Self::TooManyAttributes,
         Self::TooDeep,
@@ -80,6 +83,7 @@ impl Code {
             Self::TimeTooFarAhead => "time_too_far_ahead",
             Self::UnknownStatus => "unknown_status",
             Self::TenantMismatch => "tenant_mismatch",
+            Self::OutOfScope => "out_of_scope",
             Self::TooLarge => "too_large",
             Self::TooManyAttributes => "too_many_attributes",
             Self::TooDeep => "too_deep",

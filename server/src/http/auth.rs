@@ -1,4 +1,4 @@
-//! Who asks: API keys, one-time tickets and the sessions they buy. Never decides what a route may do beyond its role.
+//! Who asks: API keys, one-time tickets and the sessions they buy. Never decides which right a route asks for (`routes.rs`).
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -6,23 +6,30 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::http::keys::{Keys, KeysError, hash, random};
+use crate::http::grants::Grants;
+use crate::http::keys::{self, Keys, KeysError};
 use crate::model::id::TenantId;
+use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 
 /// Who asks, and in what role. The tenant comes from here and from nowhere else.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Principal {
     pub tenant: TenantId,
     pub role: Role,
+    /// What of the tenant exists for it.
+    pub scope: Scope,
     /// Which credential it was: what its limits are counted by. Never the secret.
     pub key: Arc<str>,
+    /// Cancelled when the credential is good no more: what it opened is closed.
+    pub ended: CancellationToken,
+    /// Good until then.
+    pub expires: Option<UnixMs>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,15 +38,23 @@ pub enum Role {
     Ingest,
     /// Reads: REST and live.
     Dashboard,
-    /// Both.
+    /// Reads, and does what those who look after the flow do.
+    Operator,
+    /// All, and gives others what they may.
     Admin,
 }
 
-/// What a route is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The rights that routes ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
+    /// Post events.
     Write,
+    /// See the picture.
     Read,
+    /// Look after the flow: what was refused, devices, statistics.
+    Operate,
+    /// Give and take credentials.
+    Manage,
 }
 
 #[derive(Debug, Error)]
@@ -48,7 +63,7 @@ pub enum Denied {
     Missing,
     #[error("the credential is not known")]
     Unknown,
-    #[error("a key with the role {0} may not do this")]
+    #[error("a credential with the role {0} may not do this")]
     Role(&'static str),
     #[error("the key store failed")]
     Store(#[from] KeysError),
@@ -58,112 +73,113 @@ pub enum Denied {
 #[derive(Debug)]
 pub struct Auth {
     keys: Keys,
-    clock: Clock,
-    grants: Mutex<Vec<Grant>>,
+    grants: Grants,
 }
 
-/// A ticket or a session: random, kept hashed and in memory only.
-#[derive(Debug)]
-struct Grant {
-    kind: GrantKind,
-    hash: [u8; 32],
-    tenant: TenantId,
-    role: Role,
-    expires: UnixMs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum GrantKind {
-    /// Good for one trade.
-    Ticket,
-    Session,
-}
-
-/// Tickets and sessions together; the oldest goes when a new one finds no room.
-const MAX_GRANTS: usize = 4096;
-const TICKET_LIFE: Duration = Duration::from_hours(1);
-const SESSION_LIFE: Duration = Duration::from_hours(12);
+/// How soon a revocation by another process counts.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 impl Auth {
     pub fn new(keys: Keys, clock: Clock) -> Self {
-        Self { keys, clock, grants: Mutex::new(Vec::new()) }
+        Self { keys, grants: Grants::new(clock) }
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub fn grants(&self) -> &Grants {
+        &self.grants
     }
 
     /// Checks the `Authorization` header for a route.
-    pub async fn authorise(&self, headers: &HeaderMap, access: Access) -> Result<Principal, Denied> {
+    pub async fn authorise(&self, headers: &HeaderMap, access: Access) -> Result<Arc<Principal>, Denied> {
         let token = bearer(headers).ok_or(Denied::Missing)?;
         self.authorise_token(token, access).await
     }
 
     /// Checks a key or session token for a route.
-    pub async fn authorise_token(&self, token: &str, access: Access) -> Result<Principal, Denied> {
-        let principal = match self.session(token) {
-            Some(principal) => principal,
-            None => self.keys.verify(token).await?.ok_or(Denied::Unknown)?,
-        };
+    pub async fn authorise_token(&self, token: &str, access: Access) -> Result<Arc<Principal>, Denied> {
+        let principal = self.identify(token).await?;
         if principal.role.may(access) { Ok(principal) } else { Err(Denied::Role(principal.role.as_str())) }
     }
 
-    /// A ticket that buys one session.
-    pub fn ticket(&self, tenant: TenantId, role: Role) -> Result<String, KeysError> {
-        self.grant(GrantKind::Ticket, tenant, role, TICKET_LIFE)
+    async fn identify(&self, token: &str) -> Result<Arc<Principal>, Denied> {
+        if keys::looks_like_key(token) {
+            return self.keys.verify(token).await?.ok_or(Denied::Unknown);
+        }
+        self.grants.session(token).ok_or(Denied::Unknown)
     }
 
-    /// Trades a ticket for a session token; `None` when it is unknown, used or expired.
-    pub fn trade(&self, ticket: &str) -> Result<Option<String>, KeysError> {
-        let wanted = hash(ticket.as_bytes());
-        let bought = {
-            let mut grants = self.grants.lock();
-            let now = self.clock.now();
-            let at = grants.iter().position(|grant| grant.kind == GrantKind::Ticket && grant.hash == wanted && grant.expires > now);
-            at.map(|at| grants.remove(at))
-        };
-        bought.map(|ticket| self.grant(GrantKind::Session, ticket.tenant, ticket.role, SESSION_LIFE)).transpose()
+    /// A ticket of all of a tenant, given by the server itself.
+    pub fn ticket(&self, tenant: TenantId, role: Role) -> Result<String, KeysError> {
+        let all =
+            Principal { tenant, role: Role::Admin, scope: Scope::ALL, key: Arc::from("server"), ended: CancellationToken::new(), expires: None };
+        self.grants.ticket(&all, role, &Scope::ALL).map(|ticket| ticket.text)
+    }
+
+    /// Until `stop`: takes up what other processes did to the keys, and ends what is past its time.
+    pub async fn watch(&self, stop: CancellationToken) {
+        let mut timer = tokio::time::interval(WATCH_EVERY);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = timer.tick() => {}
+            }
+            let looked = self.look().await;
+            if let Err(error) = &looked
+                && !failing
+            {
+                tracing::error!(%error, "the key store cannot be watched: what other processes revoke goes unnoticed");
+            }
+            failing = looked.is_err();
+        }
+    }
+
+    async fn look(&self) -> Result<(), KeysError> {
+        if self.keys.changed().await? {
+            self.keys.refresh().await?;
+        }
+        self.grants.sweep();
+        Ok(())
     }
 
     pub async fn close(&self) {
         self.keys.close().await;
     }
-
-    fn grant(&self, kind: GrantKind, tenant: TenantId, role: Role, life: Duration) -> Result<String, KeysError> {
-        let token = URL_SAFE_NO_PAD.encode(random::<32>()?);
-        let now = self.clock.now();
-        let mut grants = self.grants.lock();
-        grants.retain(|grant| grant.expires > now);
-        if grants.len() >= MAX_GRANTS {
-            grants.remove(0);
-        }
-        grants.push(Grant { kind, hash: hash(token.as_bytes()), tenant, role, expires: now + life });
-        Ok(token)
-    }
-
-    /// Grants are compared by the hash of a 256-bit secret, so the time of the comparison tells nothing of use.
-    fn session(&self, token: &str) -> Option<Principal> {
-        if token.len() != 43 {
-            return None;
-        }
-        let wanted = hash(token.as_bytes());
-        let now = self.clock.now();
-        let grants = self.grants.lock();
-        let grant = grants.iter().find(|grant| grant.kind == GrantKind::Session && grant.hash == wanted && grant.expires > now)?;
-        Some(Principal { tenant: grant.tenant, role: grant.role, key: Arc::from(format!("session {:02x?}", &grant.hash[..8])) })
-    }
 }
 
 impl Role {
+    pub const ALL: [Self; 4] = [Self::Ingest, Self::Dashboard, Self::Operator, Self::Admin];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Dashboard => "dashboard",
+            Self::Operator => "operator",
             Self::Admin => "admin",
         }
     }
 
     pub fn may(self, access: Access) -> bool {
         match self {
-            Self::Admin => true,
             Self::Ingest => access == Access::Write,
             Self::Dashboard => access == Access::Read,
+            Self::Operator => matches!(access, Access::Read | Access::Operate),
+            Self::Admin => true,
+        }
+    }
+}
+
+impl Access {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Read => "read",
+            Self::Operate => "operate",
+            Self::Manage => "manage",
         }
     }
 }
@@ -172,12 +188,12 @@ impl FromStr for Role {
     type Err = UnknownRole;
 
     fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        [Self::Ingest, Self::Dashboard, Self::Admin].into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a role is one of ingest, dashboard, admin")]
+#[error("a role is one of ingest, dashboard, operator, admin")]
 pub struct UnknownRole;
 
 /// The token of a `Bearer` header.
@@ -201,8 +217,8 @@ mod tests {
         let auth = auth(&folder).await;
         let tenant = TenantId::parse("demo").expect("valid");
         let ticket = auth.ticket(tenant, Role::Dashboard).expect("granted");
-        let session = auth.trade(&ticket).expect("no error").expect("a session");
-        assert!(auth.trade(&ticket).expect("no error").is_none());
+        let session = auth.grants().trade(&ticket).expect("no error").expect("a session");
+        assert!(auth.grants().trade(&ticket).expect("no error").is_none());
         let principal = auth.authorise_token(&session, Access::Read).await.expect("may read");
         assert_eq!(principal.tenant, tenant);
         assert!(matches!(auth.authorise_token(&session, Access::Write).await, Err(Denied::Role("dashboard"))));
@@ -211,9 +227,14 @@ mod tests {
 
     #[test]
     fn every_role_may_exactly_what_it_says() {
-        let table = [(Role::Ingest, true, false), (Role::Dashboard, false, true), (Role::Admin, true, true)];
-        for (role, write, read) in table {
-            assert_eq!((role.may(Access::Write), role.may(Access::Read)), (write, read), "{}", role.as_str());
+        let table = [
+            (Role::Ingest, [true, false, false, false]),
+            (Role::Dashboard, [false, true, false, false]),
+            (Role::Operator, [false, true, true, false]),
+            (Role::Admin, [true, true, true, true]),
+        ];
+        for (role, rights) in table {
+            assert_eq!([Access::Write, Access::Read, Access::Operate, Access::Manage].map(|access| role.may(access)), rights, "{}", role.as_str());
         }
     }
 }

@@ -4,13 +4,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Request as HttpRequest, State};
+use axum::extract::{Extension, Request as HttpRequest, State};
 use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::formats::problem::Problem;
+use crate::formats::refusal::Code;
 use crate::formats::results::{self, Next, Outcome};
-use crate::http::auth::{Access, Auth};
+use crate::http::auth::Principal;
 use crate::http::problem::{self, Kind};
 use crate::ingest::body::Encoding;
 use crate::ingest::{Answer, Ingest, MediaType, Request};
@@ -19,20 +20,18 @@ use crate::log::wal::Wal;
 /// What the route needs; `ingest` is empty until the log has recovered.
 #[derive(Clone, Debug)]
 pub struct EventsState {
-    pub auth: Arc<Auth>,
     pub ingest: Arc<OnceLock<Ingest<Wal>>>,
     pub max_body_bytes: usize,
     /// A body that comes slower than this would hold its memory and its connection for ever.
     pub body_timeout: Duration,
 }
 
-pub async fn post(State(state): State<EventsState>, request: HttpRequest) -> Response<Body> {
-    answer(&state, request).await.unwrap_or_else(|problem| problem::respond(&problem))
+pub async fn post(State(state): State<EventsState>, Extension(principal): Extension<Arc<Principal>>, request: HttpRequest) -> Response<Body> {
+    answer(&state, &principal, request).await.unwrap_or_else(|problem| problem::respond(&problem))
 }
 
-async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Body>, Problem> {
+async fn answer(state: &EventsState, principal: &Principal, request: HttpRequest) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
-    let principal = state.auth.authorise(&head.headers, Access::Write).await.map_err(|denied| problem::denied(&denied))?;
     let (media, encoding) = (media_type(&head.headers)?, encoding(&head.headers)?);
     let Some(ingest) = state.ingest.get() else {
         return Err(problem::recovering());
@@ -42,7 +41,7 @@ async fn answer(state: &EventsState, request: HttpRequest) -> Result<Response<Bo
     let slow = |_elapsed| Kind::RequestTimeout.says(format!("the body was not there within {} s", state.body_timeout.as_secs()));
     let body = tokio::time::timeout(state.body_timeout, axum::body::to_bytes(body, max)).await.map_err(slow)?.map_err(too_large)?;
     let started = Instant::now();
-    let submitted = ingest.submit(Request { tenant: principal.tenant, media, encoding, body }).await;
+    let submitted = ingest.submit(Request { tenant: principal.tenant, scope: principal.scope.clone(), media, encoding, body }).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
     Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| word(&answer, wants_protobuf(&head.headers, media))))
 }
@@ -67,7 +66,7 @@ fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
 /// A batch is 200 whatever became of its items; one event alone has its own status.
 fn status(answer: &Answer) -> StatusCode {
     match answer.results.first().map(|result| &result.outcome) {
-        Some(Outcome::Rejected(refusal)) if answer.single && refusal.code == crate::formats::refusal::Code::TenantMismatch => StatusCode::FORBIDDEN,
+        Some(Outcome::Rejected(refusal)) if answer.single && matches!(refusal.code, Code::TenantMismatch | Code::OutOfScope) => StatusCode::FORBIDDEN,
         Some(Outcome::Rejected(_)) if answer.single => StatusCode::BAD_REQUEST,
         Some(Outcome::Duplicate { content_differs: true, .. }) if answer.single => StatusCode::CONFLICT,
         _ => StatusCode::OK,

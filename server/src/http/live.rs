@@ -12,6 +12,7 @@ use axum::response::IntoResponse as _;
 use tokio_util::task::TaskTracker;
 
 use crate::http::auth::{Access, Auth, Denied, bearer};
+use crate::http::origins::Origins;
 use crate::http::problem::{self, Kind};
 use crate::live::seats::Seats;
 use crate::live::socket::{self, Admitted, SUBPROTOCOLS, Serving};
@@ -27,6 +28,8 @@ pub struct LiveState {
     pub seats: Arc<Seats>,
     /// While the log recovers nobody is let in: who looked would take the part that is on the map for the whole.
     pub readiness: Arc<Readiness>,
+    /// Pages of others may not use what their visitors' browsers can reach.
+    pub origins: Origins,
 }
 
 impl LiveState {
@@ -34,7 +37,7 @@ impl LiveState {
     async fn admit(&self, token: &str) -> Result<Result<Admitted, Goodbye>, Denied> {
         let principal = self.auth.authorise_token(token, Access::Read).await?;
         let seat = self.seats.take(&principal.key).ok_or(Goodbye::TooManySessions);
-        Ok(seat.map(|seat| Admitted { tenant: principal.tenant, seat }))
+        Ok(seat.map(|seat| Admitted { tenant: principal.tenant, scope: principal.scope.clone(), ended: principal.ended.clone(), seat }))
     }
 }
 
@@ -55,6 +58,9 @@ pub async fn upgrade(
         let detail = "Sec-WebSocket-Protocol must offer waypost.v1.proto or waypost.v1.json";
         return problem::respond(&Kind::Subprotocol.says(detail));
     };
+    if !state.origins.allows(&headers) {
+        return problem::respond(&Kind::Origin.says(Kind::Origin.means()));
+    }
     if !state.readiness.has_recovered() {
         return problem::respond(&problem::recovering());
     }

@@ -1,6 +1,7 @@
 //! The `OpenAPI` 3.1 document of this server, made from its list of routes, its problems and its statuses. Serves nothing by itself.
 
 pub mod answers;
+pub mod credentials;
 mod operations;
 mod parts;
 mod reading;
@@ -37,6 +38,7 @@ pub fn document() -> OpenApi {
             tag("events", "What driver apps and back offices post"),
             tag("picture", "The picture as it is now"),
             tag("live", "Viewports that follow the picture"),
+            tag("credentials", "Keys and tickets, for admins"),
             tag("running", "For those who run the server; needs no credential"),
         ]))
         .build()
@@ -52,13 +54,18 @@ fn operation(route: Route) -> (HttpMethod, Operation) {
         Route::IngestStats => (HttpMethod::Get, reading::ingest_stats()),
         Route::Live => (HttpMethod::Get, operations::live()),
         Route::Session => (HttpMethod::Post, operations::session()),
+        Route::Keys => (HttpMethod::Get, credentials::list()),
+        Route::CreateKey => (HttpMethod::Post, credentials::create()),
+        Route::RevokeKey => (HttpMethod::Delete, credentials::revoke()),
+        Route::RotateKey => (HttpMethod::Post, credentials::rotate()),
+        Route::Tickets => (HttpMethod::Post, credentials::ticket()),
         Route::Config => (HttpMethod::Get, operations::config()),
         Route::OpenApi => (HttpMethod::Get, operations::openapi()),
         Route::Metrics => (HttpMethod::Get, operations::metrics()),
         Route::Healthz => (HttpMethod::Get, operations::healthz()),
         Route::Readyz => (HttpMethod::Get, operations::readyz()),
     };
-    (method, operation.build())
+    (method, parts::ruled(operation, route.rule()).build())
 }
 
 fn info() -> Info {
@@ -85,7 +92,8 @@ fn components() -> Components {
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
             "An API key (`waypost keys create`), or a session token that a one-time ticket was traded for. Roles: `ingest` posts events, `dashboard` \
-             reads and watches, `admin` does both.",
+             reads and watches, `operator` also looks after the flow, `admin` does all and manages keys. The right that an operation asks for is its \
+             `x-waypost-access`. A credential may be narrowed to drivers, deliveries and areas: what lies outside does not exist for it.",
         ))
         .build();
     let mut components = ComponentsBuilder::new().security_scheme(parts::BEARER, SecurityScheme::Http(bearer));
@@ -101,6 +109,10 @@ fn all_schemas() -> Vec<(String, RefOr<Schema>)> {
         T::schemas(all);
     }
     let mut all = Vec::new();
+    with::<credentials::NewKey>(&mut all);
+    with::<credentials::NewTicket>(&mut all);
+    with::<credentials::Ticket>(&mut all);
+    with::<credentials::KeyPage>(&mut all);
     with::<schemas::Event>(&mut all);
     with::<schemas::EventBatch>(&mut all);
     with::<schemas::BatchResult>(&mut all);

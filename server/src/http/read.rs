@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse as _;
 use serde::Deserialize;
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::formats::problem::Problem;
-use crate::http::auth::{Access, Auth};
+use crate::formats::time::print as time;
+use crate::http::auth::Principal;
 use crate::http::problem::{self, Kind};
 use crate::ingest::position::LogPosition;
 use crate::map::SharedMap;
@@ -24,8 +25,8 @@ use crate::model::change::{Carrier, Marker};
 use crate::model::event::partition_of;
 use crate::model::id::{DeliveryId, DriverId, TenantId};
 use crate::model::position::Position;
+use crate::model::scope::Scope;
 use crate::model::status::Status;
-use crate::model::time::UnixMs;
 use crate::progress::{Progress, Stage};
 use crate::readiness::Readiness;
 use crate::track::delivery::AssignmentKind;
@@ -34,7 +35,6 @@ use crate::track::view::DeliveryView;
 
 #[derive(Clone, Debug)]
 pub struct ReadState {
-    pub auth: Arc<Auth>,
     pub map: SharedMap,
     pub partitions: Arc<[mpsc::Sender<PartitionInput>]>,
     /// Who knows a marker to the last ping; the map is spared what is not worth a frame.
@@ -69,6 +69,8 @@ pub struct Search {
 }
 
 type Answer = Result<Response<Body>, Problem>;
+/// Who asks, as the gate has found.
+type Asks = Extension<Arc<Principal>>;
 
 fn respond(answer: Answer) -> Response<Body> {
     answer.unwrap_or_else(|problem| problem::respond(&problem))
@@ -76,37 +78,40 @@ fn respond(answer: Answer) -> Response<Body> {
 
 pub async fn deliveries(
     State(state): State<ReadState>,
+    Extension(principal): Asks,
     headers: HeaderMap,
     search: Result<Query<Search>, axum::extract::rejection::QueryRejection>,
 ) -> Response<Body> {
-    respond(find(&state, &headers, search.map(|Query(search)| search).map_err(|error| bad("/", &error.body_text()))).await)
+    respond(find(&state, &principal, &headers, search.map(|Query(search)| search).map_err(|error| bad("/", &error.body_text()))).await)
 }
 
 pub async fn nearest(
     State(state): State<ReadState>,
+    Extension(principal): Asks,
     headers: HeaderMap,
     search: Result<Query<Search>, axum::extract::rejection::QueryRejection>,
 ) -> Response<Body> {
-    respond(find_nearest(&state, &headers, search.map(|Query(search)| search).map_err(|error| bad("/", &error.body_text()))).await)
+    respond(find_nearest(&state, &principal, &headers, search.map(|Query(search)| search).map_err(|error| bad("/", &error.body_text()))).await)
 }
 
-pub async fn delivery(State(state): State<ReadState>, headers: HeaderMap, Path(id): Path<String>) -> Response<Body> {
-    respond(one_delivery(&state, &headers, &id).await)
+pub async fn delivery(State(state): State<ReadState>, Extension(principal): Asks, headers: HeaderMap, Path(id): Path<String>) -> Response<Body> {
+    respond(one_delivery(&state, &principal, &headers, &id).await)
 }
 
-pub async fn driver(State(state): State<ReadState>, headers: HeaderMap, Path(id): Path<String>) -> Response<Body> {
-    respond(one_driver(&state, &headers, &id).await)
+pub async fn driver(State(state): State<ReadState>, Extension(principal): Asks, headers: HeaderMap, Path(id): Path<String>) -> Response<Body> {
+    respond(one_driver(&state, &principal, &headers, &id).await)
 }
 
-async fn find(state: &ReadState, headers: &HeaderMap, search: Result<Search, Problem>) -> Answer {
-    let tenant = state.admit(headers).await?;
+async fn find(state: &ReadState, principal: &Principal, headers: &HeaderMap, search: Result<Search, Problem>) -> Answer {
+    state.admit(headers).await?;
+    let Principal { tenant, scope, .. } = principal;
     let search = search?;
     let viewport = search.bbox.as_deref().map(viewport).transpose()?;
-    let (filter, limit) = (filter(&search)?, limit(&search)?);
+    let (filter, limit) = (filter(&search, scope)?, limit(&search)?);
     let after = search.cursor.as_deref().map(|cursor| DeliveryId::parse(cursor).map_err(|error| bad("/cursor", &error.to_string()))).transpose()?;
     let page = {
         let map = state.map.read();
-        map.tenant(&tenant).map(|tenant| tenant.query(viewport.as_ref(), &filter, limit, after.as_ref()))
+        map.tenant(tenant).map(|tenant| tenant.query(viewport.as_ref(), &filter, limit, after.as_ref()))
     };
     let (rows, next) = page.map_or((Vec::new(), None), |page| (page.rows, page.next));
     let brief = search.fields.as_deref() == Some("id");
@@ -115,39 +120,55 @@ async fn find(state: &ReadState, headers: &HeaderMap, search: Result<Search, Pro
     Ok(Json(json!({"type": "FeatureCollection", "features": features, "next": next})).into_response())
 }
 
-async fn find_nearest(state: &ReadState, headers: &HeaderMap, search: Result<Search, Problem>) -> Answer {
-    let tenant = state.admit(headers).await?;
+async fn find_nearest(state: &ReadState, principal: &Principal, headers: &HeaderMap, search: Result<Search, Problem>) -> Answer {
+    state.admit(headers).await?;
+    let Principal { tenant, scope, .. } = principal;
     let search = search?;
     let (Some(lat), Some(lng)) = (search.lat, search.lng) else {
         return Err(bad("/lat", "lat and lng are required"));
     };
     let place = Position::from_degrees(lat, lng).map_err(|error| bad("/lat", &error.to_string()))?;
-    let (filter, limit) = (filter(&search)?, limit(&search)?);
+    let (filter, limit) = (filter(&search, scope)?, limit(&search)?);
     let found = {
         let map = state.map.read();
-        map.tenant(&tenant).map(|tenant| tenant.nearest(place, &filter, limit))
+        map.tenant(tenant).map(|tenant| tenant.nearest(place, &filter, limit))
     };
     let features: Vec<Value> = found.unwrap_or_default().iter().map(|(metres, row)| feature(row, false, Some(*metres))).collect();
     Ok(Json(json!({"type": "FeatureCollection", "features": features})).into_response())
 }
 
-async fn one_delivery(state: &ReadState, headers: &HeaderMap, id: &str) -> Answer {
-    let tenant = state.admit(headers).await?;
+async fn one_delivery(state: &ReadState, principal: &Principal, headers: &HeaderMap, id: &str) -> Answer {
+    state.admit(headers).await?;
+    let Principal { tenant, scope, .. } = principal;
     let id = DeliveryId::parse(id).map_err(|error| bad("/id", &error.to_string()))?;
-    let partition = partition_of(&tenant, id.as_str(), u16::try_from(state.partitions.len()).unwrap_or(u16::MAX));
+    if !scope.holds_delivery(Some(&id)) {
+        return Err(not_found("delivery"));
+    }
+    let partition = partition_of(tenant, id.as_str(), u16::try_from(state.partitions.len()).unwrap_or(u16::MAX));
     let (reply, answer) = oneshot::channel();
-    let question = PartitionInput::Delivery { tenant, delivery: id.clone(), reply };
+    let question = PartitionInput::Delivery { tenant: *tenant, delivery: id.clone(), reply };
     state.partitions[partition.index()].send(question).await.map_err(|_closed| closing())?;
     let facts = answer.await.map_err(|_closed| closing())?.ok_or_else(|| not_found("delivery"))?;
-    let carrier = facts.assignment.as_ref().map_or_else(|| Carrier::Delivery(id.clone()), |of| Carrier::Driver(of.driver.clone()));
-    let marker = if facts.left_map { None } else { state.marker(tenant, carrier).await? };
+    let driver = facts.assignment.as_ref().map(|of| &of.driver);
+    let carrier = driver.map_or_else(|| Carrier::Delivery(id.clone()), |driver| Carrier::Driver(driver.clone()));
+    let marker = if facts.left_map { None } else { state.marker(*tenant, carrier).await? };
+    // Without a place it is in no area.
+    let in_area = scope.areas().is_empty() || marker.as_ref().is_some_and(|marker| scope.holds_place(marker.position));
+    if !scope.holds_driver(driver) || !in_area {
+        return Err(not_found("delivery"));
+    }
     Ok(Json(delivery_json(&id, &facts, marker.as_ref())).into_response())
 }
 
-async fn one_driver(state: &ReadState, headers: &HeaderMap, id: &str) -> Answer {
-    let tenant = state.admit(headers).await?;
+async fn one_driver(state: &ReadState, principal: &Principal, headers: &HeaderMap, id: &str) -> Answer {
+    state.admit(headers).await?;
+    let Principal { tenant, scope, .. } = principal;
     let id = DriverId::parse(id).map_err(|error| bad("/id", &error.to_string()))?;
-    let marker = state.marker(tenant, Carrier::Driver(id.clone())).await?.ok_or_else(|| not_found("driver"))?;
+    if !scope.holds_driver(Some(&id)) {
+        return Err(not_found("driver"));
+    }
+    let marker = state.marker(*tenant, Carrier::Driver(id.clone())).await?.ok_or_else(|| not_found("driver"))?;
+    let marker = scope.seen(&marker).ok_or_else(|| not_found("driver"))?;
     let aboard: Vec<Value> = marker
         .aboard
         .iter()
@@ -173,14 +194,13 @@ impl ReadState {
         answer.await.map_err(|_closed| closing())
     }
 
-    /// Checks the credential and waits for the reader's own writes.
-    async fn admit(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
-        let principal = self.auth.authorise(headers, Access::Read).await.map_err(|denied| problem::denied(&denied))?;
+    /// Waits for recovery to be over and for the reader's own writes.
+    async fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
         if !self.readiness.has_recovered() {
             return Err(problem::recovering());
         }
         let Some(position) = headers.get("waypost-position").and_then(|value| value.to_str().ok()) else {
-            return Ok(principal.tenant);
+            return Ok(());
         };
         let position: LogPosition = position.parse().map_err(|error| bad("/Waypost-Position", &format!("{error}")))?;
         let all = async {
@@ -192,16 +212,16 @@ impl ReadState {
             true
         };
         match tokio::time::timeout(POSITION_WAIT, all).await {
-            Ok(true) => Ok(principal.tenant),
+            Ok(true) => Ok(()),
             _ => Err(Kind::Behind.says("that position is not applied yet; try again")),
         }
     }
 }
 
-fn filter(search: &Search) -> Result<RowFilter, Problem> {
+fn filter(search: &Search, scope: &Scope) -> Result<RowFilter, Problem> {
     let statuses = search.status.iter().flat_map(|list| list.split(',')).map(str::parse::<Status>).collect::<Result<_, _>>();
     let driver = search.driver.as_deref().map(DriverId::parse).transpose().map_err(|error| bad("/driver", &error.to_string()))?;
-    Ok(RowFilter { statuses: statuses.map_err(|error| bad("/status", &error.to_string()))?, driver, q: search.q.clone() })
+    Ok(RowFilter { statuses: statuses.map_err(|error| bad("/status", &error.to_string()))?, driver, q: search.q.clone(), scope: scope.clone() })
 }
 
 fn limit(search: &Search) -> Result<usize, Problem> {
@@ -269,10 +289,6 @@ fn marker_json(marker: &Marker) -> Value {
         "speed_mps": marker.speed_mps, "heading_deg": marker.heading_deg, "status": marker.status.map(Status::as_str),
         "motion": marker.motion.as_str(), "link": marker.link.as_str(), "heard": time(marker.heard),
     })
-}
-
-fn time(time: UnixMs) -> String {
-    jiff::Timestamp::from_millisecond(time.0).map_or_else(|_out_of_range| String::new(), |time| time.to_string())
 }
 
 fn bad(pointer: &str, detail: &str) -> Problem {

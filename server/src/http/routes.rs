@@ -6,22 +6,26 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
-use crate::http::auth::Auth;
+use crate::http::auth::{Access, Auth};
+use crate::http::credentials::{self, CredentialState};
 use crate::http::events::{self, EventsState};
+use crate::http::gate::{self, Rule};
 use crate::http::live::{self, LiveState};
+use crate::http::origins::Origins;
 use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
 use crate::http::stats::{self, StatsState};
 use crate::http::{openapi, page, ready, session};
 use crate::readiness::Readiness;
 
-/// Every route of the API. A new one gets its handler and its documentation by exhaustive matches, so it cannot have one without the other.
+/// Every route of the API. A new one gets its handler, its rule and its documentation by exhaustive matches, so it cannot have one
+/// without the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
     Events,
@@ -32,6 +36,11 @@ pub enum Route {
     IngestStats,
     Live,
     Session,
+    Keys,
+    CreateKey,
+    RevokeKey,
+    RotateKey,
+    Tickets,
     Config,
     OpenApi,
     Metrics,
@@ -43,9 +52,11 @@ pub enum Route {
 #[derive(Clone, Debug)]
 pub struct Routed {
     pub auth: Arc<Auth>,
+    pub credentials: CredentialState,
     pub events: EventsState,
     pub reads: ReadState,
     pub live: LiveState,
+    pub origins: Origins,
     pub readiness: Arc<Readiness>,
     pub metrics: Arc<PrometheusHandle>,
     /// What the dashboard is told of this server's settings.
@@ -53,7 +64,7 @@ pub struct Routed {
 }
 
 impl Route {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::Events,
         Self::Deliveries,
         Self::Nearest,
@@ -62,6 +73,11 @@ impl Route {
         Self::IngestStats,
         Self::Live,
         Self::Session,
+        Self::Keys,
+        Self::CreateKey,
+        Self::RevokeKey,
+        Self::RotateKey,
+        Self::Tickets,
         Self::Config,
         Self::OpenApi,
         Self::Metrics,
@@ -79,11 +95,28 @@ impl Route {
             Self::IngestStats => "/v1/stats/ingest",
             Self::Live => "/v1/live",
             Self::Session => "/v1/session",
+            Self::Keys | Self::CreateKey => "/v1/keys",
+            Self::RevokeKey => "/v1/keys/{id}",
+            Self::RotateKey => "/v1/keys/{id}/rotate",
+            Self::Tickets => "/v1/tickets",
             Self::Config => "/v1/config",
             Self::OpenApi => "/v1/openapi.json",
             Self::Metrics => "/metrics",
             Self::Healthz => "/healthz",
             Self::Readyz => "/readyz",
+        }
+    }
+
+    /// Who may come in. What the document says of it is made from this as well.
+    pub fn rule(self) -> Rule {
+        match self {
+            Self::Events => Rule::Credential(Access::Write),
+            Self::Deliveries | Self::Nearest | Self::Delivery | Self::Driver => Rule::Credential(Access::Read),
+            Self::IngestStats => Rule::Credential(Access::Operate),
+            Self::Live => Rule::FirstMessage(Access::Read),
+            Self::Keys | Self::CreateKey | Self::RevokeKey | Self::RotateKey | Self::Tickets => Rule::Credential(Access::Manage),
+            // The ticket is the credential.
+            Self::Session | Self::Config | Self::OpenApi | Self::Metrics | Self::Healthz | Self::Readyz => Rule::Open,
         }
     }
 
@@ -94,12 +127,14 @@ impl Route {
             Self::Nearest => get(read::nearest).with_state(routed.reads.clone()),
             Self::Delivery => get(read::delivery).with_state(routed.reads.clone()),
             Self::Driver => get(read::driver).with_state(routed.reads.clone()),
-            Self::IngestStats => {
-                let state = StatsState { auth: Arc::clone(&routed.auth), ingest: Arc::clone(&routed.events.ingest) };
-                get(stats::ingest).with_state(state)
-            }
+            Self::IngestStats => get(stats::ingest).with_state(StatsState { ingest: Arc::clone(&routed.events.ingest) }),
             Self::Live => get(live::upgrade).with_state(routed.live.clone()),
             Self::Session => post(session::post).with_state(Arc::clone(&routed.auth)),
+            Self::Keys => get(credentials::list).with_state(routed.credentials.clone()),
+            Self::CreateKey => post(credentials::create).with_state(routed.credentials.clone()),
+            Self::RevokeKey => delete(credentials::revoke).with_state(routed.credentials.clone()),
+            Self::RotateKey => post(credentials::rotate).with_state(routed.credentials.clone()),
+            Self::Tickets => post(credentials::ticket).with_state(routed.credentials.clone()),
             Self::Config => {
                 let settings = json!({"style_url": routed.style_url});
                 get(async move || Json(settings))
@@ -118,12 +153,17 @@ impl Route {
 /// Every route of the server; what is no API is the dashboard's.
 pub fn router(routed: &Routed) -> Router {
     let wrong_method = async || problem::respond(&Kind::MethodNotAllowed.says("this path knows other methods; Allow names them"));
-    Route::ALL
+    let served = Route::ALL
         .into_iter()
-        .fold(Router::new(), |router, route| router.route(route.path(), route.handler(routed)))
+        .fold(Router::new(), |router, route| router.route(route.path(), gate::guard(route.handler(routed), route.rule(), &routed.auth)))
         .route("/v1/{*rest}", any(no_such_route))
         .method_not_allowed_fallback(wrong_method)
-        .fallback(get(page::serve))
+        .fallback(get(page::serve));
+    // Around all of it, for a preflight is asked of any path and bears no credential.
+    match routed.origins.cors() {
+        Some(cors) => served.layer(cors),
+        None => served,
+    }
 }
 
 async fn render_metrics(State(metrics): State<Arc<PrometheusHandle>>) -> String {

@@ -25,7 +25,7 @@ pub async fn post(State(auth): State<Arc<Auth>>, trade: Result<Json<Trade>, Json
         Err(JsonRejection::MissingJsonContentType(missing)) => return problem::respond(&Kind::MediaType.says(missing.body_text())),
         Err(rejection) => return problem::respond(&Kind::MalformedBody.says(rejection.body_text())),
     };
-    match auth.trade(&trade.ticket) {
+    match auth.grants().trade(&trade.ticket) {
         Ok(Some(token)) => Json(json!({"token": token})).into_response(),
         Ok(None) => problem::respond(&Kind::Ticket.says("the ticket is unknown, used or expired").at("/ticket")),
         Err(error) => {

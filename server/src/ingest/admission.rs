@@ -6,15 +6,17 @@ use crate::ingest::hints::LastPing;
 use crate::ingest::ledger::Closing;
 use crate::ingest::pressure::{Pressure, Valve};
 use crate::ingest::senders::{Run, Senders};
-use crate::ingest::stamp;
+use crate::ingest::{authority, stamp};
 use crate::log::Appended;
 use crate::log::prepare::Batch;
 use crate::model::event::{Body, Event};
+use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 
 /// Gathers a request's items.
 #[derive(Debug)]
 pub(super) struct Admission<'a> {
+    scope: Scope,
     batch: Batch,
     items: Vec<(ItemId, Settled)>,
     arrival: Arrival<'a>,
@@ -55,19 +57,21 @@ pub(super) struct Items {
 }
 
 impl<'a> Admission<'a> {
-    /// For about so many `events`.
-    pub(super) fn new(events: usize, arrival: Arrival<'a>) -> Self {
+    /// For about so many `events` from a credential of this scope.
+    pub(super) fn new(scope: Scope, events: usize, arrival: Arrival<'a>) -> Self {
         let (batch, items) = (Batch::with_capacity(events), Vec::with_capacity(events));
-        Self { batch, items, arrival, runs: Vec::new(), has_status: false, last_ping: None }
+        Self { scope, batch, items, arrival, runs: Vec::new(), has_status: false, last_ping: None }
     }
 
     /// Takes the next item. One that is no event is known by the id that it claims.
     pub(super) fn add(&mut self, read: Result<Event, Refusal>, claimed_id: impl FnOnce() -> String) {
         match read {
-            Ok(event) => match stamp::stamp(event.event_time, self.arrival.sent_at, self.arrival.now) {
-                Ok(stamp) => self.take(Event { stamp, ..event }),
-                Err(refusal) => self.settle(ItemId::Event(event.id), Settled::Refused(refusal)),
-            },
+            Ok(event) => {
+                match authority::check(&self.scope, &event).and_then(|()| stamp::stamp(event.event_time, self.arrival.sent_at, self.arrival.now)) {
+                    Ok(stamp) => self.take(Event { stamp, ..event }),
+                    Err(refusal) => self.settle(ItemId::Event(event.id), Settled::Refused(refusal)),
+                }
+            }
             Err(refusal) => self.settle(ItemId::Claimed(claimed_id()), Settled::Refused(refusal)),
         }
     }

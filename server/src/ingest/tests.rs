@@ -93,7 +93,7 @@ fn ingest(fails: Option<AppendError>) -> Ingest<MemoryLog> {
 }
 
 fn submit(ingest: &Ingest<MemoryLog>, media: MediaType, body: impl Into<Bytes>) -> Result<Answer, Refused> {
-    let request = Request { tenant: tenant(), media, encoding: Encoding::Identity, body: body.into() };
+    let request = Request { tenant: tenant(), scope: Scope::ALL, media, encoding: Encoding::Identity, body: body.into() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(ingest.submit(request))
 }

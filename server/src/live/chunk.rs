@@ -1,5 +1,7 @@
 //! One cell, or what changed in it, encoded once for all sessions that look at it through the same lens. Never knows who they are.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hashbrown::HashSet;
 use prost::Message;
@@ -7,12 +9,14 @@ use prost::Message;
 use super::Format;
 use super::json;
 use super::lens::Filter;
-use super::middle;
+use super::tally;
 use crate::map::TenantMap;
-use crate::map::cells::{Cell, Entry, StatusCounts, Tick};
+use crate::map::cells::{Cell, Entry, Tick, meta_of};
+use crate::map::placed::Placed;
 use crate::model::change::{Carrier, Marker};
 use crate::model::id::Handle;
 use crate::model::position::Position;
+use crate::model::scope::Overlap;
 use crate::model::time::UnixMs;
 use crate::wire;
 
@@ -41,7 +45,7 @@ pub struct Chunk {
 
 /// Encodes what `base` lacks of a cell; nothing when it lacks nothing.
 pub fn encode(map: &TenantMap, cell: &Cell, filter: &Filter, base: Base, verify: Verify, now: UnixMs, format: Format) -> Option<Chunk> {
-    let mut build = Build { map, cell, filter, now, oldest: None };
+    let mut build = Build { map, cell, filter, overlap: tally::overlap(cell, filter.scope()), now, oldest: None };
     let message = build.message(base, verify)?;
     let bytes = match format {
         Format::Proto => tagged(&message),
@@ -63,6 +67,8 @@ struct Build<'a> {
     map: &'a TenantMap,
     cell: &'a Cell,
     filter: &'a Filter,
+    /// How the area that may be seen lies to the cell's box.
+    overlap: Overlap,
     now: UnixMs,
     oldest: Option<UnixMs>,
 }
@@ -74,12 +80,16 @@ impl Build<'_> {
         {
             return None;
         }
+        // No marker in it was ever inside: there is nothing to tell, also not that there is nothing.
+        if self.overlap == Overlap::None {
+            return None;
+        }
         if self.cell.key.level.is_counts() {
-            return Some(self.counts(base));
+            return self.counts(base);
         }
         match base {
             Base::At(tick) if self.cell.reaches_back_to(tick) => self.difference(tick, verify),
-            _ => Some(self.whole()),
+            _ => Some(self.whole()).filter(|whole| base != Base::Nothing || !self.filter.is_narrowed() || !whole.enters.is_empty()),
         }
     }
 
@@ -88,43 +98,23 @@ impl Build<'_> {
     }
 
     /// Counts always come complete.
-    fn counts(&mut self, base: Base) -> wire::Cell {
-        let counts = self.lens_counts();
+    fn counts(&mut self, base: Base) -> Option<wire::Cell> {
+        let tally = tally::of(self.map, self.cell, self.filter);
         if base != Base::Nothing {
             self.note_age(self.now);
         }
-        let rows = (0_u8..).zip(counts).filter(|(_, markers)| *markers > 0);
+        let rows = (0_u8..).zip(tally.counts).filter(|(_, markers)| *markers > 0);
         let checksum = rows.clone().fold(0_u32, |sum, (code, markers)| sum.wrapping_add(checksum_of(u64::from(code), 0, 0, markers)));
         let counts: Vec<wire::Count> = rows.map(|(code, markers)| wire::Count { status: i32::from(code), markers }).collect();
-        let entries = u32::try_from(counts.len()).expect("at most thirteen");
-        let header = self.header(middle::of_counts(self.map, self.cell));
-        wire::Cell { whole: true, counts, entries: Some(entries), checksum: Some(checksum), ..header }
-    }
-
-    fn lens_counts(&self) -> StatusCounts {
-        let mut counts = StatusCounts::default();
-        match self.filter.drivers() {
-            None => {
-                for (code, markers) in (0_u8..).zip(self.cell.counts()) {
-                    if self.filter.holds_status(code) {
-                        counts[usize::from(code)] = *markers;
-                    }
-                }
-            }
-            Some(drivers) => {
-                for placed in drivers.iter().filter_map(|driver| self.map.by_driver(driver.as_str())) {
-                    let code = crate::map::cells::status_code(&placed.marker);
-                    if placed.stands_in(self.cell.key) && self.filter.holds_status(code) {
-                        counts[usize::from(code)] += 1;
-                    }
-                }
-            }
+        if base == Base::Nothing && self.filter.is_narrowed() && counts.is_empty() {
+            return None;
         }
-        counts
+        let entries = u32::try_from(counts.len()).expect("at most thirteen");
+        Some(wire::Cell { whole: true, counts, entries: Some(entries), checksum: Some(checksum), ..self.header(tally.place) })
     }
 
     fn whole(&mut self) -> wire::Cell {
-        let mut enters: Vec<wire::Enter> = self.matching().map(|(handle, entry, marker)| self.enter(handle, &entry, marker)).collect();
+        let mut enters: Vec<wire::Enter> = self.matching().map(|(entry, marker)| self.enter(&entry, &marker)).collect();
         enters.sort_unstable_by_key(|enter| enter.handle);
         let (entries, checksum) = self.checksum();
         wire::Cell { whole: true, enters, entries: Some(entries), checksum: Some(checksum), ..self.header(self.cell.origin()) }
@@ -135,19 +125,19 @@ impl Build<'_> {
         let mut moved = wire::Moves::default();
         let mut last_moved = 0;
         for placed in self.map.changed_since(self.cell, base) {
-            let (handle, entry) = (placed.marker.handle, &placed.entry(self.cell.key.level));
-            // A base older than the last change of status may or may not have shown it through this lens: an enter that overwrites and
-            // a leave that counts only if it is there are right either way.
-            let unsure = self.filter.asks_status() && entry.status_changed > base;
-            if !self.filter.holds(entry.status_code(), &placed.marker) {
+            let (handle, entry) = (placed.marker.handle, placed.entry(self.cell.key.level));
+            // A base older than the last change of status may or may not have shown it through this lens, and neither does it say on which side
+            // of the area's edge it was: an enter that overwrites and a leave that counts only if it is there are right either way.
+            let unsure = self.filter.is_unsure(&entry, base) || self.overlap == Overlap::Some;
+            let Some((entry, marker)) = self.seen(placed) else {
                 if unsure || entry.entered > base {
-                    message.leaves.push(wire::Leave { handle: handle.0, ended: 0, gone: false });
+                    self.leave(&mut message, wire::Leave { handle: handle.0, ended: 0, gone: false }, placed, base);
                 }
                 continue;
-            }
-            self.note_age(placed.marker.changed);
+            };
+            self.note_age(marker.changed);
             if entry.entered > base || unsure {
-                message.enters.push(self.enter(handle, entry, &placed.marker));
+                message.enters.push(self.enter(&entry, &marker));
             } else {
                 let (dlat, dlng) = self.delta(entry.position);
                 moved.handle.push(handle.0 - last_moved);
@@ -157,38 +147,69 @@ impl Build<'_> {
                 moved.meta.push(entry.meta);
             }
         }
-        let mut seen = HashSet::new();
-        for removal in self.cell.removals_since(base) {
-            if seen.insert(removal.handle) && !self.map.marker(removal.handle).is_some_and(|placed| placed.stands_in(self.cell.key)) {
-                let ended = removal.ended.map_or(0, |status| i32::from(status.code()));
-                message.leaves.push(wire::Leave { handle: removal.handle.0, ended, gone: removal.gone });
-            }
-        }
+        self.removals(&mut message, base);
         let anything = !moved.handle.is_empty() || !message.enters.is_empty() || !message.leaves.is_empty();
         message.moves = (!moved.handle.is_empty()).then_some(moved);
-        if verify == Verify::Due {
+        let mut due = verify == Verify::Due;
+        if due {
             let (entries, checksum) = self.checksum();
             (message.entries, message.checksum) = (Some(entries), Some(checksum));
+            due = entries > 0 || !self.filter.is_narrowed();
         }
-        (anything || verify == Verify::Due).then_some(message)
+        (anything || due).then_some(message)
     }
 
-    fn matching(&self) -> impl Iterator<Item = (Handle, Entry, &Marker)> {
-        let level = self.cell.key.level;
-        let members = self.map.members(self.cell).map(move |placed| (placed.marker.handle, placed.entry(level), &placed.marker));
-        members.filter(|(_, entry, marker)| self.filter.holds(entry.status_code(), marker))
+    fn removals(&self, message: &mut wire::Cell, base: Tick) {
+        let mut seen = HashSet::new();
+        for removal in self.cell.removals_since(base) {
+            let elsewhere = self.map.marker(removal.handle);
+            if !seen.insert(removal.handle) || elsewhere.is_some_and(|placed| placed.stands_in(self.cell.key)) {
+                continue;
+            }
+            // Whose status it was is not known any more: who sees a part is told the bare number, which says nothing to who does not know it.
+            let ended = removal.ended.filter(|_| !self.filter.is_narrowed()).map_or(0, |status| i32::from(status.code()));
+            let leave = wire::Leave { handle: removal.handle.0, ended, gone: removal.gone };
+            match elsewhere {
+                Some(placed) => self.leave(message, leave, placed, base),
+                None => message.leaves.push(leave),
+            }
+        }
+    }
+
+    /// Says that a marker is not here any more, unless it cannot have been here for who looks through this lens: neither its ids nor what it
+    /// carries were ever for them.
+    fn leave(&self, message: &mut wire::Cell, leave: wire::Leave, placed: &Placed, base: Tick) {
+        let entry = placed.entry(self.cell.key.level);
+        let never = self.filter.is_narrowed() && entry.status_changed <= base && !self.filter.scope().holds_ids(&placed.marker);
+        if !never {
+            message.leaves.push(leave);
+        }
+    }
+
+    /// What the lens shows of a marker of this cell.
+    fn seen<'m>(&self, placed: &'m Placed) -> Option<(Entry, Cow<'m, Marker>)> {
+        let (level, marker) = (self.cell.key.level, self.filter.seen(&placed.marker)?);
+        let mut entry = placed.entry(level);
+        if let Cow::Owned(part) = &marker {
+            entry.meta = level.masked(meta_of(part));
+        }
+        Some((entry, marker))
+    }
+
+    fn matching(&self) -> impl Iterator<Item = (Entry, Cow<'_, Marker>)> {
+        self.map.members(self.cell).filter_map(|placed| self.seen(placed))
     }
 
     fn checksum(&self) -> (u32, u32) {
-        self.matching().fold((0, 0), |(entries, sum), (handle, entry, _)| {
-            let of = checksum_of(handle.0, entry.position.lat_e7(), entry.position.lng_e7(), entry.meta);
+        self.matching().fold((0, 0), |(entries, sum), (entry, marker)| {
+            let of = checksum_of(marker.handle.0, entry.position.lat_e7(), entry.position.lng_e7(), entry.meta);
             (entries + 1, sum.wrapping_add(of))
         })
     }
 
-    fn enter(&self, handle: Handle, entry: &Entry, marker: &Marker) -> wire::Enter {
+    fn enter(&self, entry: &Entry, marker: &Marker) -> wire::Enter {
         let (dlat_e7, dlng_e7) = self.delta(entry.position);
-        wire::Enter { dlat_e7, dlng_e7, ..enter_of(handle, entry.meta, marker, self.now) }
+        wire::Enter { dlat_e7, dlng_e7, ..enter_of(marker.handle, entry.meta, marker, self.now) }
     }
 
     fn delta(&self, position: Position) -> (i32, i32) {
@@ -203,7 +224,7 @@ impl Build<'_> {
 
 /// The followed marker with its absolute position.
 pub fn followed(marker: &Marker, now: UnixMs) -> wire::Enter {
-    let meta = crate::map::cells::meta_of(marker);
+    let meta = meta_of(marker);
     wire::Enter { lat_e7: marker.position.lat_e7(), lng_e7: marker.position.lng_e7(), ..enter_of(marker.handle, meta, marker, now) }
 }
 

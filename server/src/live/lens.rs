@@ -1,61 +1,82 @@
-//! Lenses: the filters of a tenant's sessions, canonical and interned, so that equal ones share their chunks. Never looks at a credential.
+//! Lenses: what the sessions of a tenant ask to see and may see, canonical and interned, so that equal ones share their chunks. No other code
+//! of the live stage looks at rights.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::map::cells::LensId;
-use crate::model::change::{Carrier, Marker};
+use crate::map::cells::{Entry, LensId, Tick, status_code};
+use crate::map::watcher::Interest;
+use crate::model::change::Marker;
 use crate::model::id::DriverId;
+use crate::model::scope::Scope;
 use crate::wire;
 
-/// A filter in its one spelling. Nothing set means everything.
+/// A wish and a right in their one spelling. Nothing set means everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// A bit for each status code; 0 stands for idle drivers.
     statuses: u16,
-    /// Sorted, unique.
-    drivers: Box<[DriverId]>,
+    /// The drivers wished for are a scope as well, within the credential's.
+    scope: Scope,
+    narrowed: bool,
 }
 
 impl Filter {
-    pub const MAX_DRIVERS: usize = 256;
-
-    /// None when it names what cannot exist.
+    /// The wish alone. None when it names what cannot exist.
     pub fn from_wire(filter: Option<&wire::Filter>) -> Option<Self> {
         let Some(filter) = filter else { return Some(Self::default()) };
-        if filter.drivers.len() > Self::MAX_DRIVERS {
-            return None;
-        }
         let mut statuses = 0;
         for status in &filter.statuses {
             statuses |= u32::try_from(*status).ok().filter(|code| *code <= 12).map(|code| 1_u16 << code)?;
         }
-        let mut drivers = filter.drivers.iter().map(|id| DriverId::parse(id).ok()).collect::<Option<Vec<_>>>()?;
-        drivers.sort_unstable();
-        drivers.dedup();
-        Some(Self { statuses, drivers: drivers.into_boxed_slice() })
+        if filter.drivers.len() > Scope::MAX_LISTED {
+            return None;
+        }
+        let drivers = filter.drivers.iter().map(|id| DriverId::parse(id).ok()).collect::<Option<Vec<_>>>()?;
+        let scope = Scope::new((!drivers.is_empty()).then_some(drivers), None, None).ok()?;
+        Some(Self { statuses, scope, narrowed: false })
     }
 
-    pub fn is_all(&self) -> bool {
-        self.statuses == 0 && self.drivers.is_empty()
+    /// The wish of one for whom only this exists.
+    #[must_use]
+    pub fn seen_through(self, credential: &Scope) -> Self {
+        if credential.is_all() {
+            return self;
+        }
+        Self { scope: self.scope.within(credential), narrowed: true, ..self }
     }
 
-    /// Whether a change of status can bring a marker in or take it out.
-    pub fn asks_status(&self) -> bool {
-        self.statuses != 0
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
-    /// The only drivers that can match; none means any marker can.
-    pub fn drivers(&self) -> Option<&[DriverId]> {
-        (!self.drivers.is_empty()).then_some(&*self.drivers)
+    /// Whether it is not only a wish: what it leaves out does not exist for who looks through it, and is not told of by leaving or emptying.
+    pub fn is_narrowed(&self) -> bool {
+        self.narrowed
+    }
+
+    /// Whether it names all that can be seen.
+    pub fn lists_ids(&self) -> bool {
+        self.scope.drivers().is_some() || self.scope.deliveries().is_some()
+    }
+
+    /// Exact places and what is aboard may change where nothing changes that a cell shows.
+    pub fn interest(&self) -> Interest {
+        if self.scope.deliveries().is_some() || !self.scope.areas().is_empty() { Interest::Each } else { Interest::Shown }
+    }
+
+    /// Whether a marker that changed since `base` may have come in or gone out without entering or leaving its cell, wherever it stands.
+    pub fn is_unsure(&self, entry: &Entry, base: Tick) -> bool {
+        (self.statuses != 0 || self.scope.deliveries().is_some()) && entry.status_changed > base
     }
 
     pub fn holds_status(&self, code: u8) -> bool {
         self.statuses == 0 || self.statuses & (1 << code) != 0
     }
 
-    pub fn holds(&self, code: u8, marker: &Marker) -> bool {
-        let driver = self.drivers.is_empty() || matches!(&marker.carrier, Carrier::Driver(id) if self.drivers.binary_search(id).is_ok());
-        driver && self.holds_status(code)
+    /// The marker as it is seen through this; none when it is not.
+    pub fn seen<'a>(&self, marker: &'a Marker) -> Option<Cow<'a, Marker>> {
+        self.scope.seen(marker).filter(|seen| self.holds_status(status_code(seen)))
     }
 }
 
@@ -63,35 +84,48 @@ impl Filter {
 #[derive(Debug, Default)]
 pub struct Lenses {
     slots: Vec<Option<(Arc<Filter>, usize)>>,
+    narrowed: usize,
 }
 
 impl Lenses {
-    pub const MAX: u8 = 64;
+    /// Wishes of those who see all: each makes every cell one more chunk.
+    pub const MAX_WISHES: usize = 64;
+    /// Lenses of those who see a part. Each recipient of a delivery has one, and it shows one marker.
+    pub const MAX_NARROWED: usize = 4_096;
 
     /// The lens of this filter, one more user of it; none when all lenses are taken.
     pub fn take(&mut self, filter: Filter) -> Option<LensId> {
-        for (index, slot) in (0..Self::MAX).zip(&mut self.slots) {
-            if let Some((known, users)) = slot
-                && **known == filter
-            {
-                *users += 1;
-                return Some(LensId(index));
+        let mut free = None;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            match slot {
+                Some((known, users)) if **known == filter => {
+                    *users += 1;
+                    return Some(lens_of(index));
+                }
+                Some(_) => {}
+                None => free = free.or(Some(index)),
             }
         }
-        let free = (0..Self::MAX).find(|index| self.slots.get(usize::from(*index)).is_none_or(Option::is_none))?;
-        let used = Some((Arc::new(filter), 1));
-        match self.slots.get_mut(usize::from(free)) {
-            Some(slot) => *slot = used,
-            None => self.slots.push(used),
+        let used = self.slots.iter().flatten().count();
+        let full = if filter.narrowed { self.narrowed >= Self::MAX_NARROWED } else { used - self.narrowed >= Self::MAX_WISHES };
+        if full {
+            return None;
         }
-        Some(LensId(free))
+        self.narrowed += usize::from(filter.narrowed);
+        let slot = Some((Arc::new(filter), 1));
+        match free {
+            Some(index) => self.slots[index] = slot,
+            None => self.slots.push(slot),
+        }
+        Some(lens_of(free.unwrap_or(self.slots.len() - 1)))
     }
 
     pub fn give_back(&mut self, lens: LensId) {
         let Some(slot) = self.slots.get_mut(usize::from(lens.0)) else { return };
-        if let Some((_, users)) = slot {
+        if let Some((filter, users)) = slot {
             *users -= 1;
             if *users == 0 {
+                self.narrowed -= usize::from(filter.narrowed);
                 *slot = None;
             }
         }
@@ -101,6 +135,10 @@ impl Lenses {
         let slot = self.slots.get(usize::from(lens.0)).and_then(Option::as_ref);
         slot.map(|(filter, _)| Arc::clone(filter)).expect("a session holds its lens until it gives it back")
     }
+}
+
+fn lens_of(index: usize) -> LensId {
+    LensId(u16::try_from(index).expect("both limits together fit"))
 }
 
 #[cfg(test)]
@@ -125,5 +163,23 @@ mod tests {
         lenses.give_back(first);
         assert_eq!(lenses.take(of(&["one more"])), Some(first));
         assert_eq!(Filter::from_wire(Some(&wire::Filter { statuses: vec![13], drivers: vec![] })), None);
+    }
+
+    #[test]
+    fn who_sees_a_part_takes_no_lens_from_those_who_see_all_and_shares_none_with_them() {
+        let drivers = |numbers: std::ops::Range<usize>| {
+            let ids = numbers.map(|number| DriverId::parse(&format!("d{number}")).unwrap()).collect();
+            Scope::new(Some(ids), None, None).unwrap()
+        };
+        let mut lenses = Lenses::default();
+        for number in 0..Lenses::MAX_NARROWED {
+            assert!(lenses.take(Filter::default().seen_through(&drivers(number..number + 1))).is_some());
+        }
+        assert_eq!(lenses.take(Filter::default().seen_through(&drivers(1..3))), None);
+        let wish = Filter::from_wire(Some(&wire::Filter { statuses: vec![], drivers: vec!["d1".to_owned()] })).unwrap();
+        let wished = lenses.take(wish.clone()).unwrap();
+        assert_eq!(lenses.filter(wished).scope(), &drivers(1..2));
+        let right = lenses.take(wish.seen_through(&drivers(0..9))).expect("as that of d1 alone");
+        assert!(right != wished && lenses.filter(right).is_narrowed());
     }
 }

@@ -10,8 +10,9 @@ use super::resume::Resumed;
 use super::view::{ActiveView, PendingView};
 use super::{Format, OutFrame, Settings};
 use crate::map::TenantMap;
-use crate::map::cells::{CellKey, LensId, SessionId, Tick, Watcher};
-use crate::model::id::TenantId;
+use crate::map::cells::{CellKey, LensId, SessionId, Tick};
+use crate::model::id::{DeliveryId, TenantId};
+use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 use crate::wire;
 
@@ -19,6 +20,8 @@ use crate::wire;
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent debt to the client, not a state of one machine")]
 pub(super) struct Session {
     pub(super) tenant: TenantId,
+    /// What exists for its credential.
+    pub(super) scope: Scope,
     pub(super) format: Format,
     /// A view that the next tick takes up; a newer one replaces it.
     pub(super) pending: Option<PendingView>,
@@ -60,9 +63,10 @@ pub(super) enum Turn {
 pub(super) type Wholes = HashMap<(TenantId, CellKey, LensId, Format), Option<Chunk>>;
 
 impl Session {
-    pub(super) fn new(tenant: TenantId, format: Format, tick: Tick, now: UnixMs) -> Self {
+    pub(super) fn new(tenant: TenantId, scope: Scope, format: Format, tick: Tick, now: UnixMs) -> Self {
         Self {
             tenant,
+            scope,
             format,
             pending: None,
             view: None,
@@ -155,7 +159,7 @@ impl Session {
         for cell in cells {
             let held = left.remove(&cell).unwrap_or(false);
             self.covered.insert(cell, held);
-            map.watch(CellKey { level: view.level, cell }, Watcher { session: id, lens: view.lens });
+            map.watch(CellKey { level: view.level, cell }, view.watcher(id));
         }
         for (cell, held) in left {
             map.unwatch(CellKey { level: view.level, cell }, id);
@@ -187,7 +191,7 @@ impl Session {
         }
         for cell in held.emptied {
             self.covered.insert(cell, false);
-            map.watch(CellKey { level: view.level, cell }, Watcher { session: id, lens: view.lens });
+            map.watch(CellKey { level: view.level, cell }, view.watcher(id));
         }
     }
 
@@ -196,7 +200,7 @@ impl Session {
         if !self.covered.contains_key(&cell) {
             self.covered.insert(cell, false);
             self.any_fresh = true;
-            map.watch(CellKey { level: view.level, cell }, Watcher { session: id, lens: view.lens });
+            map.watch(CellKey { level: view.level, cell }, view.watcher(id));
         }
     }
 
@@ -284,8 +288,10 @@ impl Session {
     }
 
     fn followed_since(&mut self, map: &TenantMap, now: UnixMs, tick: Tick) -> Option<wire::Enter> {
-        let placed = map.by_delivery(self.follow.as_deref()?).filter(|placed| placed.changed > self.followed)?;
+        let delivery = DeliveryId::parse(self.follow.as_deref()?).ok().filter(|delivery| self.scope.holds_delivery(Some(delivery)))?;
+        let placed = map.by_delivery(delivery.as_str()).filter(|placed| placed.changed > self.followed)?;
+        let seen = self.scope.seen(&placed.marker)?;
         self.followed = tick;
-        Some(chunk::followed(&placed.marker, now))
+        Some(chunk::followed(&seen, now))
     }
 }

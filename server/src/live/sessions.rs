@@ -13,6 +13,7 @@ use crate::attention::Watched;
 use crate::map::cells::{CellKey, LensId, SessionId, Tick};
 use crate::map::{Map, SharedMap};
 use crate::model::id::TenantId;
+use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 use crate::wire;
 
@@ -57,13 +58,13 @@ impl Sessions {
     }
 
     /// Admits a session and greets it, or says goodbye.
-    pub fn open(&mut self, id: SessionId, tenant: TenantId, format: Format, now: UnixMs, version: &str) -> OutFrame {
+    pub fn open(&mut self, id: SessionId, tenant: TenantId, scope: Scope, format: Format, now: UnixMs, version: &str) -> OutFrame {
         let of_tenant = self.tenants.entry(tenant).or_default();
         if of_tenant.sessions >= self.settings.max_sessions_per_tenant || self.by_id.contains_key(&id) {
             return OutFrame::bye(format, Goodbye::TooManySessions, "this tenant has as many live sessions as it may", 10_000);
         }
         of_tenant.sessions += 1;
-        self.by_id.insert(id, Session::new(tenant, format, self.tick, now));
+        self.by_id.insert(id, Session::new(tenant, scope, format, self.tick, now));
         let millis = |of: std::time::Duration| u32::try_from(of.as_millis()).unwrap_or(u32::MAX);
         let hello = wire::Hello {
             epoch: self.epoch,
@@ -106,7 +107,7 @@ impl Sessions {
 
     fn take_up(&mut self, id: SessionId, view: &wire::View, resume: Option<Resumed>) -> Option<OutFrame> {
         let session = self.by_id.get_mut(&id)?;
-        let Some(view) = PendingView::from_wire(view) else {
+        let Some(view) = PendingView::from_wire(view, &session.scope) else {
             return Some(OutFrame::bye(session.format, Goodbye::BadMessage, "the view has no valid box, zoom or filter", 0));
         };
         session.ask(view, resume);
@@ -149,7 +150,8 @@ impl Sessions {
             let Some(pending) = session.pending.take() else { continue };
             let lenses = &mut self.tenants.entry(session.tenant).or_default().lenses;
             let Some(lens) = lenses.take(pending.filter.clone()) else {
-                frames.push((*id, OutFrame::bye(session.format, Goodbye::BadMessage, "this tenant uses too many distinct filters", 10_000)));
+                frames
+                    .push((*id, OutFrame::bye(session.format, Goodbye::BadMessage, "this tenant uses too many distinct filters or scopes", 10_000)));
                 continue;
             };
             let map = map.tenant_mut(&session.tenant);
@@ -158,7 +160,9 @@ impl Sessions {
             if let Some(old) = &old {
                 lenses.give_back(old.lens);
             }
-            session.change_view(*id, old.as_ref(), view, pending.resume, map);
+            // Who sees a part is not told of the rest, nor that a cell is empty now: nothing it holds can be told by difference.
+            let resume = if view.filter.is_narrowed() { pending.resume.map(|_| Resumed::Unknown) } else { pending.resume };
+            session.change_view(*id, old.as_ref(), view, resume, map);
         }
     }
 

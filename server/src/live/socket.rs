@@ -15,6 +15,7 @@ use super::{Format, Goodbye, OutFrame, SessionCommand, Settings, json};
 use crate::clock::Clock;
 use crate::map::cells::SessionId;
 use crate::model::id::TenantId;
+use crate::model::scope::Scope;
 use crate::wire;
 use crate::wire::client_message::Kind;
 
@@ -40,10 +41,13 @@ pub struct Serving {
     pub shutdown: CancellationToken,
 }
 
-/// Who may watch, and the seat that is given back when the connection ends.
+/// Who may watch what, and the seat that is given back when the connection ends.
 #[derive(Debug)]
 pub struct Admitted {
     pub tenant: TenantId,
+    pub scope: Scope,
+    /// Cancelled when the credential is good no more.
+    pub ended: CancellationToken,
     pub seat: Seat,
 }
 
@@ -60,10 +64,7 @@ pub async fn serve(
         None => first_message(&mut socket, format, authenticate, &serving).await,
     };
     match admitted {
-        Ok(Admitted { tenant, seat }) => {
-            Connection::open(socket, format, tenant, serving).await;
-            drop(seat);
-        }
+        Ok(admitted) => Connection::open(socket, format, admitted, serving).await,
         Err(Some((goodbye, reason))) => say_bye(&mut socket, OutFrame::bye(format, goodbye, reason, reconnect_in_ms(goodbye))).await,
         Err(None) => {}
     }
@@ -134,6 +135,7 @@ struct Connection {
     format: Format,
     session: SessionId,
     serving: Serving,
+    ended: CancellationToken,
     /// The newest view that came faster than views may: it waits for its turn, and a newer one replaces it.
     waiting_view: Option<wire::View>,
     next_view: Instant,
@@ -147,24 +149,27 @@ enum Next {
 }
 
 impl Connection {
-    async fn open(socket: WebSocket, format: Format, tenant: TenantId, serving: Serving) {
+    async fn open(socket: WebSocket, format: Format, admitted: Admitted, serving: Serving) {
+        let Admitted { tenant, scope, ended, seat } = admitted;
         let session = SessionId(rand::random());
         let (outbox, frames) = mpsc::channel(OUTBOX);
-        let opened = serving.commands.send(SessionCommand::Open { session, tenant, format, outbox }).await;
-        let mut connection = Self { socket, format, session, serving, waiting_view: None, next_view: Instant::now() };
+        let opened = serving.commands.send(SessionCommand::Open { session, tenant, scope, format, outbox }).await;
+        let mut connection = Self { socket, format, session, serving, ended, waiting_view: None, next_view: Instant::now() };
         if opened.is_ok() {
             connection.run(frames).await;
         }
+        drop(seat);
         // When the live task is gone there is nobody to tell, and nothing left to tell of.
         drop(connection.serving.commands.send(SessionCommand::Close { session }).await);
     }
 
     async fn run(&mut self, mut frames: mpsc::Receiver<OutFrame>) {
         let mut ping = pings(self.serving.settings.ping_every);
-        let shutdown = self.serving.shutdown.clone();
+        let (shutdown, ended) = (self.serving.shutdown.clone(), self.ended.clone());
         loop {
             let next = tokio::select! {
                 () = shutdown.cancelled() => Next::Bye(Goodbye::Shutdown, "the server shuts down"),
+                () = ended.cancelled() => Next::Bye(Goodbye::KeyRevoked, "the credential was revoked or has expired"),
                 frame = frames.recv() => match frame {
                     Some(frame) => self.write(frame).await,
                     None => Next::Bye(Goodbye::NoProgress, "the session ended"),
@@ -274,7 +279,12 @@ mod tests {
     use super::*;
 
     fn admitted(seats: &Arc<Seats>) -> Admitted {
-        Admitted { tenant: TenantId::parse("acme").unwrap(), seat: seats.take(&Arc::from("key")).unwrap() }
+        Admitted {
+            tenant: TenantId::parse("acme").unwrap(),
+            scope: Scope::ALL,
+            ended: CancellationToken::new(),
+            seat: seats.take(&Arc::from("key")).unwrap(),
+        }
     }
 
     #[test]

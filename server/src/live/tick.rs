@@ -102,8 +102,8 @@ impl Live {
     fn command(&mut self, command: SessionCommand) {
         let now = self.clock.now();
         let refused = match command {
-            SessionCommand::Open { session, tenant, format, outbox } => {
-                let hello = self.sessions.open(session, tenant, format, now, env!("CARGO_PKG_VERSION"));
+            SessionCommand::Open { session, tenant, scope, format, outbox } => {
+                let hello = self.sessions.open(session, tenant, scope, format, now, env!("CARGO_PKG_VERSION"));
                 self.outboxes.insert(session, outbox);
                 Some((session, hello))
             }
@@ -175,6 +175,7 @@ mod tests {
     use crate::model::change::{AboardList, Carrier, Marker, MarkerChange};
     use crate::model::id::{DriverId, Handle, Offset, PartitionId, TenantId};
     use crate::model::position::Position;
+    use crate::model::scope::Scope;
     use crate::model::status::{Link, Motion};
     use crate::model::time::UnixMs;
     use crate::progress::Stage;
@@ -213,7 +214,7 @@ mod tests {
         let session = SessionId(1);
         let (outbox, mut frames) = mpsc::channel(OUTBOX);
         let tenant = TenantId::parse("acme").unwrap();
-        commands.send(SessionCommand::Open { session, tenant, format: Format::Proto, outbox }).await.unwrap();
+        commands.send(SessionCommand::Open { session, tenant, scope: Scope::ALL, format: Format::Proto, outbox }).await.unwrap();
         let view = wire::View { west: 11.0, south: 57.0, east: 12.0, north: 58.0, zoom: 14.0, filter: None, view_id: 3 };
         commands.send(SessionCommand::View { session, view }).await.unwrap();
         assert!(wire::Frame::decode(frames.recv().await.unwrap().join()).unwrap().hello.is_some());

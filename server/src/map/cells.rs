@@ -7,6 +7,7 @@ use h3o::CellIndex;
 use super::boxes::{CellBox, Rects};
 use super::inner::InnerHexagon;
 use super::levels::Level;
+use super::watcher::Watcher;
 use crate::model::change::Marker;
 use crate::model::id::Handle;
 use crate::model::position::Position;
@@ -22,19 +23,12 @@ pub struct SessionId(pub u64);
 
 /// A tenant's interned filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LensId(pub u8);
+pub struct LensId(pub u16);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CellKey {
     pub level: Level,
     pub cell: CellIndex,
-}
-
-/// Who wants a cell's changes, and through which filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Watcher {
-    pub session: SessionId,
-    pub lens: LensId,
 }
 
 /// A marker as its cell shows it.

@@ -30,7 +30,7 @@ impl TenantMap {
         if finest == before {
             // Who stays in its finest cell stays in all above.
             for level in Level::ALL {
-                self.keep(level, finest, handle, &news, tick);
+                self.keep(level, finest, slot, handle, &news, tick);
             }
         } else {
             self.cross(before, finest, slot, handle, &news, tick);
@@ -45,7 +45,7 @@ impl TenantMap {
         for level in Level::ALL {
             let (key, old_key) = (key_above(level, finest), key_above(level, before));
             if key == old_key {
-                self.keep(level, finest, handle, news, tick);
+                self.keep(level, finest, slot, handle, news, tick);
             } else {
                 self.leave(old_key, slot, handle, news.old_status, Left::Cell, tick);
                 self.enter(key, slot, handle, news.status, tick);
@@ -54,10 +54,10 @@ impl TenantMap {
     }
 
     /// Tells the cell at one level of a change of a marker that stays in it, if it has to know.
-    fn keep(&mut self, level: Level, finest: CellIndex, handle: Handle, news: &News, tick: Tick) {
+    fn keep(&mut self, level: Level, finest: CellIndex, slot: Slot, handle: Handle, news: &News, tick: Tick) {
         match news.shown.get(level.index()) {
             Some(true) => self.touch(level, finest, handle, tick),
-            Some(false) => {}
+            Some(false) => self.touch_keen(level, finest, slot, handle, tick),
             None => self.recount(level, finest, news, tick),
         }
     }
@@ -147,10 +147,26 @@ impl TenantMap {
         }
     }
 
+    /// As `touch`, for who is told also of what the cell does not show.
+    fn touch_keen(&mut self, level: Level, finest: CellIndex, slot: Slot, handle: Handle, tick: Tick) {
+        if !self.is_keen(level, finest) {
+            return;
+        }
+        if let Some(placed) = self.markers.at_mut(slot) {
+            placed.shown_changed[level.index()] = tick;
+        }
+        self.touch(level, finest, handle, tick);
+    }
+
+    fn is_keen(&self, level: Level, finest: CellIndex) -> bool {
+        let keen = &self.levels[level.index()].keen;
+        !keen.is_empty() && keen.contains(&level.cell_above(finest))
+    }
+
     /// Counts a marker that stays in a cell of counts. Another marker of the same status is no change of the counts, but lenses that name
     /// drivers have to look again.
     fn recount(&mut self, level: Level, finest: CellIndex, news: &News, tick: Tick) {
-        if news.same_id && news.old_status == news.status {
+        if news.same_id && news.old_status == news.status && !self.is_keen(level, finest) {
             return;
         }
         let key = key_above(level, finest);

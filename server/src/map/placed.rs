@@ -24,7 +24,7 @@ pub struct Placed {
     /// When it last changed as each level of markers shows it.
     pub(super) shown_changed: [Tick; Level::OF_MARKERS],
     pub marker: Marker,
-    /// When its status last changed: a filtered base before this tick may or may not have it.
+    /// When its status last changed, or what is aboard: a filtered base before this tick may or may not have it.
     pub(super) status_changed: Tick,
     pub(super) stands: [Stand; Level::OF_MARKERS],
 }
@@ -81,11 +81,13 @@ impl Placed {
         let same_ids = same_id && (old.aboard.is(&marker.aboard) || same_deliveries(old, &marker));
         let (old_status, status) = (status_code(old), status_code(&marker));
         let (old_position, position) = (old.position, marker.position);
+        let same_list = old.aboard.is(&marker.aboard);
+        let cargo_changed = !same_ids || !same_list && old.aboard.iter().zip(marker.aboard.iter()).any(|(a, b)| a.status != b.status);
         let changed_meta = meta_of(old) ^ meta_of(&marker);
         let old = std::mem::replace(&mut self.marker, marker);
 
         self.changed = tick;
-        if old_status != status {
+        if old_status != status || cargo_changed {
             self.status_changed = tick;
         }
         let mut shown = [false; Level::OF_MARKERS];

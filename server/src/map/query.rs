@@ -10,8 +10,9 @@ use super::levels::Level;
 use super::placed::Placed;
 use super::viewport::Viewport;
 use crate::model::change::{Carrier, Marker};
-use crate::model::id::{DeliveryId, DriverId};
+use crate::model::id::{DeliveryId, DriverId, Handle};
 use crate::model::position::{EARTH_RADIUS_M, Position};
+use crate::model::scope::Scope;
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
 
@@ -23,6 +24,8 @@ pub struct RowFilter {
     pub driver: Option<DriverId>,
     /// A part of the delivery's or the driver's id; letters of either case.
     pub q: Option<String>,
+    /// What exists for who asks.
+    pub scope: Scope,
 }
 
 /// A delivery on the map.
@@ -116,6 +119,15 @@ impl TenantMap {
             let placed = self.by_driver(driver.as_str());
             return placed.into_iter().for_each(|placed| emit(placed, viewport, wanted, found));
         }
+        // What is listed is looked up; a list of both is of deliveries that some of the drivers carry.
+        if let Some(deliveries) = wanted.filter.scope.deliveries() {
+            let carriers: HashSet<Handle> =
+                deliveries.iter().filter_map(|id| self.by_delivery(id.as_str())).map(|placed| placed.marker.handle).collect();
+            return carriers.into_iter().filter_map(|handle| self.marker(handle)).for_each(|placed| emit(placed, viewport, wanted, found));
+        }
+        if let Some(drivers) = wanted.filter.scope.drivers() {
+            return drivers.iter().filter_map(|id| self.by_driver(id.as_str())).for_each(|placed| emit(placed, viewport, wanted, found));
+        }
         let Some(view) = viewport else {
             return self.markers.iter().for_each(|placed| emit(placed, None, wanted, found));
         };
@@ -131,7 +143,8 @@ impl TenantMap {
 }
 
 fn emit(placed: &Placed, viewport: Option<&Viewport>, wanted: &Wanted<'_>, found: &mut impl FnMut(Found<'_>)) {
-    if viewport.is_some_and(|view| !view.contains(placed.marker.position)) {
+    let at = placed.marker.position;
+    if viewport.is_some_and(|view| !view.contains(at)) || !wanted.filter.scope.holds_place(at) {
         return;
     }
     on_board(&placed.marker).filter(|row| wanted.holds(row)).for_each(found);
@@ -185,7 +198,8 @@ impl<'a> Wanted<'a> {
         let driver = self.filter.driver.is_none() || self.filter.driver.as_ref() == row.driver();
         let has = |id: &str, part: &str| id.to_lowercase().contains(part);
         let part = self.part.as_deref().is_none_or(|part| has(row.delivery.as_str(), part) || row.driver().is_some_and(|id| has(id.as_str(), part)));
-        status && driver && part
+        let scope = &self.filter.scope;
+        status && driver && part && scope.holds_delivery(Some(row.delivery)) && scope.holds_driver(row.driver())
     }
 }
 
@@ -219,7 +233,8 @@ mod tests {
     use super::super::{Map, levels::Level};
     use super::*;
     use crate::model::change::{Aboard, MarkerChange};
-    use crate::model::id::{Handle, TenantId};
+    use crate::model::id::TenantId;
+    use crate::model::scope::Area;
     use crate::model::status::{Link, Motion};
 
     fn tenant() -> TenantId {
@@ -340,5 +355,22 @@ mod tests {
         assert_eq!(map.query(None, &by_part, 50, None).rows.len(), 11);
         assert_eq!(map.row_of("P0003").unwrap().driver().unwrap().as_str(), "van-3");
         assert!(map.row_of("P0020").is_none() && map.by_driver("van-20").is_none());
+        let ids = |ids: &[&str]| ids.iter().map(|id| DeliveryId::parse(id).unwrap()).collect();
+        let vans = |ids: &[&str]| ids.iter().map(|id| DriverId::parse(id).unwrap()).collect();
+        let (beside, around) = (Area::parse("12,57,13,58").unwrap(), Area::parse("11,57,12,58").unwrap());
+        for (scope, found) in [
+            (Scope::new(None, Some(ids(&["P0003", "P0099"])), None), vec!["P0003"]),
+            (Scope::new(Some(vans(&["van-5", "van-4"])), None, None), vec!["P0004", "P0005"]),
+            (Scope::new(Some(vans(&["van-5"])), Some(ids(&["P0003", "P0005"])), Some(around)), vec!["P0005"]),
+            (Scope::new(Some(vans(&["van-5"])), None, Some(beside)), vec![]),
+            (Scope::new(None, None, Some(beside)), vec![]),
+        ] {
+            let filter = RowFilter { scope: scope.unwrap(), ..RowFilter::default() };
+            let rows: Vec<String> = map.query(None, &filter, 50, None).rows.iter().map(|row| row.delivery.as_str().to_owned()).collect();
+            assert_eq!(rows, found, "{filter:?}");
+            let mut near: Vec<String> = map.nearest(at, &filter, 50).iter().map(|(_, row)| row.delivery.as_str().to_owned()).collect();
+            near.sort();
+            assert_eq!(near, found, "{filter:?}");
+        }
     }
 }

@@ -5,11 +5,12 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use rstar::RTree;
 
-use super::TenantMap;
 use super::boxes::Indexed;
-use super::cells::{CellKey, SessionId, Tick, Watcher};
+use super::cells::{CellKey, SessionId, Tick};
 use super::levels::Level;
 use super::viewport::Viewport;
+use super::watcher::{Interest, Watcher};
+use super::{LevelMap, TenantMap};
 
 /// Distinct viewports of sessions, so that a cell that appears finds those who look at its place.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ impl TenantMap {
             cell.wake(newest);
         }
         cell.add_watcher(watcher);
+        level_map.note_interest(key.cell);
     }
 
     pub fn unwatch(&mut self, key: CellKey, session: SessionId) {
@@ -39,6 +41,7 @@ impl TenantMap {
         if cell.watchers().is_empty() {
             level_map.watched.remove(&key.cell);
         }
+        level_map.note_interest(key.cell);
     }
 
     /// The cells that somebody looks at, of all levels.
@@ -85,6 +88,17 @@ impl TenantMap {
     }
 }
 
+impl LevelMap {
+    fn note_interest(&mut self, cell: CellIndex) {
+        let keen = self.cells.get(&cell).is_some_and(|cell| cell.watchers().iter().any(|watcher| watcher.interest == Interest::Each));
+        if keen {
+            self.keen.insert(cell);
+        } else {
+            self.keen.remove(&cell);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hashbrown::HashSet;
@@ -115,7 +129,7 @@ mod tests {
             number: u64,
             level: usize,
             session: u64,
-            lens: u8,
+            lens: u16,
         },
         Unwatch {
             number: u64,
@@ -130,7 +144,7 @@ mod tests {
         let place = (57.70..57.73_f64, 11.95..12.0_f64);
         let put = (0..12_u64, place, 0..3_usize).prop_map(|(number, place, status)| Step::Put { number, place, status });
         let watch =
-            (0..12_u64, 0..5_usize, 0..4_u64, 0..2_u8).prop_map(|(number, level, session, lens)| Step::Watch { number, level, session, lens });
+            (0..12_u64, 0..5_usize, 0..4_u64, 0..2_u16).prop_map(|(number, level, session, lens)| Step::Watch { number, level, session, lens });
         let unwatch = (0..12_u64, 0..5_usize, 0..4_u64).prop_map(|(number, level, session)| Step::Unwatch { number, level, session });
         let remove = (0..12_u64).prop_map(|number| Step::Remove { number });
         prop_oneof![12 => put, 3 => remove, 5 => watch, 4 => unwatch, 1 => Just(Step::Forget), 4 => Just(Step::Tick)]
@@ -201,7 +215,7 @@ mod tests {
                 let key = |number: u64, level: usize| Some(CellKey { level: Level::ALL[level], cell: Level::ALL[level].cell_above(*last_cell.get(&number)?) });
                 match step {
                     Step::Watch { number, level, session, lens } => {
-                        wishes.extend(key(number, level).map(|key| (key, Watcher { session: SessionId(session), lens: LensId(lens) })));
+                        wishes.extend(key(number, level).map(|key| (key, Watcher { session: SessionId(session), lens: LensId(lens), interest: Interest::Shown })));
                     }
                     Step::Unwatch { number, level, session } => if let Some(key) = key(number, level) {
                         map.unwatch(key, SessionId(session));

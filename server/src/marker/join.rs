@@ -98,7 +98,7 @@ impl Facts {
     pub fn status(&self, carrier: &Carrier) -> Option<Status> {
         match carrier {
             Carrier::Driver(_) => {
-                self.boardings().map(|boarding| boarding.status).filter(|status| !status.is_terminal()).max_by_key(|status| advance(*status))
+                self.boardings().map(|boarding| boarding.status).filter(|status| !status.is_terminal()).max_by_key(|status| status.advance())
             }
             Carrier::Delivery(_) => self.boardings().next().map(|waiting| waiting.status),
         }
@@ -201,11 +201,6 @@ impl Load {
 fn is_visible(fix: &Fix, duty: &[DutyFact]) -> bool {
     let said = duty.partition_point(|fact| fact.order <= fix.order);
     said == 0 || duty[said - 1].on
-}
-
-/// How far a delivery has come. A failed attempt is behind all that is under way: it says least about where the driver goes.
-fn advance(status: Status) -> u8 {
-    if status == Status::Failed { 0 } else { status.code() }
 }
 
 #[cfg(test)]

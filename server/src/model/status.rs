@@ -58,6 +58,12 @@ impl Status {
         matches!(self, Self::Delivered | Self::Returned | Self::Cancelled)
     }
 
+    /// How far a delivery has come, to choose one of several. A failed attempt is behind all that is under way: it says least about where its
+    /// driver goes.
+    pub fn advance(self) -> u8 {
+        if self == Self::Failed { 0 } else { self.code() }
+    }
+
     pub fn code(self) -> u8 {
         self as u8
     }

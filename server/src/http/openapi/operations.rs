@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder};
 use utoipa::openapi::{Content, ContentBuilder, RefOr, Required, ResponseBuilder};
 
 use super::answers::{Readiness, Session, Settings, Trade};
-use super::parts::{GUARDED, JSON, answer, content, guarded, header, header_parameter, operation, position, problem_responses, problems};
+use super::parts::{GUARDED, JSON, answer, content, header, header_parameter, operation, position, problem_responses, problems};
 use super::parts::{reference, retry_after, string, text_content};
 use super::schemas::{BatchResult, Event, EventBatch};
 use crate::http::problem::Kind;
@@ -17,10 +17,11 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub(super) fn events() -> OperationBuilder {
     let description = "At most 1,000 events and 1 MiB as sent (both configurable). An answer comes when every accepted event is durable. One bad event harms \
                        no other. A batch answers 200 with one result an item whatever became of them; a single JSON object has its own status: 400 when it \
-                       was rejected (403 when it names another tenant), 409 when its id stands already with other content. On 401, 408, 413, 415, 429, 503 \
-                       and 507 nothing of the request was stored. A 429 names the bucket that is empty in `RateLimit` and says in `Retry-After` when the \
-                       request will fit. Under pressure items are `shed` by policy, which is final; an item of `delivery.status` never is.";
-    let mut operation = guarded(operation("postEvents", "events", "Post events", description)).request_body(Some(event_bodies().build()));
+                       was rejected (403 when it names another tenant, or what its credential is not for), 409 when its id stands already with other \
+                       content. On 401, 408, 413, 415, 429, 503 and 507 nothing of the request was stored. A 429 names the bucket that is empty in \
+                       `RateLimit` and says in `Retry-After` when the request will fit. Under pressure items are `shed` by policy, which is final; an item \
+                       of `delivery.status` never is.";
+    let mut operation = operation("postEvents", "events", "Post events", description).request_body(Some(event_bodies().build()));
     operation = operation
         .parameter(header_parameter("Content-Encoding", "How the body is packed", string().enum_values(Some(["identity", "gzip", "zstd"]))).build())
         .parameter(header_parameter("Accept", "`application/x-protobuf` or `application/json`; else as the request", string()).build());
@@ -88,9 +89,9 @@ pub(super) fn live() -> OperationBuilder {
     let protocols =
         header_parameter("Sec-WebSocket-Protocol", "What the client speaks, separated by commas", string().examples([json!("waypost.v1.json")]));
     let chosen = header(string().enum_values(Some(["waypost.v1.proto", "waypost.v1.json"])), "What will be spoken");
-    let operation = guarded(operation("live", "live", "Watch a viewport", description)).parameter(protocols.required(Required::True).build());
+    let operation = operation("live", "live", "Watch a viewport", description).parameter(protocols.required(Required::True).build());
     let switched = ResponseBuilder::new().description("The WebSocket is open").header("Sec-WebSocket-Protocol", chosen).build();
-    problems(operation.response("101", switched), &[&GUARDED[..], &[Kind::Subprotocol, Kind::Recovering]].concat())
+    problems(operation.response("101", switched), &[&GUARDED[..], &[Kind::Subprotocol, Kind::Origin, Kind::Recovering]].concat())
 }
 
 pub(super) fn session() -> OperationBuilder {
@@ -98,7 +99,7 @@ pub(super) fn session() -> OperationBuilder {
         "tradeTicket",
         "live",
         "Trade a one-time ticket for a session token",
-        "What `waypost demo` prints behind `#ticket=` buys one session of 12 h.",
+        "What `POST /v1/tickets` gives, or `waypost demo` prints behind `#ticket=`, buys one session of 12 h.",
     );
     let body = RequestBodyBuilder::new().required(Some(Required::True)).content(JSON, content::<Trade>(json!({"ticket": "Zm9v"}))).build();
     let operation =

@@ -5,27 +5,35 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, ContentBuilder, Header, HeaderBuilder, Ref, RefOr, Required, ResponseBuilder};
 
 use super::answers::Problem;
+use crate::http::gate::Rule;
 use crate::http::problem::Kind;
 
 pub(super) const BEARER: &str = "bearer";
 pub(super) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 /// What every route that asks for a credential may answer.
-pub(super) const GUARDED: [Kind; 4] = [Kind::CredentialMissing, Kind::CredentialUnknown, Kind::Role, Kind::KeyStore];
+pub(super) const GUARDED: [Kind; 5] = [Kind::CredentialMissing, Kind::CredentialUnknown, Kind::CredentialExpired, Kind::Role, Kind::KeyStore];
 
 pub(super) fn operation(id: &str, tag: &str, summary: &str, description: &str) -> OperationBuilder {
     OperationBuilder::new().operation_id(Some(id)).tag(tag).summary(Some(summary)).description(Some(description))
 }
 
-/// The credential goes in the `Authorization` header.
-pub(super) fn guarded(operation: OperationBuilder) -> OperationBuilder {
-    operation.security(SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, []))
+/// Says who is let in, as the gate has it: `security`, and the right that is asked for as `x-waypost-access`.
+pub(super) fn ruled(operation: OperationBuilder, rule: Rule) -> OperationBuilder {
+    let extension = |access: &str| Some(ExtensionsBuilder::new().add("x-waypost-access", access).build());
+    match rule {
+        Rule::Open => operation.extensions(extension("open")),
+        Rule::Credential(access) | Rule::FirstMessage(access) => {
+            operation.security(SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])).extensions(extension(access.as_str()))
+        }
+    }
 }
 
 pub(super) fn reference<T: ToSchema>() -> Ref {

@@ -6,7 +6,7 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ObjectBuilder, Required};
 
 use super::answers::{Delivery, Driver, IngestStats};
-use super::parts::{GUARDED, JSON, answer, content, guarded, id, number, operation, path_id, position_parameter, problems, query, string};
+use super::parts::{GUARDED, JSON, answer, content, id, number, operation, path_id, position_parameter, problems, query, string};
 use super::schemas::{FeatureCollection, NearestCollection};
 use crate::http::problem::Kind;
 use crate::model::status::Status;
@@ -69,13 +69,13 @@ pub(super) fn ingest_stats() -> OperationBuilder {
     let example = json!({
         "received": 1000, "accepted": 990, "duplicate": 6, "rejected": 3, "shed": 0, "in_flight": 1, "refused": 0, "pressure": "none",
     });
-    let operation = guarded(operation("ingestStats", "events", "What became of the events", description));
+    let operation = operation("ingestStats", "events", "What became of the events", description);
     let operation = operation.response("200", answer("The columns", JSON, content::<IngestStats>(example)).build());
     problems(operation, &[&GUARDED[..], &[Kind::Recovering]].concat())
 }
 
 fn reading(id: &str, summary: &str, description: &str) -> OperationBuilder {
-    guarded(operation(id, "picture", summary, description)).parameter(position_parameter())
+    operation(id, "picture", summary, description).parameter(position_parameter())
 }
 
 fn entity_kinds() -> Vec<Kind> {

@@ -9,19 +9,20 @@ use proptest::prelude::*;
 use super::*;
 use crate::map::cells::Cell;
 use crate::model::change::{Carrier, Marker, MarkerChange};
-use crate::model::id::{DriverId, Handle};
+use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::model::scope::Area;
 use world::{Step, World, marker, step, tenant};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
-    fn the_client_holds_what_the_server_holds_after_any_walk(steps in prop::collection::vec(step(), 1..150), tight in any::<bool>()) {
+    fn the_client_holds_what_the_server_holds_after_any_walk(steps in prop::collection::vec(step(), 1..150), tight in any::<bool>(), scope in scope()) {
         let mut settings = Settings { verify_every: std::time::Duration::from_millis(300), ..Settings::default() };
         if tight {
             (settings.max_bytes_in_flight, settings.max_cells_per_view, settings.max_markers_per_view) = (300, 6, 12);
         }
-        let mut world = World::new(settings);
+        let mut world = World::scoped(settings, scope);
         for (index, step) in steps.into_iter().enumerate() {
             world.step(step);
             if index % 40 == 39 {
@@ -30,6 +31,27 @@ proptest! {
         }
         world.settle_and_compare();
     }
+}
+
+/// All, or each kind of part: of the drivers, of the deliveries, of the places, across the walk's own cells.
+fn scope() -> impl Strategy<Value = Scope> {
+    let drivers = || (0..30).step_by(3).map(|n| DriverId::parse(&format!("van-{n}")).unwrap()).collect();
+    let deliveries = || ["P", "Q"].into_iter().flat_map(|kind| (0..12).map(move |n| DeliveryId::parse(&format!("{kind}{n}")).unwrap())).collect();
+    let here = Area::new(11.96, 57.695, 11.985, 57.71).unwrap();
+    let across = Area::new(179.99, -16.81, -179.99, -16.79).unwrap();
+    let polar = Area::new(0.0, 57.70, 90.0, 90.0).unwrap();
+    let parts = [
+        Scope::ALL,
+        Scope::new(Some(drivers()), None, None).unwrap(),
+        Scope::new(None, Some(deliveries()), None).unwrap(),
+        Scope::new(None, None, Some(here)).unwrap(),
+        Scope::new(None, None, Some(across)).unwrap(),
+        Scope::new(None, Some(deliveries()), Some(polar)).unwrap(),
+        Scope::new(Some(drivers()), Some(deliveries()), Some(here)).unwrap(),
+        Scope::new(None, None, Some(polar)).unwrap().within(&Scope::new(None, None, Some(here)).unwrap()),
+        Scope::new(Some(Vec::new()), None, None).unwrap(),
+    ];
+    prop::sample::select(parts.to_vec())
 }
 
 fn numbered_handle(number: u64) -> Handle {
@@ -61,7 +83,7 @@ fn a_moved_marker_costs_at_most_24_bytes() {
 fn a_dirty_cell_is_encoded_once_for_all_who_watch_it() {
     let mut world = World::new(Settings::default());
     for id in 100..110 {
-        world.sessions.open(SessionId(id), tenant(), Format::Proto, world.now, "test");
+        world.sessions.open(SessionId(id), tenant(), Scope::ALL, Format::Proto, world.now, "test");
         assert!(world.sessions.on_view(SessionId(id), &world.view).is_none());
     }
     for round in 0..2 {
@@ -99,6 +121,57 @@ fn what_is_followed_is_told_wherever_it_is() {
     world.tick();
     let followed = world.client.followed.clone().unwrap();
     assert_eq!((followed.lat_e7, followed.lng_e7, followed.id.as_str()), (10_000_000, 20_000_000, "van-7"));
+}
+
+/// All that a session is told of ids: in enters, of the followed, at any level.
+fn told_ids(frames: &[(SessionId, OutFrame)], id: u64) -> Vec<String> {
+    use prost::Message as _;
+    let frames = frames.iter().filter(|(session, _)| *session == SessionId(id)).map(|(_, frame)| wire::Frame::decode(frame.join()).unwrap());
+    frames.flat_map(|frame| frame.cells.into_iter().flat_map(|cell| cell.enters).chain(frame.followed)).map(|enter| enter.id).collect()
+}
+
+#[test]
+fn who_sees_a_part_is_told_of_nobody_else_and_cannot_follow_him() {
+    let scope = Scope::new(Some(vec![DriverId::parse("van-7").unwrap()]), None, None).unwrap();
+    let mut world = World::new(Settings::default());
+    world.sessions.open(SessionId(50), tenant(), scope, Format::Proto, world.now, "test");
+    assert!(world.sessions.on_view(SessionId(50), &world.view).is_none());
+    world.sessions.on_follow(SessionId(50), "P8");
+    let mut told = Vec::new();
+    for round in 0..4_u32 {
+        let applying = world.sessions.applying();
+        for number in [7, 8, 9] {
+            world.map.write().apply(marker(number, (57.7 + f64::from(round) * 1e-3, 11.97), 2, true, 1), applying);
+        }
+        let frames = world.sessions.on_tick(&world.map, world.now);
+        let cells: Vec<usize> = frames.iter().filter(|(session, _)| *session == SessionId(50)).map(|(_, frame)| frame.chunks.len()).collect();
+        assert!(cells.iter().all(|cells| *cells <= 2), "only the cells that van-7 comes from and goes to: {cells:?}");
+        told.extend(told_ids(&frames, 50));
+        world.sessions.on_ack(SessionId(50), world.sessions.tick, world.now);
+        world.sessions.on_ack(SessionId(1), world.sessions.tick, world.now);
+    }
+    assert!(!told.is_empty() && told.iter().all(|id| id == "van-7"), "{told:?}");
+    world.sessions.on_follow(SessionId(50), "P7");
+    let frames = world.sessions.on_tick(&world.map, world.now);
+    assert_eq!(told_ids(&frames, 50), ["van-7"], "followed");
+}
+
+#[test]
+fn the_recipient_of_one_delivery_sees_its_status_and_not_that_of_the_van() {
+    let scope = Scope::new(None, Some(vec![DeliveryId::parse("Q7").unwrap()]), None).unwrap();
+    let mut world = World::scoped(Settings::default(), scope);
+    let put = |driver| Step::Put { number: 7, place: (57.7, 11.97), status: 3, heading: false, driver };
+    let status = |world: &World| world.client.markers.values().map(|marker| (marker.3 & 0xf, marker.3 >> 24)).collect::<Vec<_>>();
+    world.step(put(3));
+    world.settle_and_compare();
+    assert_eq!(status(&world), [(u32::from(crate::model::status::Status::Assigned.code()), 1)]);
+    // The van as a whole looks the same all the while.
+    world.step(put(4));
+    world.settle_and_compare();
+    assert_eq!(status(&world), [(u32::from(crate::model::status::Status::PickedUp.code()), 1)]);
+    world.step(put(1));
+    world.settle_and_compare();
+    assert_eq!(status(&world), [], "it is not aboard any more");
 }
 
 #[test]
@@ -158,7 +231,7 @@ fn a_cell_whose_box_grew_comes_whole_on_resume() {
 #[test]
 fn a_json_frame_says_the_same() {
     let mut world = World::new(Settings::default());
-    world.sessions.open(SessionId(50), tenant(), Format::Json, world.now, "test");
+    world.sessions.open(SessionId(50), tenant(), Scope::ALL, Format::Json, world.now, "test");
     assert!(world.sessions.on_view(SessionId(50), &world.view).is_none());
     let applying = world.sessions.applying();
     world.map.write().apply(numbered(1, 0.0), applying);
@@ -175,7 +248,7 @@ fn counts_stand_among_their_markers_and_not_at_their_cells_centre() {
     // The way across a cell of the next finer level, in degrees of latitude.
     for (zoom, near_deg) in [(8.0, 0.06), (5.0, 0.4), (2.0, 3.0)] {
         let mut world = World::new(Settings::default());
-        world.sessions.open(SessionId(50), tenant(), Format::Json, world.now, "test");
+        world.sessions.open(SessionId(50), tenant(), Scope::ALL, Format::Json, world.now, "test");
         assert!(world.sessions.on_view(SessionId(50), &wire::View { zoom, ..world.view.clone() }).is_none());
         world.step(Step::Put { number: 1, place: (57.7, 11.97), status: 1, heading: false, driver: 1 });
         let frames = world.sessions.on_tick(&world.map, world.now);
@@ -190,8 +263,8 @@ fn counts_stand_among_their_markers_and_not_at_their_cells_centre() {
 #[test]
 fn a_tenant_has_no_more_sessions_than_it_may() {
     let mut world = World::new(Settings { max_sessions_per_tenant: 1, ..Settings::default() });
-    let refused = world.sessions.open(SessionId(9), tenant(), Format::Proto, world.now, "test");
+    let refused = world.sessions.open(SessionId(9), tenant(), Scope::ALL, Format::Proto, world.now, "test");
     assert_eq!(refused.close, Some(Goodbye::TooManySessions));
     world.sessions.close(SessionId(1), &world.map);
-    assert_eq!(world.sessions.open(SessionId(9), tenant(), Format::Proto, world.now, "test").close, None);
+    assert_eq!(world.sessions.open(SessionId(9), tenant(), Scope::ALL, Format::Proto, world.now, "test").close, None);
 }

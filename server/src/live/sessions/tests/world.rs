@@ -15,6 +15,7 @@ use crate::map::{Map, SharedMap};
 use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use crate::model::position::Position;
+use crate::model::scope::Scope;
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
 use crate::wire;
@@ -84,7 +85,12 @@ pub(super) fn tenant() -> TenantId {
 pub(super) fn marker(number: u64, place: (f64, f64), status: usize, heading: bool, driver: u64) -> MarkerChange {
     let status = [None, Some(Status::Assigned), Some(Status::PickedUp), Some(Status::Arrived)][status];
     let delivery = DeliveryId::parse(&format!("P{number}")).unwrap();
-    let aboard: Vec<Aboard> = status.into_iter().map(|status| Aboard { delivery: delivery.clone(), status, eta: None, promised_by: None }).collect();
+    let mut aboard: Vec<Aboard> =
+        status.into_iter().map(|status| Aboard { delivery: delivery.clone(), status, eta: None, promised_by: None }).collect();
+    // Another delivery comes and goes, and goes on, while the marker as a whole looks the same.
+    let (other, status_of_other) =
+        (DeliveryId::parse(&format!("Q{number}")).unwrap(), [Status::Assigned, Status::PickedUp][usize::from(driver.is_multiple_of(2))]);
+    aboard.extend((driver % 5 > 1).then_some(Aboard { delivery: other, status: status_of_other, eta: None, promised_by: None }));
     // Now and then the same handle stands for another id.
     let id = if driver == 0 { format!("other-{number}") } else { format!("van-{number}") };
     MarkerChange::Put(Marker {
@@ -110,6 +116,8 @@ pub(super) struct World {
     pub(super) map: SharedMap,
     pub(super) sessions: Sessions,
     pub(super) id: u64,
+    /// What exists for the client's credential.
+    scope: Scope,
     pub(super) client: Client,
     pub(super) view: wire::View,
     /// The view that the client's last frame echoed, by its id.
@@ -119,10 +127,15 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(settings: Settings) -> Self {
+        Self::scoped(settings, Scope::ALL)
+    }
+
+    pub(super) fn scoped(settings: Settings, scope: Scope) -> Self {
         let mut world = Self {
             map: Arc::new(RwLock::new(Map::default())),
             sessions: Sessions::new(77, settings),
             id: 0,
+            scope,
             client: Client::default(),
             view: wire::View { west: 11.0, south: 57.0, east: 12.5, north: 58.0, zoom: 14.0, filter: None, view_id: 1 },
             views: BTreeMap::new(),
@@ -136,7 +149,7 @@ impl World {
     fn open(&mut self) {
         self.id += 1;
         self.client.behind = false;
-        let hello = self.sessions.open(SessionId(self.id), tenant(), Format::Proto, self.now, "test");
+        let hello = self.sessions.open(SessionId(self.id), tenant(), self.scope.clone(), Format::Proto, self.now, "test");
         self.client.unacked.clear();
         self.client.bye = None;
         self.client.apply(&hello.join());
@@ -249,18 +262,16 @@ impl World {
             .filter_map(|n| map.marker(Handle((n % 3) << 37 | n)))
             .flat_map(|placed| session.covered.keys().map(move |cell| (placed, *cell)))
         {
-            let (m, key) = (&placed.marker, CellKey { level: view.level, cell });
+            let key = CellKey { level: view.level, cell };
+            let Some(m) = view.filter.seen(&placed.marker).filter(|_| placed.stands_in(key)) else { continue };
             let code = m.status.map_or(0, Status::code);
-            if !placed.stands_in(key) || !view.filter.holds(code, m) {
-                continue;
-            }
             if view.level.is_counts() {
                 *counts.entry(u64::from(cell)).or_default().entry(i32::from(code)).or_default() += 1;
             } else {
                 let shown = view.level.shown(m.position);
                 markers.insert(
                     m.handle.0,
-                    (u64::from(cell), shown.lat_e7(), shown.lng_e7(), view.level.masked(meta_of(m)), m.carrier.as_str().to_owned()),
+                    (u64::from(cell), shown.lat_e7(), shown.lng_e7(), view.level.masked(meta_of(&m)), m.carrier.as_str().to_owned()),
                 );
             }
         }

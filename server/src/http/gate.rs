@@ -1,0 +1,41 @@
+//! Lets a request through to its route when its credential has the right that the route asks for. The one place where rights are checked.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::routing::MethodRouter;
+
+use crate::http::auth::{Access, Auth};
+use crate::http::problem;
+
+/// Who a route lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Anybody: it tells nothing of any tenant.
+    Open,
+    /// Who sends a credential with this right in the `Authorization` header. The handler finds an `Arc<Principal>` among the request's extensions.
+    Credential(Access),
+    /// A WebSocket whose credential may come in its first message, for browsers cannot send it earlier: the handler asks for this right.
+    FirstMessage(Access),
+}
+
+/// The handler behind its rule.
+pub fn guard(handler: MethodRouter, rule: Rule, auth: &Arc<Auth>) -> MethodRouter {
+    match rule {
+        Rule::Open | Rule::FirstMessage(_) => handler,
+        Rule::Credential(access) => handler.route_layer(from_fn_with_state((Arc::clone(auth), access), check)),
+    }
+}
+
+async fn check(State((auth, access)): State<(Arc<Auth>, Access)>, mut request: Request, next: Next) -> Response<Body> {
+    match auth.authorise(request.headers(), access).await {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(denied) => problem::respond(&problem::denied(&denied)),
+    }
+}

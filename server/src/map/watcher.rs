@@ -1,0 +1,20 @@
+//! Who wants to be told of a cell, and of what. Holds no cell.
+
+use super::cells::{LensId, SessionId};
+
+/// Who wants a cell's changes, and through which filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watcher {
+    pub session: SessionId,
+    pub lens: LensId,
+    pub interest: Interest,
+}
+
+/// Which changes of a marker that stays in a cell a watcher is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Those that the cell shows.
+    Shown,
+    /// Each: the lens looks at more than the cell shows, at exact places or at what is aboard.
+    Each,
+}
