@@ -8,6 +8,7 @@ use crate::harness::clients::{Dashboard, Driver, Reader};
 use crate::harness::events::{assigned, created, duty, ping, status};
 use crate::harness::process::keys_command;
 use crate::harness::server::TestServer;
+use crate::harness::tokens;
 
 /// Whoever manages credentials.
 struct Admin {
@@ -312,5 +313,50 @@ async fn pages_of_other_origins_may_use_the_server_only_when_they_are_listed() {
         assert_eq!(allowed("https://evil.example", method).await, None);
     }
     drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_of_others_is_good_until_it_expires_and_its_sockets_are_closed_then() {
+    let server = TestServer::start_with(|config| config.jwt = vec![tokens::issuer()]).await;
+    let token = tokens::signed(&tokens::claims("acme", "dashboard"));
+    let reader = Reader::new(&server.url, &token);
+    let mut dashboard = Dashboard::open(&server.url, &token).await;
+    assert!(dashboard.frame().await.get("hello").is_some());
+    server.clock.advance(std::time::Duration::from_mins(59));
+    assert_eq!(reader.get("/v1/deliveries", None).await.0, 200);
+    server.clock.advance(std::time::Duration::from_mins(1));
+    let (code, problem) = reader.get("/v1/deliveries", None).await;
+    assert_eq!((code, problem["code"].as_str()), (401, Some("credential_expired")));
+    assert_eq!(dashboard.goodbye().await.1, 4008);
+    drop((reader, dashboard));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_over_at_once_in_its_own_tenant_and_stays_so() {
+    let server = TestServer::start_with(|config| config.jwt = vec![tokens::issuer()]).await;
+    let admin = Admin::of(&server).await;
+    let token = |tenant: &str| {
+        let mut claims = tokens::claims(tenant, "dashboard");
+        claims["jti"] = json!("lost-phone");
+        tokens::signed(&claims)
+    };
+    let (mine, theirs) = (token("acme"), token("other"));
+    let mut dashboard = Dashboard::open(&server.url, &mine).await;
+    assert!(dashboard.frame().await.get("hello").is_some());
+    assert_eq!(Reader::new(&server.url, &theirs).get("/v1/deliveries", None).await.0, 200);
+    assert_eq!(admin.asks(Method::POST, "/v1/tokens/revoke", Some(&json!({"jti": "lost-phone"}))).await.0, 204);
+    assert_eq!(dashboard.goodbye().await.1, 4008);
+    let (code, problem) = Reader::new(&server.url, &mine).get("/v1/deliveries", None).await;
+    assert_eq!((code, problem["code"].as_str()), (401, Some("credential_unknown")), "{problem}");
+    assert_eq!(Reader::new(&server.url, &theirs).get("/v1/deliveries", None).await.0, 200);
+    let keys = waypost::http::keys::Keys::open(server.data()).await.expect("opens");
+    let denied = keys.denied_tokens(waypost::model::time::UnixMs(server.now_ms())).await.expect("reads");
+    assert_eq!(denied, [("acme".to_owned(), "lost-phone".to_owned())], "a restart knows it too");
+    keys.close().await;
+    let (code, problem) = admin.asks(Method::POST, "/v1/tokens/revoke", Some(&json!({"jti": ""}))).await;
+    assert_eq!((code, problem["pointer"].as_str()), (400, Some("/jti")));
+    drop((admin, dashboard));
     server.stop().await;
 }

@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod logged;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod tokens;
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
 //! The tests of the whole server, one module a behaviour.
 
+mod access;
 mod backpressure;
 mod credentials;
 mod harness;

@@ -25,6 +25,7 @@ use crate::http::accept;
 use crate::http::auth::Auth;
 use crate::http::credentials::CredentialState;
 use crate::http::events::EventsState;
+use crate::http::jwt::Jwt;
 use crate::http::keys::Keys;
 use crate::http::live::LiveState;
 use crate::http::origins::Origins;
@@ -68,7 +69,8 @@ impl Server {
                 config.data.display()
             );
         }
-        let auth = Arc::new(Auth::new(keys, clock.clone()));
+        let tokens = Jwt::new(&config.jwt, clock.clone())?;
+        let auth = Arc::new(Auth::new(keys, clock.clone()).taking(tokens).await?);
         Ok(Self { config, clock, data, auth, metrics })
     }
 

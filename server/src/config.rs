@@ -1,5 +1,7 @@
 //! Every setting with its default: flags over `WAYPOST_*` over `waypost.toml` over what stands here. Reads files once, at start.
 
+pub mod jwt;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use jwt::JwtIssuer;
 
 /// The settings of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +75,8 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// Origins, `https://shop.example`, whose pages may use this server from a browser, besides its own; `*` is any. At most 100.
     pub allowed_origins: Vec<String>,
+    /// Those whose tokens (JWT) are taken besides keys, at most 16.
+    pub jwt: Vec<JwtIssuer>,
     /// A `MapLibre` style for the dashboard instead of the built-in offline map.
     pub style_url: Option<String>,
 }
@@ -107,6 +113,7 @@ impl Default for Config {
             view_changes_per_s: 20,
             max_message_bytes: 16 << 10,
             allowed_origins: Vec::new(),
+            jwt: Vec::new(),
             style_url: None,
         }
     }
@@ -187,6 +194,8 @@ impl Config {
         in_range("view_changes_per_s", u64::from(self.view_changes_per_s), 1, 1000)?;
         in_range("max_message_bytes", wide(self.max_message_bytes), 256, 1 << 20)?;
         in_range("allowed_origins", wide(self.allowed_origins.len()), 0, 100)?;
+        in_range("jwt", wide(self.jwt.len()), 0, 16)?;
+        self.jwt.iter().try_for_each(JwtIssuer::check)?;
         self.allowed_origins.iter().try_for_each(|origin| is_origin(origin))
     }
 }

@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod events;
 pub mod gate;
 pub mod grants;
+pub mod jwt;
 pub mod keys;
 pub mod live;
 pub mod openapi;

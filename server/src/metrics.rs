@@ -123,12 +123,16 @@ fn begin_at_zero() {
     for kind in ["driver", "delivery", "tombstone"] {
         metrics::gauge!("waypost_entities", "kind" => kind).set(0.0);
     }
+    for kind in ["key", "grant", "token"] {
+        metrics::gauge!("waypost_credentials", "kind" => kind).set(0.0);
+    }
     for name in [
         "waypost_dedup_evicted_early_total",
         "waypost_entity_limit_total",
         "waypost_checkpoint_failures_total",
         "waypost_blocks_missing_total",
         "waypost_unreadable_records_total",
+        "waypost_jwks_failures_total",
     ] {
         metrics::counter!(name).increment(0);
     }
@@ -171,6 +175,8 @@ fn describe() {
     describe_counter!("waypost_dedup_evicted_early_total", "Event ids that had to go before their time");
     describe_gauge!("waypost_entities", "Live entities by kind");
     describe_counter!("waypost_entity_limit_total", "Entities refused because their tenant has as many as it may");
+    describe_gauge!("waypost_credentials", "Credentials in memory by kind: keys in use, tickets and sessions, verified tokens");
+    describe_counter!("waypost_jwks_failures_total", "Times that the keys of an issuer of tokens could not be read anew");
     describe_gauge!("waypost_live_sessions", "Open live sessions");
 }
 

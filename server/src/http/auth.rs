@@ -1,4 +1,4 @@
-//! Who asks: API keys, one-time tickets and the sessions they buy. Never decides which right a route asks for (`routes.rs`).
+//! Who asks: API keys, tokens that others sign, one-time tickets and the sessions they buy. Never decides which right a route asks for (`routes.rs`).
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::http::grants::Grants;
+use crate::http::jwt::Jwt;
 use crate::http::keys::{self, Keys, KeysError};
 use crate::model::id::TenantId;
 use crate::model::scope::Scope;
@@ -63,6 +64,10 @@ pub enum Denied {
     Missing,
     #[error("the credential is not known")]
     Unknown,
+    #[error("the token was good, and is past its time")]
+    Expired,
+    #[error("the token is not taken: {0}")]
+    Token(&'static str),
     #[error("a credential with the role {0} may not do this")]
     Role(&'static str),
     #[error("the key store failed")]
@@ -74,14 +79,24 @@ pub enum Denied {
 pub struct Auth {
     keys: Keys,
     grants: Grants,
+    tokens: Jwt,
+    clock: Clock,
 }
 
 /// How soon a revocation by another process counts.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 impl Auth {
+    /// Takes no tokens of others.
     pub fn new(keys: Keys, clock: Clock) -> Self {
-        Self { keys, grants: Grants::new(clock) }
+        Self { keys, grants: Grants::new(clock.clone()), tokens: Jwt::none(clock.clone()), clock }
+    }
+
+    /// Takes these tokens too, unless they were revoked.
+    pub async fn taking(mut self, tokens: Jwt) -> Result<Self, KeysError> {
+        self.tokens = tokens;
+        self.read_denied().await?;
+        Ok(self)
     }
 
     pub fn keys(&self) -> &Keys {
@@ -98,7 +113,7 @@ impl Auth {
         self.authorise_token(token, access).await
     }
 
-    /// Checks a key or session token for a route.
+    /// Checks a key, a token or a session for a route.
     pub async fn authorise_token(&self, token: &str, access: Access) -> Result<Arc<Principal>, Denied> {
         let principal = self.identify(token).await?;
         if principal.role.may(access) { Ok(principal) } else { Err(Denied::Role(principal.role.as_str())) }
@@ -108,7 +123,26 @@ impl Auth {
         if keys::looks_like_key(token) {
             return self.keys.verify(token).await?.ok_or(Denied::Unknown);
         }
+        if token.contains('.') {
+            return self.tokens.verify(token).await;
+        }
         self.grants.session(token).ok_or(Denied::Unknown)
+    }
+
+    /// Makes a token good for nothing at once, by the `jti` that it claims. False: as many are revoked as may be.
+    pub async fn revoke_token(&self, tenant: TenantId, jti: &str) -> Result<bool, KeysError> {
+        let now = self.clock.now();
+        let denied = self.keys.deny_token(tenant, jti, now + self.tokens.max_life(), now).await?;
+        if denied {
+            self.tokens.deny_one(tenant, jti);
+        }
+        Ok(denied)
+    }
+
+    async fn read_denied(&self) -> Result<(), KeysError> {
+        let rows = self.keys.denied_tokens(self.clock.now()).await?;
+        self.tokens.deny(rows.into_iter().filter_map(|(tenant, jti)| Some((TenantId::parse(&tenant).ok()?, jti.into()))).collect());
+        Ok(())
     }
 
     /// A ticket of all of a tenant, given by the server itself.
@@ -120,6 +154,10 @@ impl Auth {
 
     /// Until `stop`: takes up what other processes did to the keys, and ends what is past its time.
     pub async fn watch(&self, stop: CancellationToken) {
+        tokio::join!(self.watch_keys(stop.clone()), self.tokens.watch(stop));
+    }
+
+    async fn watch_keys(&self, stop: CancellationToken) {
         let mut timer = tokio::time::interval(WATCH_EVERY);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failing = false;
@@ -141,8 +179,13 @@ impl Auth {
     async fn look(&self) -> Result<(), KeysError> {
         if self.keys.changed().await? {
             self.keys.refresh().await?;
+            self.read_denied().await?;
         }
         self.grants.sweep();
+        self.tokens.sweep();
+        for (kind, known) in [("key", self.keys.known()), ("grant", self.grants.known()), ("token", self.tokens.known())] {
+            metrics::gauge!("waypost_credentials", "kind" => kind).set(u32::try_from(known).unwrap_or(u32::MAX));
+        }
         Ok(())
     }
 

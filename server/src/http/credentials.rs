@@ -17,6 +17,7 @@ use crate::formats::problem::Problem;
 use crate::formats::scope::ScopeWords;
 use crate::formats::time;
 use crate::http::auth::{Auth, Principal, Role};
+use crate::http::jwt::MAX_JTI_BYTES;
 use crate::http::keys::{KeyInfo, KeysError, MAX_NAME_BYTES, NewKey};
 use crate::http::problem::{self, Kind};
 use crate::model::scope::Scope;
@@ -40,6 +41,13 @@ pub struct Wanted {
     deliveries: Option<Vec<String>>,
     bbox: Option<[f64; 4]>,
     areas: Vec<[f64; 4]>,
+}
+
+/// The body of `POST /v1/tokens/revoke`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    jti: String,
 }
 
 /// The query of `GET /v1/keys`.
@@ -118,6 +126,22 @@ pub async fn ticket(State(state): State<CredentialState>, Extension(asks): Asks,
         Ok(secret((StatusCode::CREATED, Json(body)).into_response()))
     };
     respond(ticket.await)
+}
+
+pub async fn revoke_token(State(state): State<CredentialState>, Extension(asks): Asks, named: Sent<Named>) -> Response<Body> {
+    let revoke = async {
+        let jti = body(named)?.jti;
+        if jti.is_empty() || jti.len() > MAX_JTI_BYTES {
+            return Err(invalid("/jti", format!("must have 1 to {MAX_JTI_BYTES} bytes")));
+        }
+        // Whose token it is would be known only by the token: who sees a part revokes none.
+        if !asks.scope.is_all() {
+            return Err(Kind::Role.says("a credential for a part of the tenant may not do this"));
+        }
+        let denied = state.auth.revoke_token(asks.tenant, &jti).await.map_err(failed)?;
+        if denied { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(Kind::TooManyCredentials.says("too many tokens are revoked already")) }
+    };
+    respond(revoke.await)
 }
 
 fn respond(answer: Answer) -> Response<Body> {

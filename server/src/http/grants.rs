@@ -85,6 +85,11 @@ impl Grants {
         (grant.kind == GrantKind::Session && grant.is_good(self.clock.now())).then(|| Arc::clone(&grant.principal))
     }
 
+    /// How many there are.
+    pub fn known(&self) -> usize {
+        self.by_hash.lock().len()
+    }
+
     /// Ends what is past its time, or whose giver's credential ended.
     pub fn sweep(&self) {
         let now = self.clock.now();

@@ -180,6 +180,11 @@ impl Keys {
         Ok(())
     }
 
+    /// How many are in use.
+    pub fn known(&self) -> usize {
+        self.cache.read().known.len()
+    }
+
     pub async fn close(&self) {
         self.pool.close().await;
     }

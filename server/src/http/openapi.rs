@@ -59,6 +59,7 @@ fn operation(route: Route) -> (HttpMethod, Operation) {
         Route::RevokeKey => (HttpMethod::Delete, credentials::revoke()),
         Route::RotateKey => (HttpMethod::Post, credentials::rotate()),
         Route::Tickets => (HttpMethod::Post, credentials::ticket()),
+        Route::RevokeToken => (HttpMethod::Post, credentials::revoke_token()),
         Route::Config => (HttpMethod::Get, operations::config()),
         Route::OpenApi => (HttpMethod::Get, operations::openapi()),
         Route::Metrics => (HttpMethod::Get, operations::metrics()),
@@ -91,7 +92,8 @@ fn components() -> Components {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
-            "An API key (`waypost keys create`), or a session token that a one-time ticket was traded for. Roles: `ingest` posts events, `dashboard` \
+            "An API key (`waypost keys create`), a session token that a one-time ticket was traded for, or a JWT of an issuer that the server's settings \
+             name (claims `tenant`, `role`, `drivers`, `deliveries`, `bbox`). Roles: `ingest` posts events, `dashboard` \
              reads and watches, `operator` also looks after the flow, `admin` does all and manages keys. The right that an operation asks for is its \
              `x-waypost-access`. A credential may be narrowed to drivers, deliveries and areas: what lies outside does not exist for it.",
         ))
@@ -112,6 +114,7 @@ fn all_schemas() -> Vec<(String, RefOr<Schema>)> {
     with::<credentials::NewKey>(&mut all);
     with::<credentials::NewTicket>(&mut all);
     with::<credentials::Ticket>(&mut all);
+    with::<credentials::RevokedToken>(&mut all);
     with::<credentials::KeyPage>(&mut all);
     with::<schemas::Event>(&mut all);
     with::<schemas::EventBatch>(&mut all);

@@ -194,7 +194,8 @@ pub fn denied(denied: &Denied) -> Problem {
     let detail = denied.to_string();
     match denied {
         Denied::Missing => Kind::CredentialMissing.says(detail),
-        Denied::Unknown => Kind::CredentialUnknown.says(detail),
+        Denied::Unknown | Denied::Token(_) => Kind::CredentialUnknown.says(detail),
+        Denied::Expired => Kind::CredentialExpired.says(detail),
         Denied::Role(_) => Kind::Role.says(detail),
         Denied::Store(error) => {
             tracing::error!(%error, "a credential could not be checked");

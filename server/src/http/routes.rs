@@ -41,6 +41,7 @@ pub enum Route {
     RevokeKey,
     RotateKey,
     Tickets,
+    RevokeToken,
     Config,
     OpenApi,
     Metrics,
@@ -78,6 +79,7 @@ impl Route {
         Self::RevokeKey,
         Self::RotateKey,
         Self::Tickets,
+        Self::RevokeToken,
         Self::Config,
         Self::OpenApi,
         Self::Metrics,
@@ -99,6 +101,7 @@ impl Route {
             Self::RevokeKey => "/v1/keys/{id}",
             Self::RotateKey => "/v1/keys/{id}/rotate",
             Self::Tickets => "/v1/tickets",
+            Self::RevokeToken => "/v1/tokens/revoke",
             Self::Config => "/v1/config",
             Self::OpenApi => "/v1/openapi.json",
             Self::Metrics => "/metrics",
@@ -114,7 +117,7 @@ impl Route {
             Self::Deliveries | Self::Nearest | Self::Delivery | Self::Driver => Rule::Credential(Access::Read),
             Self::IngestStats => Rule::Credential(Access::Operate),
             Self::Live => Rule::FirstMessage(Access::Read),
-            Self::Keys | Self::CreateKey | Self::RevokeKey | Self::RotateKey | Self::Tickets => Rule::Credential(Access::Manage),
+            Self::Keys | Self::CreateKey | Self::RevokeKey | Self::RotateKey | Self::Tickets | Self::RevokeToken => Rule::Credential(Access::Manage),
             // The ticket is the credential.
             Self::Session | Self::Config | Self::OpenApi | Self::Metrics | Self::Healthz | Self::Readyz => Rule::Open,
         }
@@ -135,6 +138,7 @@ impl Route {
             Self::RevokeKey => delete(credentials::revoke).with_state(routed.credentials.clone()),
             Self::RotateKey => post(credentials::rotate).with_state(routed.credentials.clone()),
             Self::Tickets => post(credentials::ticket).with_state(routed.credentials.clone()),
+            Self::RevokeToken => post(credentials::revoke_token).with_state(routed.credentials.clone()),
             Self::Config => {
                 let settings = json!({"style_url": routed.style_url});
                 get(async move || Json(settings))

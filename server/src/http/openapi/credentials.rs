@@ -54,6 +54,13 @@ pub struct Ticket {
 }
 
 #[derive(ToSchema)]
+pub struct RevokedToken {
+    /// What the token claims as its `jti`.
+    #[schema(min_length = 1, max_length = 128)]
+    pub jti: String,
+}
+
+#[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum RoleName {
     Ingest,
@@ -147,6 +154,16 @@ pub(super) fn ticket() -> OperationBuilder {
         .request_body(Some(body))
         .response("201", answer("The ticket, in no cache", JSON, content::<Ticket>(example)).build());
     problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::MalformedBody, Kind::MediaType]].concat())
+}
+
+pub(super) fn revoke_token() -> OperationBuilder {
+    let body = RequestBodyBuilder::new().required(Some(Required::True));
+    let body = body.content(JSON, content::<RevokedToken>(json!({"jti": "f81d4fae"}))).build();
+    let description = "Of a JWT that speaks for the tenant: it is good for nothing at once and as long as it could have been good.";
+    let operation = operation("revokeToken", "credentials", "Revoke a token of others", description)
+        .request_body(Some(body))
+        .response("204", ResponseBuilder::new().description("It is revoked").build());
+    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::MalformedBody, Kind::MediaType, Kind::TooManyCredentials]].concat())
 }
 
 fn key() -> Value {
