@@ -232,7 +232,7 @@ async fn an_admin_manages_the_keys_of_its_own_tenant_and_scope_and_no_others() {
         let Some(next) = page["next"].as_str() else { break };
         path = format!("/v1/keys?limit=2&cursor={next}");
     }
-    assert!(seen.len() == 6 && seen.is_sorted() && seen.contains(&id), "{seen:?}");
+    assert!(seen.len() == 7 && seen.is_sorted() && seen.contains(&id), "{seen:?}");
     let refusals = [
         (json!({"role": "boss"}), "/role"),
         (json!({}), "/role"),

@@ -135,7 +135,7 @@ impl Server {
             accept::run(listener, router, stop.clone(), sockets).await;
             http_done.cancel();
         };
-        let (flowed, (), ()) = tokio::join!(flowing, serving, auth.watch(stop.clone()));
+        let (flowed, (), ()) = tokio::join!(flowing, serving, Box::pin(auth.watch(stop.clone())));
         flowed?;
         stages.join().await?;
         auth.close().await;

@@ -65,7 +65,7 @@ pub struct Routed {
 }
 
 impl Route {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Events,
         Self::Deliveries,
         Self::Nearest,
