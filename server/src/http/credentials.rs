@@ -210,7 +210,7 @@ fn unknown() -> Problem {
 
 fn failed(error: KeysError) -> Problem {
     match error {
-        KeysError::TooMany => Kind::TooManyCredentials.says(error.to_string()),
+        KeysError::TooMany | KeysError::TooManyGrants => Kind::TooManyCredentials.says(error.to_string()),
         error => {
             tracing::error!(%error, "the key store failed");
             Kind::KeyStore.says("the key store failed; try again")

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Response;
@@ -18,14 +19,16 @@ pub enum Rule {
     Open,
     /// Who sends a credential with this right in the `Authorization` header. The handler finds an `Arc<Principal>` among the request's extensions.
     Credential(Access),
-    /// A WebSocket whose credential may come in its first message, for browsers cannot send it earlier: the handler asks for this right.
+    /// A WebSocket whose credential may come in its first message, for browsers cannot send it earlier: the handler asks for this right, which it
+    /// finds among the request's extensions.
     FirstMessage(Access),
 }
 
 /// The handler behind its rule.
 pub fn guard(handler: MethodRouter, rule: Rule, auth: &Arc<Auth>) -> MethodRouter {
     match rule {
-        Rule::Open | Rule::FirstMessage(_) => handler,
+        Rule::Open => handler,
+        Rule::FirstMessage(access) => handler.route_layer(Extension(access)),
         Rule::Credential(access) => handler.route_layer(from_fn_with_state((Arc::clone(auth), access), check)),
     }
 }

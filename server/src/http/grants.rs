@@ -43,8 +43,10 @@ pub struct Ticket {
     pub expires: UnixMs,
 }
 
-/// Tickets and sessions together; the one that ends first goes when a new one finds no room.
-const MAX_GRANTS: usize = 4096;
+/// Tickets and sessions of one tenant; the one of them that ends first goes when a new one finds no room, never another tenant's.
+const MAX_GRANTS: usize = 4_096;
+/// Of all tenants; when there are more, no new ones are given.
+const MAX_ALL: usize = 65_536;
 const TICKET_LIFE: Duration = Duration::from_hours(1);
 const SESSION_LIFE: Duration = Duration::from_hours(12);
 /// Bytes of a token in base64url.
@@ -106,14 +108,18 @@ impl Grants {
         let until = if kind == GrantKind::Ticket { giver.expires } else { Some(expires) };
         let principal = Principal { tenant: giver.tenant, role, scope: scope.clone(), key, ended, expires: until };
         let mut grants = self.by_hash.lock();
-        if grants.len() >= MAX_GRANTS {
+        if grants.len() >= MAX_ALL {
             grants.retain(|_, grant| grant.is_good(now) || grant.end());
         }
-        if grants.len() >= MAX_GRANTS
-            && let Some(first) = grants.iter().min_by_key(|(_, grant)| grant.expires).map(|(hash, _)| *hash)
-            && let Some(gone) = grants.remove(&first)
-        {
-            gone.end();
+        let mine = || grants.iter().filter(|(_, grant)| grant.principal.tenant == giver.tenant);
+        if mine().count() >= MAX_GRANTS {
+            let first = mine().min_by_key(|(_, grant)| grant.expires).map(|(hash, _)| *hash);
+            if let Some(gone) = first.and_then(|first| grants.remove(&first)) {
+                gone.end();
+            }
+        }
+        if grants.len() >= MAX_ALL {
+            return Err(KeysError::TooManyGrants);
         }
         grants.insert(hash, Grant { kind, expires, principal: Arc::new(principal) });
         Ok(Ticket { text, expires })
@@ -129,5 +135,35 @@ impl Grant {
     fn end(&self) -> bool {
         self.principal.ended.cancel();
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::model::id::TenantId;
+
+    fn admin(tenant: &str) -> Principal {
+        let (tenant, key) = (TenantId::parse(tenant).expect("valid"), Arc::from("admin"));
+        Principal { tenant, role: Role::Admin, scope: Scope::ALL, key, ended: CancellationToken::new(), expires: None }
+    }
+
+    #[test]
+    fn a_tenant_that_gives_too_many_loses_its_own_that_end_first_and_nobody_elses() {
+        let clock = crate::clock::ManualClock::new(UnixMs(1));
+        let grants = Grants::new(Clock::Manual(clock.clone()));
+        let (greedy, other) = (admin("greedy"), admin("other"));
+        let give = |giver| grants.ticket(giver, Role::Dashboard, &Scope::ALL).expect("granted").text;
+        let (theirs, first) = (give(&other), give(&greedy));
+        clock.advance(Duration::from_secs(1));
+        let second = give(&greedy);
+        (0..MAX_GRANTS - 1).for_each(|_| drop(give(&greedy)));
+        let buys = |ticket: &str| grants.trade(ticket).expect("no error").is_some();
+        assert_eq!([buys(&first), buys(&second), buys(&theirs)], [false, true, true]);
+        greedy.ended.cancel();
+        grants.sweep();
+        assert_eq!(grants.known(), 1, "what a revoked key gave ends with it, and the other's session stays");
     }
 }

@@ -84,6 +84,8 @@ pub enum KeysError {
     Random(String),
     #[error("a tenant has at most {MAX_KEYS} keys; revoke some first")]
     TooMany,
+    #[error("there are as many tickets and sessions as there may be; try again when some have ended")]
+    TooManyGrants,
 }
 
 /// How a key starts, so that people and secret scanners recognise one.

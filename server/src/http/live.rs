@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{State, WebSocketUpgrade};
+use axum::extract::{Extension, State, WebSocketUpgrade};
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse as _;
@@ -34,8 +34,8 @@ pub struct LiveState {
 
 impl LiveState {
     /// Checks the credential, and takes one of its seats.
-    async fn admit(&self, token: &str) -> Result<Result<Admitted, Goodbye>, Denied> {
-        let principal = self.auth.authorise_token(token, Access::Read).await?;
+    async fn admit(&self, token: &str, access: Access) -> Result<Result<Admitted, Goodbye>, Denied> {
+        let principal = self.auth.authorise_token(token, access).await?;
         let seat = self.seats.take(&principal.key).ok_or(Goodbye::TooManySessions);
         Ok(seat.map(|seat| Admitted { tenant: principal.tenant, scope: principal.scope.clone(), ended: principal.ended.clone(), seat }))
     }
@@ -46,6 +46,7 @@ const MESSAGE_SLACK_BYTES: usize = 64 << 10;
 
 pub async fn upgrade(
     State(state): State<LiveState>,
+    Extension(access): Extension<Access>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response<Body> {
@@ -67,13 +68,13 @@ pub async fn upgrade(
     // A credential in the handshake is checked there; browsers cannot send one and authenticate by their first message.
     let admitted = match bearer(&headers) {
         None => None,
-        Some(token) => match state.admit(token).await {
+        Some(token) => match state.admit(token, access).await {
             Ok(admitted) => Some(admitted),
             Err(denied) => return problem::respond(&problem::denied(&denied)),
         },
     };
     let (serving, open) = (state.serving.clone(), state.sockets.token());
-    let authenticate = async move |token: &str| state.admit(token).await.unwrap_or(Err(Goodbye::AuthFailed));
+    let authenticate = async move |token: &str| state.admit(token, access).await.unwrap_or(Err(Goodbye::AuthFailed));
     let max_bytes = serving.settings.max_message_bytes + MESSAGE_SLACK_BYTES;
     let upgrade = upgrade.protocols([name(format)]).max_message_size(max_bytes).read_buffer_size(8 << 10);
     let serve = async move |socket| {

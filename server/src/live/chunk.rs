@@ -129,7 +129,7 @@ impl Build<'_> {
             // A base older than the last change of status may or may not have shown it through this lens, and neither does it say on which side
             // of the area's edge it was: an enter that overwrites and a leave that counts only if it is there are right either way.
             let unsure = self.filter.is_unsure(&entry, base) || self.overlap == Overlap::Some;
-            let Some((entry, marker)) = self.seen(placed) else {
+            let Some((entry, marker)) = self.seen(placed, entry) else {
                 if unsure || entry.entered > base {
                     self.leave(&mut message, wire::Leave { handle: handle.0, ended: 0, gone: false }, placed, base);
                 }
@@ -187,9 +187,8 @@ impl Build<'_> {
     }
 
     /// What the lens shows of a marker of this cell.
-    fn seen<'m>(&self, placed: &'m Placed) -> Option<(Entry, Cow<'m, Marker>)> {
+    fn seen<'m>(&self, placed: &'m Placed, mut entry: Entry) -> Option<(Entry, Cow<'m, Marker>)> {
         let (level, marker) = (self.cell.key.level, self.filter.seen(&placed.marker)?);
-        let mut entry = placed.entry(level);
         if let Cow::Owned(part) = &marker {
             entry.meta = level.masked(meta_of(part));
         }
@@ -197,7 +196,7 @@ impl Build<'_> {
     }
 
     fn matching(&self) -> impl Iterator<Item = (Entry, Cow<'_, Marker>)> {
-        self.map.members(self.cell).filter_map(|placed| self.seen(placed))
+        self.map.members(self.cell).filter_map(|placed| self.seen(placed, placed.entry(self.cell.key.level)))
     }
 
     fn checksum(&self) -> (u32, u32) {

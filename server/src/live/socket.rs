@@ -165,11 +165,12 @@ impl Connection {
 
     async fn run(&mut self, mut frames: mpsc::Receiver<OutFrame>) {
         let mut ping = pings(self.serving.settings.ping_every);
-        let (shutdown, ended) = (self.serving.shutdown.clone(), self.ended.clone());
+        let shutdown = self.serving.shutdown.clone();
+        let mut ended = std::pin::pin!(self.ended.clone().cancelled_owned());
         loop {
             let next = tokio::select! {
                 () = shutdown.cancelled() => Next::Bye(Goodbye::Shutdown, "the server shuts down"),
-                () = ended.cancelled() => Next::Bye(Goodbye::KeyRevoked, "the credential was revoked or has expired"),
+                () = &mut ended => Next::Bye(Goodbye::KeyRevoked, "the credential was revoked or has expired"),
                 frame = frames.recv() => match frame {
                     Some(frame) => self.write(frame).await,
                     None => Next::Bye(Goodbye::NoProgress, "the session ended"),

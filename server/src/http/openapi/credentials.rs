@@ -153,7 +153,7 @@ pub(super) fn ticket() -> OperationBuilder {
     let operation = operation("createTicket", "credentials", "Make a one-time ticket", "Good for 1 h and one trade (`POST /v1/session`).")
         .request_body(Some(body))
         .response("201", answer("The ticket, in no cache", JSON, content::<Ticket>(example)).build());
-    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::MalformedBody, Kind::MediaType]].concat())
+    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::MalformedBody, Kind::MediaType, Kind::TooManyCredentials]].concat())
 }
 
 pub(super) fn revoke_token() -> OperationBuilder {

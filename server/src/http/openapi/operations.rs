@@ -85,7 +85,7 @@ pub(super) fn live() -> OperationBuilder {
                        `Authorization` header the first message must be `auth {token}` within 5 s. Then `view` says what is looked at and is answered by the \
                        difference; each frame with a tick is acknowledged by `ack`; `follow` and `resume` as `server/proto/waypost.proto` says. The last \
                        message before a close is `bye {code, reason, reconnect_in_ms}`, the close code 4000 more: 1 shutdown, 2 auth failed, 3 auth timeout, \
-                       4 bad message, 5 no progress, 6 too many sessions, 7 view rate, 8 key revoked, 9 message too large. A ping comes every 25 s.";
+                       4 bad message, 5 no progress, 6 too many sessions, 7 view rate, 8 credential revoked or expired, 9 message too large. A ping comes every 25 s.";
     let protocols =
         header_parameter("Sec-WebSocket-Protocol", "What the client speaks, separated by commas", string().examples([json!("waypost.v1.json")]));
     let chosen = header(string().enum_values(Some(["waypost.v1.proto", "waypost.v1.json"])), "What will be spoken");
