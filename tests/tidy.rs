@@ -15,6 +15,7 @@ const FLOORS: [&str; 22] = [
     "map",
     "log",
     "formats",
+    "logging",
     "metrics",
     "config",
     "data_dir",

@@ -21,13 +21,15 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::http::accept;
+use crate::http::accept::{self, Shell};
 use crate::http::auth::{Auth, Role};
+use crate::http::descriptors;
 use crate::http::events::EventsState;
 use crate::http::keys::Keys;
 use crate::http::live::LiveState;
 use crate::http::read::ReadState;
 use crate::http::routes::{self, Routed};
+use crate::http::tls::{Files, Tls};
 use crate::live::seats::Seats;
 use crate::live::socket::Serving;
 use crate::metrics;
@@ -38,9 +40,10 @@ use stages::{Stages, live_settings};
 
 /// Serves until `stop`; the first line on stdout says where.
 pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    descriptors::prepare(config.max_connections);
     let server = Server::open(config, clock).await?;
     let listener = server.bind()?;
-    announce(&format!("listening on http://{}", listener.local_addr()?))?;
+    announce(&format!("listening on {}://{}", server.scheme(), listener.local_addr()?))?;
     server.run(listener, stop).await
 }
 
@@ -52,6 +55,7 @@ pub struct Server {
     data: DataDir,
     auth: Arc<Auth>,
     metrics: Arc<PrometheusHandle>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -68,7 +72,13 @@ impl Server {
             );
         }
         let auth = Arc::new(Auth::new(keys, clock.clone()));
-        Ok(Self { config, clock, data, auth, metrics })
+        let tls = open_tls(&config)?;
+        Ok(Self { config, clock, data, auth, metrics, tls })
+    }
+
+    /// How its addresses begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     pub fn auth(&self) -> &Auth {
@@ -82,15 +92,10 @@ impl Server {
 
     /// Serves until `stop` or until a stage fails. The port answers while the log recovers; `/readyz` and 503 tell that it does.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, clock, data, auth, metrics } = self;
+        let Self { config, clock, data, auth, metrics, tls } = self;
         let (mut stages, entrance) = Stages::start(&config, &clock)?;
         let readiness = Arc::new(Readiness::default());
-        let events = EventsState {
-            auth: Arc::clone(&auth),
-            ingest: Arc::new(OnceLock::new()),
-            max_body_bytes: config.max_body_bytes,
-            body_timeout: Duration::from_secs(config.body_timeout_s),
-        };
+        let events = EventsState { auth: Arc::clone(&auth), ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
         let reads = ReadState {
             auth: Arc::clone(&auth),
             map: Arc::clone(&entrance.map),
@@ -113,6 +118,8 @@ impl Server {
             style_url: config.style_url.clone(),
         });
         let http_done = CancellationToken::new();
+        let shell = Shell::new(&config, descriptors::places(), router, tls.clone(), stop.clone());
+        let fresh = keep_fresh(tls, Duration::from_secs(config.tls_reload_s), stop.clone());
         let flow = Flow { config: &config, clock, data: data.path(), events, readiness, metrics, stop: stop.clone(), http_done: http_done.clone() };
         // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.
         let flowing = async {
@@ -121,15 +128,31 @@ impl Server {
             flowed
         };
         let serving = async {
-            accept::run(listener, router, stop.clone(), sockets).await;
+            accept::run(listener, shell, sockets).await;
             http_done.cancel();
         };
-        let (flowed, ()) = tokio::join!(flowing, serving);
+        let (flowed, (), ()) = tokio::join!(flowing, serving, fresh);
         flowed?;
         stages.join().await?;
         auth.close().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Reads certificate and key when the settings name them.
+fn open_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    let (Some(certificate), Some(key)) = (&config.tls_cert, &config.tls_key) else {
+        return Ok(None);
+    };
+    let files = Files { certificate: certificate.clone(), key: key.clone() };
+    let opened = Tls::open(files, Duration::from_secs(config.tls_handshake_timeout_s), config.max_handshakes);
+    opened.context("TLS cannot be served").map(Some)
+}
+
+async fn keep_fresh(tls: Option<Arc<Tls>>, every: Duration, done: CancellationToken) {
+    if let Some(tls) = tls {
+        tls.keep_fresh(every, done).await;
     }
 }
 

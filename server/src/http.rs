@@ -2,14 +2,22 @@
 
 pub mod accept;
 pub mod auth;
+pub mod connections;
+pub mod credentials;
+pub mod descriptors;
 pub mod events;
+pub mod exchange;
+pub mod guarded;
 pub mod keys;
 pub mod live;
 pub mod openapi;
+pub mod paced;
 pub mod page;
 pub mod problem;
+pub mod pulse;
 pub mod read;
 pub mod ready;
 pub mod routes;
 pub mod session;
 pub mod stats;
+pub mod tls;

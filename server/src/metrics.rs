@@ -117,6 +117,7 @@ fn begin_at_zero() {
         "waypost_live_sessions",
         "waypost_pressure",
         "waypost_resident_bytes",
+        "waypost_connections",
     ] {
         metrics::gauge!(name).set(0.0);
     }
@@ -131,6 +132,12 @@ fn begin_at_zero() {
         "waypost_unreadable_records_total",
     ] {
         metrics::counter!(name).increment(0);
+    }
+    for reason in ["total", "address", "credential", "in_flight"] {
+        metrics::counter!("waypost_connections_refused_total", "reason" => reason).increment(0);
+    }
+    for reason in ["slow_head", "idle", "stalled_answer"] {
+        metrics::counter!("waypost_connections_cut_total", "reason" => reason).increment(0);
     }
     IngestCounts::default().add(IngestTotals::default());
 }
@@ -172,6 +179,17 @@ fn describe() {
     describe_gauge!("waypost_entities", "Live entities by kind");
     describe_counter!("waypost_entity_limit_total", "Entities refused because their tenant has as many as it may");
     describe_gauge!("waypost_live_sessions", "Open live sessions");
+    describe_gauge!("waypost_connections", "Open connections, WebSockets among them");
+    describe_counter!(
+        "waypost_connections_refused_total",
+        "Connections closed at once (all places taken, as many of one address as may be) and requests answered 429 (of one credential)"
+    );
+    describe_counter!(
+        "waypost_connections_cut_total",
+        "Connections ended because a head came too slowly, none came any more, or an answer was not read"
+    );
+    describe_counter!("waypost_tls_handshakes_total", "TLS handshakes by outcome");
+    describe_counter!("waypost_tls_reloads_total", "Certificates taken up while running, by outcome");
 }
 
 #[cfg(test)]

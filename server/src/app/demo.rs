@@ -12,6 +12,7 @@ use super::{Server, announce};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::auth::Role;
+use crate::http::descriptors;
 use crate::http::keys::Keys;
 use crate::http::page;
 use crate::model::id::TenantId;
@@ -38,6 +39,7 @@ async fn run_in(data: &Path, drivers: u32, listen: SocketAddr, stop: Cancellatio
     let key = keys.create(&tenant, Role::Ingest, &Clock::System).await?;
     keys.close().await;
     let config = Config { data: data.to_owned(), listen, ..Config::default() };
+    descriptors::prepare(config.max_connections);
     let server = Server::open(config, Clock::System).await?;
     let ticket = server.auth().ticket(tenant, Role::Dashboard)?;
     let listener = server.bind()?;

@@ -15,10 +15,11 @@ use serde_json::json;
 use crate::http::auth::Auth;
 use crate::http::events::{self, EventsState};
 use crate::http::live::{self, LiveState};
+use crate::http::page::{self, Policy};
 use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
 use crate::http::stats::{self, StatsState};
-use crate::http::{openapi, page, ready, session};
+use crate::http::{openapi, ready, session};
 use crate::readiness::Readiness;
 
 /// Every route of the API. A new one gets its handler and its documentation by exhaustive matches, so it cannot have one without the other.
@@ -123,7 +124,7 @@ pub fn router(routed: &Routed) -> Router {
         .fold(Router::new(), |router, route| router.route(route.path(), route.handler(routed)))
         .route("/v1/{*rest}", any(no_such_route))
         .method_not_allowed_fallback(wrong_method)
-        .fallback(get(page::serve))
+        .fallback_service(get(page::serve).with_state(Policy::new(routed.style_url.as_deref())))
 }
 
 async fn render_metrics(State(metrics): State<Arc<PrometheusHandle>>) -> String {
