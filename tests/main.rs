@@ -3,9 +3,11 @@
 mod backpressure;
 mod harness;
 mod hints;
+mod hostile;
 mod ingest;
 mod killed;
 mod limits;
+
 mod metrics;
 mod mutation;
 mod openapi;
@@ -16,4 +18,5 @@ mod spine;
 mod stopping;
 mod tidy;
 mod time;
+mod tls;
 mod walk;

@@ -2,6 +2,7 @@
 //!
 //! `WAYPOST_SOAK=1` comes with 2,000 of them; the figures stand on stderr.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -97,7 +98,6 @@ async fn slow_clients_are_gone_within_their_time_and_honest_ones_do_not_notice()
          (header_timeout_s = {})\n",
         HEADER_TIMEOUT.as_secs()
     );
-    use std::io::Write as _;
     std::io::stderr().write_all(line.as_bytes()).expect("stderr takes it");
     assert!(slowest < HEADER_TIMEOUT.as_secs_f64() + 2.0, "{line}");
     // Two cores are shared with the slow clients themselves and whatever else runs; a server that is held up waits for seconds.
@@ -219,7 +219,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 #[tokio::test]
 async fn a_head_has_a_bounded_size_and_number_of_lines() {
     let server = TestServer::start_with(|config| config.max_header_bytes = 4096).await;
-    let lines: String = (0..120).map(|number| format!("x-{number}: y\r\n")).collect();
+    let lines = "x-y: z\r\n".repeat(120);
     let long = format!("x-long: {}\r\n", "y".repeat(5000));
     for headers in [lines, long] {
         let mut stream = TcpStream::connect(address(&server.url)).await.expect("connects");

@@ -160,17 +160,19 @@ impl Resuming {
         Self { map, sessions: Mutex::new(sessions) }
     }
 
-    pub(super) fn judge(&self, message: Kind) -> bool {
+    pub(super) fn judge(&self, message: &Kind) -> bool {
         let mut sessions = self.sessions.lock();
         let id = SessionId(1);
         drop(sessions.open(id, tenant(), Format::Json, UnixMs(0), "test"));
-        let refused = match &message {
+        let refused = match message {
             Kind::Resume(resume) => sessions.on_resume(id, resume),
             Kind::View(view) => sessions.on_view(id, view),
             _ => None,
         };
         let frames = sessions.on_tick(&self.map, UnixMs(100));
-        frames.iter().for_each(|(_, frame)| drop(frame.join()));
+        for (_, frame) in &frames {
+            drop(frame.join());
+        }
         sessions.close(id, &self.map);
         assert!(sessions.is_empty());
         refused.is_none() && !frames.is_empty()

@@ -21,8 +21,10 @@ pub(super) struct Parser {
     pub(super) dialect: Dialect,
     pub(super) samples: Vec<Vec<u8>>,
     /// Feeds one input, and says whether it was taken; what two readers do not agree on is a panic here.
-    pub(super) feed: Box<dyn Fn(&[u8]) -> bool>,
+    pub(super) feed: Feed,
 }
+
+type Feed = Box<dyn Fn(&[u8]) -> bool>;
 
 fn text(name: &'static str, samples: Vec<Vec<u8>>, feed: impl Fn(&[u8]) -> bool + 'static) -> Parser {
     Parser { name, dialect: Dialect::Text, samples, feed: Box::new(feed) }
@@ -45,7 +47,7 @@ pub(super) fn all() -> Vec<Parser> {
         text("NDJSON", vec![json_events().join(&b'\n'), json_events()[0].clone()], judges::ndjson),
         text("JSON batch", json_batches(), judges::json_batch),
         text("WebSocket message, JSON", client_messages_json(), of_text(|input| client_message(input).is_some())),
-        text("resume, JSON", resumes_json(), of_text(move |input| client_message(input).is_some_and(|message| resuming.judge(message)))),
+        text("resume, JSON", resumes_json(), of_text(move |input| client_message(input).is_some_and(|message| resuming.judge(&message)))),
         text(
             "Waypost-Position",
             texts(&["2:9,7:3", "0:18446744073709551615", "63:1,62:2,0:0"]),
@@ -61,7 +63,7 @@ pub(super) fn all() -> Vec<Parser> {
             wire::ClientMessage::decode(input).is_ok_and(|message| message.kind.is_some())
         }),
         binary("resume, Protobuf", client_messages_proto(), move |input| {
-            wire::ClientMessage::decode(input).ok().and_then(|message| message.kind).is_some_and(|message| asking.judge(message))
+            wire::ClientMessage::decode(input).ok().and_then(|message| message.kind).is_some_and(|message| asking.judge(&message))
         }),
         binary("gzip body", vec![judges::gzip(&json_batches()[0]), [judges::gzip(b"[]"), judges::gzip(b" ")].concat()], |input| {
             unpacks(input, Encoding::Gzip)
