@@ -7,6 +7,7 @@ mod hostile;
 mod ingest;
 mod killed;
 mod limits;
+mod logs;
 
 mod metrics;
 mod mutation;

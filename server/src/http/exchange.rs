@@ -137,7 +137,7 @@ impl Line {
     }
 
     fn told(self, status: StatusCode) {
-        let micros = self.began.elapsed().as_micros();
+        let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(method = %self.method, address = self.address, status = status.as_u16(), micros, "answered");
     }
 }
