@@ -2,6 +2,8 @@
 //!
 //! At info and above stands nothing secret and no position; at debug neither secrets nor positions of requests (`tests/logs.rs`).
 
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod request_id;
 pub mod strike;
 
@@ -21,8 +23,15 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::shell::LogFormat;
 use request_id::RequestId;
 
+/// What needs an end of its own: traces that are not sent yet.
+#[derive(Debug, Default)]
+pub struct Logging {
+    #[cfg(feature = "otlp")]
+    traces: Option<otlp::Traces>,
+}
+
 /// Logs to stderr from here on, so that stdout carries only what scripts read. `WAYPOST_LOG` says what is logged.
-pub fn start(format: LogFormat) {
+pub fn start(format: LogFormat) -> Logging {
     let filter = EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| "info".into());
     // A reader of stderr that goes away must not take the server along: the default tells of a failed write by a print, which then panics.
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
@@ -32,7 +41,27 @@ pub fn start(format: LogFormat) {
     };
     let registry = tracing_subscriber::registry().with(tracing_subscriber::Layer::with_filter(lines, filter));
     std::panic::set_hook(Box::new(tell_panic));
-    registry.init();
+    #[cfg(feature = "otlp")]
+    {
+        let (traces, layer) = otlp::start();
+        registry.with(layer).init();
+        Logging { traces }
+    }
+    #[cfg(not(feature = "otlp"))]
+    {
+        registry.init();
+        Logging::default()
+    }
+}
+
+impl Logging {
+    /// Sends what is not sent yet.
+    pub fn end(self) {
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = self.traces {
+            traces.end();
+        }
+    }
 }
 
 /// Where it happened, and no more: a message may quote what came from outside.

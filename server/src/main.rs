@@ -97,16 +97,14 @@ enum Keys {
 
 fn main() -> ExitCode {
     let prepared = Job::prepare(Cli::parse().command);
-    logging::start(prepared.as_ref().map_or(LogFormat::Pretty, Job::log_format));
+    let logging = logging::start(prepared.as_ref().map_or(LogFormat::Pretty, Job::log_format));
     keep_pages_small();
     let ended = prepared.and_then(run_to_end);
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &ended {
+        tracing::error!("{error:#}");
     }
+    logging.end();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A command with its settings read: they say what the log looks like.

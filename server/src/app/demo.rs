@@ -26,7 +26,7 @@ pub async fn run(drivers: u32, listen: SocketAddr, data: Option<PathBuf>, stop: 
     let kept = data.is_some();
     let data = data.unwrap_or_else(|| temporary.clone());
     std::fs::create_dir_all(&data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
-    let ended = run_in(&data, drivers, listen, stop).await;
+    let ended = Box::pin(run_in(&data, drivers, listen, stop)).await;
     if !kept && let Err(error) = std::fs::remove_dir_all(&temporary) {
         tracing::warn!(%error, folder = %temporary.display(), "the demo's folder could not be removed");
     }

@@ -63,11 +63,20 @@ impl Exchange {
         let given = request.headers().get(&REQUEST_ID).and_then(|given| RequestId::given(given.as_bytes()));
         let id = given.unwrap_or_else(|| RequestId::of(self.connection, number));
         let line = Line::of(&request);
-        let span = tracing::debug_span!("request", request_id = id.as_str(), method = %request.method(), path = line.as_ref().map(Line::address));
+        // For traces; disabled unless somebody reads debug.
+        let span = tracing::debug_span!(
+            "request",
+            otel.kind = "server",
+            request_id = id.as_str(),
+            method = %request.method(),
+            address = line.as_ref().map(Line::address),
+            status = tracing::field::Empty
+        );
         let work = async {
             let (mut response, in_flight) = self.work(request).await;
             self.dress(&mut response, &id);
             if let Some(line) = line {
+                tracing::Span::current().record("status", response.status().as_u16());
                 line.told(response.status());
             }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
