@@ -8,6 +8,7 @@ pub mod request_id;
 pub mod strike;
 
 use std::fmt;
+use std::io::IsTerminal as _;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -34,7 +35,8 @@ pub struct Logging {
 pub fn start(format: LogFormat) -> Logging {
     let filter = EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| "info".into());
     // A reader of stderr that goes away must not take the server along: the default tells of a failed write by a print, which then panics.
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).log_internal_errors(false);
     let lines = match format {
         LogFormat::Pretty => tracing_subscriber::Layer::boxed(lines.event_format(Line)),
         LogFormat::Json => tracing_subscriber::Layer::boxed(lines.event_format(Json)),

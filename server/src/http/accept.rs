@@ -71,8 +71,9 @@ impl Shell {
     }
 }
 
+/// One more than fit, for the first of them has begun already: nobody is cut early.
 fn ticks(seconds: u64) -> u32 {
-    let ticks = Duration::from_secs(seconds).as_millis() / SWEEP_EVERY.as_millis();
+    let ticks = Duration::from_secs(seconds).as_millis() / SWEEP_EVERY.as_millis() + 1;
     u32::try_from(ticks).unwrap_or(u32::MAX / 4)
 }
 
@@ -98,11 +99,14 @@ pub async fn run(listener: TcpListener, shell: Shell, upgraded: TaskTracker) {
 }
 
 async fn accept(listener: &TcpListener, shell: &Shell, tasks: &TaskTracker) {
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             () = shell.shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
+        // Told once, not twenty times a second.
+        let told = std::mem::replace(&mut failing, accepted.is_err());
         match accepted {
             Ok((stream, peer)) => match shell.connections.take(peer.ip()) {
                 Ok(place) => drop(tasks.spawn(serve(stream, place, shell.clone()))),
@@ -111,7 +115,9 @@ async fn accept(listener: &TcpListener, shell: &Shell, tasks: &TaskTracker) {
             },
             Err(error) => {
                 // Out of file descriptors, most likely: the queue of the kernel holds the caller meanwhile.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if !told {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -157,5 +163,57 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, pl
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn breaks() -> &'static str {
+        panic!("on purpose")
+    }
+
+    fn shell() -> Shell {
+        let router = Router::new().route("/breaks", get(breaks)).route("/works", get(async || "yes"));
+        Shell::new(&Config::default(), 100, router, None, CancellationToken::new())
+    }
+
+    /// What the server says to this on a connection that is then closed.
+    async fn said(shell: &Shell, transport: Transport, request: &str) -> String {
+        let (mut client, server) = tokio::io::duplex(64 << 10);
+        let place = shell.connections.take(IpAddr::from([127, 0, 0, 1])).expect("room");
+        let talk = async {
+            client.write_all(request.as_bytes()).await.expect("written");
+            let mut said = Vec::new();
+            client.read_to_end(&mut said).await.expect("read");
+            String::from_utf8(said).expect("text")
+        };
+        tokio::join!(talk, speak(server, place, shell.clone(), transport)).0
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_so_and_the_connection_goes_on() {
+        let shell = shell();
+        let requests = "GET /breaks HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\n\r\nGET /works HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let said = said(&shell, Transport::Plain, requests).await;
+        let (broken, works) = said.split_once("HTTP/1.1 200 OK").expect("a second answer");
+        assert!(broken.starts_with("HTTP/1.1 500 ") && broken.contains("\"internal\"") && broken.contains("\"request_id\":\"mine\""), "{broken}");
+        assert!(!broken.contains("on purpose"), "what went wrong inside is not for outside");
+        assert!(works.ends_with("yes") && works.contains("x-content-type-options: nosniff"), "{works}");
+        assert_eq!(shell.connections.open(), 0, "its place came back");
+    }
+
+    #[tokio::test]
+    async fn only_over_tls_a_browser_is_told_to_stay_with_it() {
+        let request = "GET /works HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        for (transport, told) in [(Transport::Plain, false), (Transport::Tls, true)] {
+            assert_eq!(said(&shell(), transport, request).await.contains("strict-transport-security: "), told);
+        }
     }
 }

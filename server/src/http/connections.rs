@@ -153,10 +153,6 @@ impl Place {
     pub fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }
-
-    pub fn address(&self) -> IpAddr {
-        self.address
-    }
 }
 
 impl Drop for Place {
