@@ -154,6 +154,24 @@ async fn an_address_has_so_many_connections_and_what_comes_beyond_is_closed_at_o
 }
 
 #[tokio::test]
+async fn who_takes_all_places_and_says_nothing_does_not_keep_others_out() {
+    let server = TestServer::start_with(|config| config.max_connections = 50).await;
+    let to = address(&server.url);
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        held.push(connect_from(8, to).await);
+    }
+    eventually("an honest request is answered", async || {
+        let mut honest = connect_from(9, to).await;
+        honest.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.ok()?;
+        closed(&mut honest).await.starts_with(b"HTTP/1.1 200").then_some(())
+    })
+    .await;
+    drop(held);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_credential_has_so_many_connections_and_requests_and_is_told_so() {
     let server = TestServer::start_with(|config| {
         config.max_connections_per_credential = 2;

@@ -136,7 +136,7 @@ fn begin_at_zero() {
     for reason in ["total", "address", "credential", "in_flight"] {
         metrics::counter!("waypost_connections_refused_total", "reason" => reason).increment(0);
     }
-    for reason in ["slow_head", "idle", "stalled_answer"] {
+    for reason in ["slow_head", "idle", "stalled_answer", "made_room"] {
         metrics::counter!("waypost_connections_cut_total", "reason" => reason).increment(0);
     }
     IngestCounts::default().add(IngestTotals::default());

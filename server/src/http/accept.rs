@@ -155,7 +155,14 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, pl
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = pulse.was_cut() => return,
+        rested = pulse.was_cut() => {
+            if rested {
+                connection.as_mut().graceful_shutdown();
+                // What is not closed by now has a request that takes its time, or sends one that never ends.
+                drop(tokio::time::timeout(DRAIN, connection).await);
+            }
+            return;
+        }
         () = shell.shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

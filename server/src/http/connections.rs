@@ -1,7 +1,8 @@
 //! The open connections: how many there may be, in all and of one address, and the sweep that ends those which hold a place and do not use it.
 //! Knows no bytes and no route.
 //!
-//! A place is refused by closing the socket at once: an answer would cost more than what is refused. The sweep works by what each connection says
+//! A place is refused by closing the socket at once: an answer would cost more than what is refused. When all are taken, a newcomer gets the place of
+//! one who waits for its client, slow heads first: who only holds places cannot keep others out. The sweep works by what each connection says
 //! of itself (`Pulse`), in ticks, so that no request reads a clock or sets a timer.
 
 use std::collections::HashMap;
@@ -50,7 +51,12 @@ struct Places {
     open: usize,
     /// At most as many as places.
     of_address: HashMap<IpAddr, usize>,
+    /// Who goes when somebody comes and all places are taken, the first last; made by the sweep while places are short.
+    dispensable: Vec<Arc<Pulse>>,
 }
+
+/// Between two sweeps at most so many make room; more newcomers are refused.
+const MAX_DISPENSABLE: usize = 256;
 
 /// One connection's place, given back when its socket goes.
 #[derive(Debug)]
@@ -86,14 +92,14 @@ impl Connections {
 
     fn try_take(self: &Arc<Self>, address: IpAddr) -> Result<Place, NoPlace> {
         let mut places = self.places.lock();
-        if places.open >= self.caps.total {
-            return Err(NoPlace::Total);
-        }
-        let of_address = places.of_address.entry(address).or_default();
-        if *of_address >= self.caps.of_address {
+        if places.of_address.get(&address).is_some_and(|count| *count >= self.caps.of_address) {
             return Err(NoPlace::Address);
         }
-        *of_address += 1;
+        // Those who made room are about to close; until they have, there is one more for each.
+        if places.open >= self.caps.total && !places.make_room(self.ticks.load(Ordering::Relaxed)) {
+            return Err(NoPlace::Total);
+        }
+        *places.of_address.entry(address).or_default() += 1;
         places.open += 1;
         let pulse = Arc::new(Pulse::new(Arc::clone(&self.ticks)));
         let slot = places.pulses.insert(Arc::clone(&pulse));
@@ -120,8 +126,10 @@ impl Connections {
     }
 
     fn sweep_once(&self, now: u32) -> Vec<Cut> {
-        let places = self.places.lock();
+        let mut places = self.places.lock();
         let cut: Vec<Cut> = places.pulses.iter().filter_map(|pulse| pulse.judge(now, &self.patience)).collect();
+        let short_of_places = places.open >= self.caps.total - self.caps.total / 8;
+        places.dispensable = if short_of_places { places.most_dispensable(now) } else { Vec::new() };
         drop(places);
         for cut in &cut {
             counter!("waypost_connections_cut_total", "reason" => cut.as_str()).increment(1);
@@ -130,10 +138,30 @@ impl Connections {
     }
 }
 
+impl Places {
+    fn most_dispensable(&self, now: u32) -> Vec<Arc<Pulse>> {
+        let mut found: Vec<_> = self.pulses.iter().filter_map(|pulse| Some((pulse.dispensable(now)?, Arc::clone(pulse)))).collect();
+        found.sort_unstable_by_key(|(order, _)| *order);
+        found.truncate(MAX_DISPENSABLE);
+        found.into_iter().rev().map(|(_, pulse)| pulse).collect()
+    }
+
+    /// Sends one away who waits for a client that has not been heard for a while; `false` when there is none.
+    fn make_room(&mut self, now: u32) -> bool {
+        while let Some(pulse) = self.dispensable.pop() {
+            if pulse.make_room(now) {
+                counter!("waypost_connections_cut_total", "reason" => Cut::MadeRoom.as_str()).increment(1);
+                return true;
+            }
+        }
+        false
+    }
+}
+
 /// What an operator is told of connections that came to nothing: numbers, now and then.
 #[derive(Debug, Default)]
 struct Report {
-    cut: [u32; 3],
+    cut: [u32; 4],
 }
 
 impl Report {
@@ -193,6 +221,26 @@ mod tests {
         drop((first, third));
         let _fourth = connections.take(one).expect("its place came back");
         assert_eq!((connections.open(), connections.places.lock().of_address.len()), (2, 1), "an address without a connection is forgotten");
+    }
+
+    #[test]
+    fn who_only_holds_places_makes_room_for_who_comes_and_who_is_at_work_does_not() {
+        let patience = Patience { head_ticks: 40, ..PATIENCE };
+        let connections = Connections::new(Caps { total: 3, of_address: 3 }, patience);
+        let [holder, comer] = [1, 2].map(|last| IpAddr::from([127, 0, 0, last]));
+        let held: Vec<_> = (0..3).map(|_| connections.take(holder).expect("room")).collect();
+        held[2].pulse().began();
+        let sweep = |now| {
+            connections.ticks.store(now, Ordering::Relaxed);
+            connections.sweep_once(now)
+        };
+        sweep(1);
+        assert_eq!(connections.take(comer).expect_err("nobody has waited for long"), NoPlace::Total);
+        sweep(6);
+        let comers: Vec<_> = (0..2).map(|_| connections.take(comer).expect("a place is made")).collect();
+        assert_eq!(connections.take(comer).expect_err("the last one is at work"), NoPlace::Total);
+        drop((held, comers));
+        assert_eq!(connections.open(), 0);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What one connection says of itself while it lives: what it waits for, and since when, in ticks of the sweep. Reads no clock and ends nothing itself.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -19,12 +20,17 @@ pub struct Patience {
 /// A peer that takes less than this in the time for an answer reads too slowly to be waited for.
 const ANSWER_STEP: u32 = 64 << 10;
 
+/// Who waits for its client for less than this keeps its place, also when all are taken: an honest head is there sooner.
+const DISPENSABLE_TICKS: u32 = 4;
+
 /// Why a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     SlowHead,
     Idle,
     StalledAnswer,
+    /// All places are taken and somebody else came: who waits for a client, and least usefully, goes first.
+    MadeRoom,
 }
 
 /// What a connection waits for.
@@ -54,12 +60,21 @@ pub struct Pulse {
     /// Bytes it took since then.
     taken: AtomicU32,
     cut: Notify,
+    /// Whether it rested between two requests when it was cut.
+    rested: AtomicBool,
 }
 
 impl Pulse {
     /// Of a connection that has just come: its first head is due.
     pub fn new(ticks: Arc<AtomicU32>) -> Self {
-        let pulse = Self { ticks, phase: AtomicU64::new(0), blocked: AtomicU32::new(0), taken: AtomicU32::new(0), cut: Notify::new() };
+        let pulse = Self {
+            ticks,
+            phase: AtomicU64::new(0),
+            blocked: AtomicU32::new(0),
+            taken: AtomicU32::new(0),
+            cut: Notify::new(),
+            rested: AtomicBool::new(false),
+        };
         pulse.expect_head();
         pulse
     }
@@ -123,9 +138,23 @@ impl Pulse {
         }
     }
 
-    /// Resolves when the sweep has cut this connection.
-    pub async fn was_cut(&self) {
+    /// Resolves when the sweep has cut this connection: `true` when it rested, so that a request which came in this very moment is still answered.
+    pub async fn was_cut(&self) -> bool {
         self.cut.notified().await;
+        self.rested.load(Ordering::Relaxed)
+    }
+
+    /// How dispensable the connection is when all places are taken, the most first; none when it is at work, or has not waited for long.
+    pub fn dispensable(&self, now: u32) -> Option<(u32, Reverse<u32>)> {
+        let (phase, since) = split(self.phase.load(Ordering::Relaxed));
+        let waited = elapsed(since, now);
+        let waits = phase == Phase::Head as u32 || phase == Phase::Idle as u32;
+        (waits && waited >= DISPENSABLE_TICKS).then_some((phase, Reverse(waited)))
+    }
+
+    /// Tells a connection that waits for its client to go; `false` when it has got work meanwhile.
+    pub fn make_room(&self, now: u32) -> bool {
+        self.dispensable(now).is_some() && self.tell_to_go(self.phase.load(Ordering::Relaxed), now)
     }
 
     /// Tells a connection that is over its time to go, once, and says why.
@@ -145,13 +174,17 @@ impl Pulse {
         } else {
             None
         };
-        let cut = verdict?;
-        // Whoever moved on in this very moment is not cut.
+        verdict.filter(|_| self.tell_to_go(held, now))
+    }
+
+    /// Whoever moved on in this very moment is not cut.
+    fn tell_to_go(&self, held: u64, now: u32) -> bool {
         let told = self.phase.compare_exchange(held, join(Phase::Cut as u32, now), Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        told.then(|| {
+        if told {
+            self.rested.store(split(held).0 == Phase::Idle as u32, Ordering::Relaxed);
             self.cut.notify_one();
-            cut
-        })
+        }
+        told
     }
 
     fn enter(&self, phase: Phase) {
@@ -169,6 +202,7 @@ impl Cut {
             Self::SlowHead => "slow_head",
             Self::Idle => "idle",
             Self::StalledAnswer => "stalled_answer",
+            Self::MadeRoom => "made_room",
         }
     }
 }
@@ -239,6 +273,19 @@ mod tests {
         let (pulse, judge) = self::pulse();
         pulse.upgraded();
         assert_eq!(judge(&pulse, 10_000), None);
+    }
+
+    #[test]
+    fn when_room_is_short_slow_heads_go_before_those_who_rest_and_who_is_at_work_stays() {
+        let pulses = [0; 4].map(|_| pulse().0);
+        pulses[0].began();
+        pulses[1].answered();
+        pulses[3].upgraded();
+        let order = |now| pulses.each_ref().map(|pulse| pulse.dispensable(now));
+        assert_eq!(order(3), [None; 4], "nobody is sent away at once");
+        let [work, rest, head, socket] = order(4);
+        assert!(work.is_none() && socket.is_none() && head.is_some() && head < rest, "{head:?} {rest:?}");
+        assert!(pulses[2].make_room(4) && !pulses[2].make_room(5) && !pulses[0].make_room(5));
     }
 
     #[test]
