@@ -3,7 +3,6 @@
 pub mod accept;
 pub mod auth;
 pub mod connections;
-pub mod credentials;
 pub mod descriptors;
 pub mod events;
 pub mod exchange;
@@ -19,5 +18,6 @@ pub mod read;
 pub mod ready;
 pub mod routes;
 pub mod session;
+pub mod shares;
 pub mod stats;
 pub mod tls;

@@ -15,11 +15,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::http::connections::{Caps, Connections, Place, SWEEP_EVERY};
-use crate::http::credentials::Credentials;
 use crate::http::exchange::{Exchange, Transport};
 use crate::http::guarded::Guarded;
 use crate::http::paced::Pace;
 use crate::http::pulse::Patience;
+use crate::http::shares::Shares;
 use crate::http::tls::Tls;
 
 /// The default backlog of 128 cuts a reconnect storm short.
@@ -42,7 +42,7 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub struct Shell {
     pub router: Router,
     pub connections: Arc<Connections>,
-    pub credentials: Arc<Credentials>,
+    pub shares: Arc<Shares>,
     pub tls: Option<Arc<Tls>>,
     pub pace: Pace,
     pub max_head_bytes: usize,
@@ -62,7 +62,7 @@ impl Shell {
         Self {
             router,
             connections: Connections::new(caps, patience),
-            credentials: Credentials::new(config.max_connections_per_credential, config.max_in_flight_per_credential),
+            shares: Shares::new(config.max_connections_per_credential, config.max_in_flight_per_credential),
             tls,
             pace: Pace { total: Duration::from_secs(config.body_timeout_s), min_bytes_per_s: config.body_min_bytes_per_s },
             max_head_bytes: config.max_header_bytes,
@@ -141,10 +141,10 @@ async fn serve(stream: TcpStream, place: Place, shell: Shell) {
 }
 
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, place: Place, shell: Shell, transport: Transport) {
-    let (pulse, credential) = (Arc::clone(place.pulse()), shell.credentials.socket());
+    let (pulse, share) = (Arc::clone(place.pulse()), shell.shares.socket());
     pulse.expect_head();
-    let exchange = Exchange::new(shell.router, shell.pace, transport, Arc::clone(&pulse), Arc::clone(&credential));
-    let io = TokioIo::new(Guarded::new(stream, place, credential));
+    let exchange = Exchange::new(shell.router, shell.pace, transport, Arc::clone(&pulse), Arc::clone(&share));
+    let io = TokioIo::new(Guarded::new(stream, place, share));
     let connection = http1::Builder::new()
         // The sweep ends slow heads and idle connections, each after its own time, and costs no timer a request.
         .header_read_timeout(None)

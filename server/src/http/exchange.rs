@@ -19,10 +19,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tower::Service as _;
 use tracing::Instrument as _;
 
-use crate::http::credentials::{InFlight, SocketCredential};
 use crate::http::paced::{Pace, PacedBody};
 use crate::http::problem::{self, Kind};
 use crate::http::pulse::Pulse;
+use crate::http::shares::{InFlight, SocketShare};
 use crate::logging::request_id::RequestId;
 use crate::logging::strike::struck;
 
@@ -46,15 +46,15 @@ pub struct Exchange {
     pace: Pace,
     transport: Transport,
     pulse: Arc<Pulse>,
-    credential: Arc<SocketCredential>,
+    share: Arc<SocketShare>,
     /// Begins the ids of its requests.
     connection: u64,
     requests: AtomicU64,
 }
 
 impl Exchange {
-    pub fn new(router: Router, pace: Pace, transport: Transport, pulse: Arc<Pulse>, credential: Arc<SocketCredential>) -> Arc<Self> {
-        Arc::new(Self { router, pace, transport, pulse, credential, connection: rand::random(), requests: AtomicU64::new(0) })
+    pub fn new(router: Router, pace: Pace, transport: Transport, pulse: Arc<Pulse>, share: Arc<SocketShare>) -> Arc<Self> {
+        Arc::new(Self { router, pace, transport, pulse, share, connection: rand::random(), requests: AtomicU64::new(0) })
     }
 
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
@@ -90,7 +90,7 @@ impl Exchange {
     }
 
     async fn work(&self, request: Request<Incoming>) -> (Response<AxumBody>, Option<InFlight>) {
-        let in_flight = match self.credential.admit(presented(&request)) {
+        let in_flight = match self.share.admit(presented(&request)) {
             Ok(in_flight) => in_flight,
             Err(kind) => {
                 let mut refusal = problem::respond(&kind.says(kind.means()));

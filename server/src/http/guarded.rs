@@ -8,19 +8,19 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::connections::Place;
-use crate::http::credentials::SocketCredential;
+use crate::http::shares::SocketShare;
 
 /// Also after an upgrade: the `WebSocket` keeps this very socket, and with it the place and what its credential is counted by.
 #[derive(Debug)]
 pub struct Guarded<S> {
     io: S,
     place: Place,
-    _credential: Arc<SocketCredential>,
+    _share: Arc<SocketShare>,
 }
 
 impl<S> Guarded<S> {
-    pub fn new(io: S, place: Place, credential: Arc<SocketCredential>) -> Self {
-        Self { io, place, _credential: credential }
+    pub fn new(io: S, place: Place, share: Arc<SocketShare>) -> Self {
+        Self { io, place, _share: share }
     }
 
     fn told(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

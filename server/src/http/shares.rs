@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::http::problem::Kind;
 
 #[derive(Debug)]
-pub struct Credentials {
+pub struct Shares {
     max_sockets: usize,
     max_in_flight: usize,
     /// Keyed anew in each process, so that nobody finds two credentials that share a count, and no secret is held.
@@ -33,8 +33,8 @@ struct Usage {
 
 /// What a socket's newest request presented. Behind a proxy requests of many credentials share a socket: it counts for the last one.
 #[derive(Debug)]
-pub struct SocketCredential {
-    credentials: Arc<Credentials>,
+pub struct SocketShare {
+    shares: Arc<Shares>,
     current: Mutex<Option<Arc<Usage>>>,
 }
 
@@ -42,13 +42,13 @@ pub struct SocketCredential {
 #[derive(Debug)]
 pub struct InFlight(Arc<Usage>);
 
-impl Credentials {
+impl Shares {
     pub fn new(max_sockets: usize, max_in_flight: usize) -> Arc<Self> {
         Arc::new(Self { max_sockets, max_in_flight, hasher: RandomState::new(), used: Mutex::default() })
     }
 
-    pub fn socket(self: &Arc<Self>) -> Arc<SocketCredential> {
-        Arc::new(SocketCredential { credentials: Arc::clone(self), current: Mutex::new(None) })
+    pub fn socket(self: &Arc<Self>) -> Arc<SocketShare> {
+        Arc::new(SocketShare { shares: Arc::clone(self), current: Mutex::new(None) })
     }
 
     /// Counts one socket more, unless there are as many as there may be.
@@ -70,7 +70,7 @@ impl Credentials {
     }
 }
 
-impl SocketCredential {
+impl SocketShare {
     /// Lets a request in that presents this credential, or says why not. Who presents none is bounded by its sockets.
     pub fn admit(&self, presented: Option<&[u8]>) -> Result<Option<InFlight>, Kind> {
         let admitted = presented.map(|presented| self.try_admit(presented)).transpose();
@@ -82,30 +82,30 @@ impl SocketCredential {
     }
 
     fn try_admit(&self, presented: &[u8]) -> Result<InFlight, Kind> {
-        let hash = self.credentials.hasher.hash_one(presented);
+        let hash = self.shares.hasher.hash_one(presented);
         let mut current = self.current.lock();
         let usage = match current.as_ref() {
             Some(usage) if usage.hash == hash => Arc::clone(usage),
             _ => {
-                let joined = self.credentials.join(hash).ok_or(Kind::TooManyConnections)?;
+                let joined = self.shares.join(hash).ok_or(Kind::TooManyConnections)?;
                 if let Some(left) = current.replace(Arc::clone(&joined)) {
-                    self.credentials.leave(&left);
+                    self.shares.leave(&left);
                 }
                 joined
             }
         };
         drop(current);
-        let max = self.credentials.max_in_flight;
+        let max = self.shares.max_in_flight;
         let counted = usage.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1));
         counted.map_err(|_full| Kind::TooManyInFlight)?;
         Ok(InFlight(usage))
     }
 }
 
-impl Drop for SocketCredential {
+impl Drop for SocketShare {
     fn drop(&mut self) {
         if let Some(usage) = self.current.get_mut().take() {
-            self.credentials.leave(&usage);
+            self.shares.leave(&usage);
         }
     }
 }
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn a_credential_has_its_sockets_and_another_one_its_own() {
-        let credentials = Credentials::new(2, 10);
-        let sockets = [0; 4].map(|_| credentials.socket());
+        let shares = Shares::new(2, 10);
+        let sockets = [0; 4].map(|_| shares.socket());
         for socket in &sockets[..2] {
             drop(socket.admit(Some(b"Bearer a")).expect("room"));
         }
@@ -132,13 +132,13 @@ mod tests {
         drop(sockets[0].admit(Some(b"Bearer b")).expect("it changes sides"));
         drop(sockets[3].admit(Some(b"Bearer a")).expect("and makes room"));
         drop(sockets);
-        assert!(credentials.used.lock().is_empty(), "no socket, no count");
+        assert!(shares.used.lock().is_empty(), "no socket, no count");
     }
 
     #[test]
     fn requests_under_way_are_bounded_over_all_sockets_of_a_credential() {
-        let credentials = Credentials::new(10, 2);
-        let sockets = [0; 3].map(|_| credentials.socket());
+        let shares = Shares::new(10, 2);
+        let sockets = [0; 3].map(|_| shares.socket());
         let first = sockets[0].admit(Some(b"Bearer a")).expect("room");
         let _second = sockets[1].admit(Some(b"Bearer a")).expect("room");
         assert_eq!(sockets[2].admit(Some(b"Bearer a")).expect_err("a third"), Kind::TooManyInFlight);
