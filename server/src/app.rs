@@ -21,9 +21,10 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::http::accept;
+use crate::http::accept::{self, Shell};
 use crate::http::auth::Auth;
 use crate::http::credentials::CredentialState;
+use crate::http::descriptors;
 use crate::http::events::EventsState;
 use crate::http::jwt::Jwt;
 use crate::http::keys::Keys;
@@ -31,6 +32,7 @@ use crate::http::live::LiveState;
 use crate::http::origins::Origins;
 use crate::http::read::ReadState;
 use crate::http::routes::{self, Routed};
+use crate::http::tls::{Files, Tls};
 use crate::live::seats::Seats;
 use crate::live::socket::Serving;
 use crate::metrics;
@@ -40,9 +42,10 @@ use stages::{Stages, live_settings};
 
 /// Serves until `stop`; the first line on stdout says where.
 pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    descriptors::prepare(config.max_connections);
     let server = Server::open(config, clock).await?;
     let listener = server.bind()?;
-    announce(&format!("listening on http://{}", listener.local_addr()?))?;
+    announce(&format!("listening on {}://{}", server.scheme(), listener.local_addr()?))?;
     server.run(listener, stop).await
 }
 
@@ -54,6 +57,7 @@ pub struct Server {
     data: DataDir,
     auth: Arc<Auth>,
     metrics: Arc<PrometheusHandle>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -71,7 +75,13 @@ impl Server {
         }
         let tokens = Jwt::new(&config.jwt, clock.clone())?;
         let auth = Arc::new(Auth::new(keys, clock.clone()).taking(tokens).await?);
-        Ok(Self { config, clock, data, auth, metrics })
+        let tls = open_tls(&config)?;
+        Ok(Self { config, clock, data, auth, metrics, tls })
+    }
+
+    /// How its addresses begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     pub fn auth(&self) -> &Auth {
@@ -85,14 +95,10 @@ impl Server {
 
     /// Serves until `stop` or until a stage fails. The port answers while the log recovers; `/readyz` and 503 tell that it does.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, clock, data, auth, metrics } = self;
+        let Self { config, clock, data, auth, metrics, tls } = self;
         let (mut stages, entrance) = Stages::start(&config, &clock)?;
         let readiness = Arc::new(Readiness::default());
-        let events = EventsState {
-            ingest: Arc::new(OnceLock::new()),
-            max_body_bytes: config.max_body_bytes,
-            body_timeout: Duration::from_secs(config.body_timeout_s),
-        };
+        let events = EventsState { ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
         let reads = ReadState {
             map: Arc::clone(&entrance.map),
             partitions: entrance.partitions.clone().into(),
@@ -124,6 +130,8 @@ impl Server {
             style_url: config.style_url.clone(),
         });
         let http_done = CancellationToken::new();
+        let shell = Shell::new(&config, descriptors::places(), router, tls.clone(), stop.clone());
+        let fresh = keep_fresh(tls, Duration::from_secs(config.tls_reload_s), stop.clone());
         let flow = Flow { config: &config, clock, data: data.path(), events, readiness, metrics, stop: stop.clone(), http_done: http_done.clone() };
         // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.
         let flowing = async {
@@ -132,15 +140,31 @@ impl Server {
             flowed
         };
         let serving = async {
-            accept::run(listener, router, stop.clone(), sockets).await;
+            accept::run(listener, shell, sockets).await;
             http_done.cancel();
         };
-        let (flowed, (), ()) = tokio::join!(flowing, serving, Box::pin(auth.watch(stop.clone())));
+        let (flowed, (), (), ()) = tokio::join!(flowing, serving, fresh, Box::pin(auth.watch(stop.clone())));
         flowed?;
         stages.join().await?;
         auth.close().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Reads certificate and key when the settings name them.
+fn open_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    let (Some(certificate), Some(key)) = (&config.tls_cert, &config.tls_key) else {
+        return Ok(None);
+    };
+    let files = Files { certificate: certificate.clone(), key: key.clone() };
+    let opened = Tls::open(files, Duration::from_secs(config.tls_handshake_timeout_s), config.max_handshakes);
+    opened.context("TLS cannot be served").map(Some)
+}
+
+async fn keep_fresh(tls: Option<Arc<Tls>>, every: Duration, done: CancellationToken) {
+    if let Some(tls) = tls {
+        tls.keep_fresh(every, done).await;
     }
 }
 

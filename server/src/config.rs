@@ -1,6 +1,7 @@
 //! Every setting with its default: flags over `WAYPOST_*` over `waypost.toml` over what stands here. Reads files once, at start.
 
 pub mod jwt;
+pub mod shell;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use jwt::JwtIssuer;
+use shell::LogFormat;
 
 /// The settings of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +51,36 @@ pub struct Config {
     pub memory_limit_mb: u64,
     /// How long a client may take over one request's body.
     pub body_timeout_s: u64,
+    /// The least a request's body may come with, over all of it and after 5 s.
+    pub body_min_bytes_per_s: u32,
+    /// How long a client may take over a request's head, and over its first on a new connection.
+    pub header_timeout_s: u64,
+    /// How long a connection may rest between two requests.
+    pub idle_timeout_s: u64,
+    /// How long a client may take over the next 64 KiB of an answer.
+    pub response_timeout_s: u64,
+    /// Bytes of a request's head; it has at most 100 headers.
+    pub max_header_bytes: usize,
+    /// Open connections, `WebSockets` among them. Fewer where the limit of open files allows no more.
+    pub max_connections: usize,
+    /// Open connections from one address. Behind a proxy all come from one.
+    pub max_connections_per_address: usize,
+    /// Open connections that present one credential.
+    pub max_connections_per_credential: usize,
+    /// Requests under way that present one credential.
+    pub max_in_flight_per_credential: usize,
+    /// PEM file of the certificate chain, the server's own first; with `tls_key` the port speaks TLS.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    pub tls_key: Option<PathBuf>,
+    /// How often the files of certificate and key are looked at; they are also taken up at a SIGHUP.
+    pub tls_reload_s: u64,
+    /// How long a client may take over its TLS handshake.
+    pub tls_handshake_timeout_s: u64,
+    /// TLS handshakes under way; who comes beyond waits for its turn within its time.
+    pub max_handshakes: usize,
+    /// Log lines for people, or JSON for programs. `WAYPOST_LOG` sets what is logged.
+    pub log_format: LogFormat,
     /// Quarantine corrupt parts of the log instead of refusing to start.
     pub repair: bool,
     /// Bytes of one segment of the log.
@@ -100,6 +132,21 @@ impl Default for Config {
             shed_append_ms: 500,
             memory_limit_mb: 0,
             body_timeout_s: 60,
+            body_min_bytes_per_s: 256,
+            header_timeout_s: 10,
+            idle_timeout_s: 75,
+            response_timeout_s: 30,
+            max_header_bytes: 16 << 10,
+            max_connections: 16_384,
+            max_connections_per_address: 10_240,
+            max_connections_per_credential: 10_240,
+            max_in_flight_per_credential: 1024,
+            tls_cert: None,
+            tls_key: None,
+            tls_reload_s: 10,
+            tls_handshake_timeout_s: 10,
+            max_handshakes: 512,
+            log_format: LogFormat::Pretty,
             repair: false,
             segment_bytes: 64 << 20,
             log_max_bytes: 8 << 30,
@@ -138,6 +185,12 @@ pub struct Flags {
     pub partitions: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repair: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Error)]
@@ -148,6 +201,8 @@ pub enum ConfigError {
     Range { name: &'static str, min: u64, max: u64, value: u64 },
     #[error("`{name}`: {reason}")]
     Invalid { name: &'static str, reason: String },
+    #[error("`{given}` is given without `{missing}`: TLS needs both")]
+    Pair { given: &'static str, missing: &'static str },
 }
 
 impl Config {
@@ -174,7 +229,7 @@ impl Config {
         in_range("tick_ms", self.tick_ms, 10, 5000)?;
         in_range("max_events", wide(self.max_events), 1, 100_000)?;
         in_range("max_body_bytes", wide(self.max_body_bytes), 1024, 1 << 30)?;
-        in_range("body_timeout_s", self.body_timeout_s, 1, 3600)?;
+        self.check_shell()?;
         in_range("driver_events_per_s", self.driver_events_per_s, 0, 1_000_000)?;
         in_range("driver_burst", self.driver_burst, 1, 1 << 30)?;
         in_range("tenant_events_per_s", self.tenant_events_per_s, 0, 1_000_000_000)?;
@@ -246,6 +301,8 @@ mod tests {
         let file = folder.path().join("w.toml");
         for (text, name) in [
             ("tick_mss = 50", "tick_mss"),
+            ("tls_cert = 'x'", "tls_key"),
+            ("log_format = 'x'", "log_format"),
             ("tick_ms = 1", "tick_ms"),
             ("partitions = 0", "partitions"),
             ("allowed_origins = ['https://a.b/']", "allowed_origins"),

@@ -10,9 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use waypost::app;
 use waypost::clock::Clock;
+use waypost::config::shell::LogFormat;
 use waypost::config::{Config, Flags};
 use waypost::formats::scope::ScopeWords;
 use waypost::http::keys::{MAX_NAME_BYTES, NewKey};
+use waypost::logging;
 use waypost::model::id::TenantId;
 use waypost::model::scope::{Area, Scope};
 
@@ -55,6 +57,15 @@ struct Serve {
     /// Quarantine corrupt parts of the log instead of refusing to start
     #[arg(long)]
     repair: bool,
+    /// PEM file of a certificate chain: the port speaks TLS. Taken up anew when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Log lines on stderr for people (pretty) or for programs (json) [default: pretty]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Args)]
@@ -142,23 +153,50 @@ impl Create {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_logging();
+    let prepared = Job::prepare(Cli::parse().command);
+    let logging = logging::start(prepared.as_ref().map_or(LogFormat::Pretty, Job::log_format));
     keep_pages_small();
-    match run_to_end(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+    let ended = prepared.and_then(run_to_end);
+    if let Err(error) = &ended {
+        tracing::error!("{error:#}");
     }
+    logging.end();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Logs go to stderr, so that stdout carries only what scripts read.
-fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| "info".into());
-    // A reader of stderr that goes away must not take the server along: the default tells of a failed write by a print, which then panics.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+/// A command with its settings read: they say what the log looks like.
+enum Job {
+    Serve(Box<Config>),
+    Demo(Demo),
+    Keys(Keys),
+}
+
+impl Job {
+    fn prepare(command: Command) -> anyhow::Result<Self> {
+        let arguments = match command {
+            Command::Serve(arguments) => arguments,
+            Command::Demo(arguments) => return Ok(Self::Demo(arguments)),
+            Command::Keys(keys) => return Ok(Self::Keys(keys)),
+        };
+        let flags = Flags {
+            data: arguments.data,
+            listen: arguments.listen,
+            partitions: arguments.partitions,
+            repair: arguments.repair.then_some(true),
+            tls_cert: arguments.tls_cert,
+            tls_key: arguments.tls_key,
+            log_format: arguments.log_format,
+        };
+        let config = Config::load(&flags, arguments.config).context("the settings are not valid")?;
+        Ok(Self::Serve(Box::new(config)))
+    }
+
+    fn log_format(&self) -> LogFormat {
+        match self {
+            Self::Serve(config) => config.log_format,
+            Self::Demo(_) | Self::Keys(_) => LogFormat::Pretty,
+        }
+    }
 }
 
 /// A huge page (2 MiB) is cleared whole when its first byte is touched: up to a millisecond, for which also the log's thread would stand still when
@@ -172,29 +210,24 @@ fn keep_pages_small() {
 /// How long threads that block may take at the end: a recovery that nobody waits for any more is given up.
 const THREADS_END: Duration = Duration::from_secs(1);
 
-fn run_to_end(command: Command) -> anyhow::Result<()> {
+fn run_to_end(job: Job) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("the threads cannot be started")?;
-    let ended = runtime.block_on(run(command));
+    let ended = runtime.block_on(run(job));
     runtime.shutdown_timeout(THREADS_END);
     ended
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Serve(arguments) => {
-            let flags =
-                Flags { data: arguments.data, listen: arguments.listen, partitions: arguments.partitions, repair: arguments.repair.then_some(true) };
-            let config = Config::load(&flags, arguments.config).context("the settings are not valid")?;
-            app::serve(config, Clock::System, stop_signal()?).await
-        }
-        Command::Demo(arguments) => app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?).await,
-        Command::Keys(Keys::Create(arguments)) => app::keys::create(&arguments.data, &arguments.new_key()?).await,
-        Command::Keys(Keys::List { data, tenant }) => {
+async fn run(job: Job) -> anyhow::Result<()> {
+    match job {
+        Job::Serve(config) => app::serve(*config, Clock::System, stop_signal()?).await,
+        Job::Demo(arguments) => Box::pin(app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?)).await,
+        Job::Keys(Keys::Create(arguments)) => app::keys::create(&arguments.data, &arguments.new_key()?).await,
+        Job::Keys(Keys::List { data, tenant }) => {
             let tenant = tenant.map(|tenant| TenantId::parse(&tenant)).transpose().context("--tenant")?;
             app::keys::list(&data, tenant).await
         }
-        Command::Keys(Keys::Rotate { data, id }) => app::keys::rotate(&data, &id).await,
-        Command::Keys(Keys::Revoke { data, id }) => app::keys::revoke(&data, &id).await,
+        Job::Keys(Keys::Rotate { data, id }) => app::keys::rotate(&data, &id).await,
+        Job::Keys(Keys::Revoke { data, id }) => app::keys::revoke(&data, &id).await,
     }
 }
 

@@ -117,6 +117,7 @@ fn begin_at_zero() {
         "waypost_live_sessions",
         "waypost_pressure",
         "waypost_resident_bytes",
+        "waypost_connections",
     ] {
         metrics::gauge!(name).set(0.0);
     }
@@ -135,6 +136,12 @@ fn begin_at_zero() {
         "waypost_jwks_failures_total",
     ] {
         metrics::counter!(name).increment(0);
+    }
+    for reason in ["total", "address", "credential", "in_flight"] {
+        metrics::counter!("waypost_connections_refused_total", "reason" => reason).increment(0);
+    }
+    for reason in ["slow_head", "idle", "stalled_answer", "made_room"] {
+        metrics::counter!("waypost_connections_cut_total", "reason" => reason).increment(0);
     }
     IngestCounts::default().add(IngestTotals::default());
 }
@@ -178,6 +185,17 @@ fn describe() {
     describe_gauge!("waypost_credentials", "Credentials in memory by kind: keys in use, tickets and sessions, verified tokens");
     describe_counter!("waypost_jwks_failures_total", "Times that the keys of an issuer of tokens could not be read anew");
     describe_gauge!("waypost_live_sessions", "Open live sessions");
+    describe_gauge!("waypost_connections", "Open connections, WebSockets among them");
+    describe_counter!(
+        "waypost_connections_refused_total",
+        "Connections closed at once (all places taken, as many of one address as may be) and requests answered 429 (of one credential)"
+    );
+    describe_counter!(
+        "waypost_connections_cut_total",
+        "Connections ended because a head came too slowly, none came any more, or an answer was not read"
+    );
+    describe_counter!("waypost_tls_handshakes_total", "TLS handshakes by outcome");
+    describe_counter!("waypost_tls_reloads_total", "Certificates taken up while running, by outcome");
 }
 
 #[cfg(test)]

@@ -63,6 +63,14 @@ impl ServerProcess {
         Self::spawn(command)
     }
 
+    /// With settings, and with what it says on stderr in a file.
+    pub(crate) fn start_logged(data: &Path, settings: &[(&str, &str)], log: &Path) -> Self {
+        let mut command = Command::new(binary());
+        let file = std::fs::File::create(log).expect("a file for the log");
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).envs(settings.iter().copied()).stderr(file);
+        Self::spawn(command)
+    }
+
     /// With what it says on stderr.
     pub(crate) fn start_listening(data: &Path) -> (Self, Said) {
         let mut command = Command::new(binary());
@@ -85,7 +93,13 @@ impl ServerProcess {
 
     /// Starts a server that must not start, and returns what it said.
     pub(crate) fn refused(data: &Path) -> String {
-        let output = Command::new(binary()).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).output().expect("the binary runs");
+        Self::refused_with(data, &[])
+    }
+
+    pub(crate) fn refused_with(data: &Path, settings: &[(&str, &str)]) -> String {
+        let mut command = Command::new(binary());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).envs(settings.iter().copied());
+        let output = command.output().expect("the binary runs");
         assert!(!output.status.success(), "it started");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
@@ -103,8 +117,12 @@ impl ServerProcess {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(&pid).status().expect("kill runs").success());
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs").success());
     }
 
     /// Asserts that it ended well.

@@ -20,16 +20,16 @@ export function onPreference(changed: () => void): void {
   STILL.addEventListener("change", changed);
 }
 
+/** A sheet made in code: the page's content policy takes no inline style. Made when first needed, for there is none without a document. */
+let colours: CSSStyleSheet | undefined;
+
 /** The status colours as custom properties, so that lists, rings and markers cannot differ. */
 export function writeColours(): void {
-  const rules = GROUPS.map((group) => `.g-${group.key}{color:${group[theme()]}}`).join("");
-  let style = document.getElementById("status-colours");
-  if (!style) {
-    style = document.createElement("style");
-    style.id = "status-colours";
-    document.head.append(style);
+  if (!colours) {
+    colours = new CSSStyleSheet();
+    document.adoptedStyleSheets = [...document.adoptedStyleSheets, colours];
   }
-  style.textContent = rules;
+  colours.replaceSync(GROUPS.map((group) => `.g-${group.key}{color:${group[theme()]}}`).join(""));
 }
 
 export function palette(): Palette {

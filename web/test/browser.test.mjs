@@ -24,9 +24,15 @@ const server = await theServer();
 const browser = await chromium.launch({ executablePath, args: FLAGS });
 const failures = [];
 const complaints = [];
+const violations = [];
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce" });
   page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => message.text().includes("Content Security Policy") && violations.push(message.text()));
+  await page.exposeFunction("__violated", (words) => violations.push(words));
+  await page.addInitScript(() =>
+    addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI, sourceFile, lineNumber }) =>
+      window.__violated(`${effectiveDirective} ${blockedURI} at ${sourceFile}:${lineNumber}`)));
   const opened = Date.now();
   await open(page);
   await claim("markers appear", () => eventually(page, (w) => w.connection === "live" && w.markers > 0 && w.drawn === w.markers, "a marker"));
@@ -40,6 +46,8 @@ try {
   if (server.kill) await claim("the server is killed and comes back, and the page recovers by itself", () => recovers(page));
   else console.log("SKIP the server is killed and comes back: no WAYPOST_CTL");
   await claim("what is held agrees with every checksum", async () => check((await look(page)).mismatches === 0, "a checksum differs"));
+  if (!server.isMock) await claim("the page has a strict content policy", () => hasPolicy(page));
+  await claim("nothing broke the content policy", async () => check(violations.length === 0, violations.join("; ")));
   await claim("nothing was thrown in the page", async () => check(complaints.length === 0, complaints.join("; ")));
 } finally {
   await browser.close();
@@ -54,7 +62,7 @@ async function theServer() {
     const { startMock, KEY } = await import("./mock-server.mjs");
     let mock = await startMock();
     const { url: at } = mock;
-    return { url: at, key: KEY, kill: () => mock.close(), start: async () => (mock = await startMock({ port: Number(new URL(at).port), seed: 8 })), end: () => mock.close() };
+    return { isMock: true, url: at, key: KEY, kill: () => mock.close(), start: async () => (mock = await startMock({ port: Number(new URL(at).port), seed: 8 })), end: () => mock.close() };
   }
   // The server reads WAYPOST_* as its settings and refuses those it does not know: ours are not for it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("WAYPOST_")));
@@ -107,7 +115,8 @@ async function painted(page) {
   for (;;) {
     const shot = (await page.locator(".maplibregl-canvas").screenshot()).toString("base64");
     const vivid = await page.evaluate(async (png) => {
-      const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${png}`)).blob());
+      // Not by fetch: the page's content policy lets nothing in that is not the server's.
+      const image = await createImageBitmap(new Blob([Uint8Array.from(atob(png), (letter) => letter.charCodeAt(0))], { type: "image/png" }));
       const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
       context.drawImage(image, 0, 0);
       // Clear of the panel on the left.
@@ -120,6 +129,23 @@ async function painted(page) {
     check(Date.now() < deadline, `only ${vivid} vivid pixels`);
     await page.waitForTimeout(250);
   }
+}
+
+/** Nothing from elsewhere, no inline script or style; and it is kept: what is tried against it does not happen. */
+async function hasPolicy(page) {
+  const headers = (await page.request.get(server.url)).headers();
+  const policy = headers["content-security-policy"] ?? "";
+  check(policy.startsWith("default-src 'none'") && !policy.includes("unsafe"), policy || "no policy");
+  check(headers["x-content-type-options"] === "nosniff" && headers["referrer-policy"] === "no-referrer" && headers["permissions-policy"], JSON.stringify(headers));
+  const before = violations.length;
+  await page.evaluate(() => {
+    const script = document.createElement("script");
+    script.textContent = "window.__smuggled = true";
+    document.body.append(script);
+  });
+  check(!(await page.evaluate(() => window.__smuggled)), "an inline script ran");
+  check(await waitFor(page, async () => violations.length > before), "the violation was not told");
+  violations.length = before;
 }
 
 async function moves(page) {

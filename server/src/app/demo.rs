@@ -12,6 +12,7 @@ use super::{Server, announce};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::auth::Role;
+use crate::http::descriptors;
 use crate::http::keys::Keys;
 use crate::http::page;
 use crate::model::id::TenantId;
@@ -25,7 +26,7 @@ pub async fn run(drivers: u32, listen: SocketAddr, data: Option<PathBuf>, stop: 
     let kept = data.is_some();
     let data = data.unwrap_or_else(|| temporary.clone());
     std::fs::create_dir_all(&data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
-    let ended = run_in(&data, drivers, listen, stop).await;
+    let ended = Box::pin(run_in(&data, drivers, listen, stop)).await;
     if !kept && let Err(error) = std::fs::remove_dir_all(&temporary) {
         tracing::warn!(%error, folder = %temporary.display(), "the demo's folder could not be removed");
     }
@@ -38,6 +39,7 @@ async fn run_in(data: &Path, drivers: u32, listen: SocketAddr, stop: Cancellatio
     let key = keys.create(&tenant, Role::Ingest, &Clock::System).await?;
     keys.close().await;
     let config = Config { data: data.to_owned(), listen, ..Config::default() };
+    descriptors::prepare(config.max_connections);
     let server = Server::open(config, Clock::System).await?;
     let ticket = server.auth().ticket(tenant, Role::Dashboard)?;
     let listener = server.bind()?;

@@ -1,7 +1,7 @@
 //! `POST /v1/events`: reads headers and body, hands them to ingest, words the answer. No rule of events lives here.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Extension, Request as HttpRequest, State};
@@ -12,6 +12,7 @@ use crate::formats::problem::Problem;
 use crate::formats::refusal::Code;
 use crate::formats::results::{self, Next, Outcome};
 use crate::http::auth::Principal;
+use crate::http::paced;
 use crate::http::problem::{self, Kind};
 use crate::ingest::body::Encoding;
 use crate::ingest::{Answer, Ingest, MediaType, Request};
@@ -22,8 +23,6 @@ use crate::log::wal::Wal;
 pub struct EventsState {
     pub ingest: Arc<OnceLock<Ingest<Wal>>>,
     pub max_body_bytes: usize,
-    /// A body that comes slower than this would hold its memory and its connection for ever.
-    pub body_timeout: Duration,
 }
 
 pub async fn post(State(state): State<EventsState>, Extension(principal): Extension<Arc<Principal>>, request: HttpRequest) -> Response<Body> {
@@ -36,10 +35,7 @@ async fn answer(state: &EventsState, principal: &Principal, request: HttpRequest
     let Some(ingest) = state.ingest.get() else {
         return Err(problem::recovering());
     };
-    let max = state.max_body_bytes;
-    let too_large = |error: axum::Error| Kind::TooLarge.says(format!("at most {max} bytes a request: {error}"));
-    let slow = |_elapsed| Kind::RequestTimeout.says(format!("the body was not there within {} s", state.body_timeout.as_secs()));
-    let body = tokio::time::timeout(state.body_timeout, axum::body::to_bytes(body, max)).await.map_err(slow)?.map_err(too_large)?;
+    let body = paced::whole(body, state.max_body_bytes).await?;
     let started = Instant::now();
     let submitted = ingest.submit(Request { tenant: principal.tenant, scope: principal.scope.clone(), media, encoding, body }).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());

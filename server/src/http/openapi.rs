@@ -70,15 +70,14 @@ fn operation(route: Route) -> (HttpMethod, Operation) {
 }
 
 fn info() -> Info {
+    let anywhere = [Kind::NoSuchRoute, Kind::MethodNotAllowed, Kind::TooManyConnections, Kind::TooManyInFlight, Kind::Internal];
+    let anywhere = anywhere.map(|kind| format!("{} `{}` ({})", kind.status().as_u16(), kind.code(), kind.means())).join("; ");
     let description = format!(
         "Real-time delivery tracking. Coordinates are degrees WGS 84, distances metres, speeds metres a second, headings degrees clockwise from true \
          north, times RFC 3339 in UTC. The tenant comes from the credential alone. What fails answers `application/problem+json` (RFC 9457) with a \
-         stable `code`; a status of 503 or 507 carries `Retry-After`. Fields are only ever added. On any path of the API: 404 `{}` ({}) and 405 \
-         `{}` ({}).",
-        Kind::NoSuchRoute.code(),
-        Kind::NoSuchRoute.means(),
-        Kind::MethodNotAllowed.code(),
-        Kind::MethodNotAllowed.means(),
+         stable `code`; a status of 429, 503 or 507 carries `Retry-After`. Fields are only ever added. Every answer names its request in \
+         `X-Request-Id`: the id that the request brought, if it has at most 64 letters, digits and `-_.:`, else one that the server made. On any path \
+         of the API: {anywhere}."
     );
     InfoBuilder::new()
         .title("Waypost")

@@ -1,8 +1,9 @@
-//! The dashboard's files from inside the binary, or a page that says how to build them. Knows no other route.
+//! The dashboard's files from inside the binary, or a page that says how to build them, and what a browser may do with them. Knows no other route.
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, Response, StatusCode, Uri};
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_FRAME_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]
@@ -10,9 +11,47 @@ use rust_embed::RustEmbed;
 struct Dist;
 
 const NOT_BUILT: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Waypost</title>\
-<body style='font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem'>\
-<h1>Waypost is running</h1><p>This binary has no dashboard in it: the files of <code>web/dist</code> were not there when it was built.</p>\
+<body><h1>Waypost is running</h1><p>This binary has no dashboard in it: the files of <code>web/dist</code> were not there when it was built.</p>\
 <p>The API is served all the same: POST /v1/events, GET /v1/deliveries, /v1/drivers/{id}, and live viewports on /v1/live.</p>";
+
+/// What the page may load and talk to, as the headers of every answer to a browser say it.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    content: HeaderValue,
+}
+
+impl Policy {
+    /// Everything from this server alone: no inline script or style. A style of somebody else's may be fetched, with its tiles, from its own origin.
+    pub fn new(style_url: Option<&str>) -> Self {
+        let foreign = style_url.and_then(origin).map(|origin| format!(" {origin}")).unwrap_or_default();
+        let content = format!(
+            "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data: blob:{foreign}; \
+             connect-src 'self'{foreign}; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        Self { content: HeaderValue::try_from(content).expect("an origin is visible ASCII") }
+    }
+
+    fn dress(&self, mut response: Response<Body>) -> Response<Body> {
+        /// Of all that a page can ask a browser for, the map needs nothing; a full screen is for the one who looks.
+        const PERMISSIONS: &str = "camera=(), microphone=(), geolocation=(), payment=(), usb=(), fullscreen=(self)";
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, self.content.clone());
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert("permissions-policy", HeaderValue::from_static(PERMISSIONS));
+        headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+        // What knows no frame-ancestors.
+        headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+        response
+    }
+}
+
+/// Scheme, host and port of an address; none when it is this server's own.
+fn origin(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let port = authority.port().map(|port| format!(":{port}")).unwrap_or_default();
+    ["http", "https"].contains(&scheme).then(|| format!("{scheme}://{}{port}", authority.host()))
+}
 
 /// Whether this binary was built with its dashboard.
 pub fn is_built() -> bool {
@@ -20,7 +59,11 @@ pub fn is_built() -> bool {
 }
 
 /// Serves a file of the dashboard; `/` is its page.
-pub async fn serve(uri: Uri, headers: HeaderMap) -> Response<Body> {
+pub async fn serve(State(policy): State<Policy>, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    policy.dress(file(&uri, &headers))
+}
+
+fn file(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
     let path = match uri.path().trim_start_matches('/') {
         "" => "index.html",
         path => path,
@@ -68,5 +111,23 @@ fn content_type(path: &str) -> &'static str {
         "wasm" => "application/wasm",
         "txt" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_style_of_somebody_elses_opens_its_origin_and_nothing_more() {
+        let policy = |style_url| Policy::new(style_url).content.to_str().expect("text").to_owned();
+        let own = policy(None);
+        assert!(own.contains("connect-src 'self';") && own.contains("script-src 'self';") && !own.contains("unsafe"), "{own}");
+        assert_eq!(policy(Some("/style.json")), own);
+        assert_eq!(policy(Some("javascript:alert(1)")), own);
+        let foreign = policy(Some("https://user:secret@tiles.example.org:8443/style.json?key=secret; script-src *"));
+        assert_eq!(foreign, own, "no address, no origin");
+        let foreign = policy(Some("https://user:secret@tiles.example.org:8443/style.json?key=secret"));
+        assert!(foreign.contains("connect-src 'self' https://tiles.example.org:8443;") && !foreign.contains("secret"), "{foreign}");
     }
 }

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
 
 use crate::formats::problem::Problem;
 use crate::http::auth::Denied;
@@ -10,6 +11,7 @@ use crate::ingest::Refused;
 use crate::ingest::body::BodyError;
 use crate::ingest::limits::Limit;
 use crate::log::AppendError;
+use crate::logging::request_id::RequestId;
 
 /// Every reason for which a whole request is refused, besides a body that cannot be read: that has the code of its refusal and status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,10 +42,13 @@ pub enum Kind {
     LogStopped,
     KeyStore,
     DiskFull,
+    TooManyConnections,
+    TooManyInFlight,
+    Internal,
 }
 
 impl Kind {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidParameter,
         Self::MalformedBody,
         Self::MalformedEncoding,
@@ -70,6 +75,9 @@ impl Kind {
         Self::LogStopped,
         Self::KeyStore,
         Self::DiskFull,
+        Self::TooManyConnections,
+        Self::TooManyInFlight,
+        Self::Internal,
     ];
 
     pub fn status(self) -> StatusCode {
@@ -81,11 +89,12 @@ impl Kind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooManyCredentials => StatusCode::CONFLICT,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore => StatusCode::SERVICE_UNAVAILABLE,
             Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+            Self::RateLimited | Self::TooManyConnections | Self::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -118,6 +127,9 @@ impl Kind {
             Self::LogStopped => "log_stopped",
             Self::KeyStore => "key_store",
             Self::DiskFull => "disk_full",
+            Self::TooManyConnections => "too_many_connections",
+            Self::TooManyInFlight => "too_many_in_flight",
+            Self::Internal => "internal",
         }
     }
 
@@ -125,7 +137,7 @@ impl Kind {
     pub fn means(self) -> &'static str {
         match self {
             Self::InvalidParameter => "a parameter or header is not valid; `pointer` names it",
-            Self::MalformedBody => "the body is not the JSON that this route takes",
+            Self::MalformedBody => "the body is not the JSON that this route takes, or broke off",
             Self::MalformedEncoding => "the body is not packed as Content-Encoding says",
             Self::Subprotocol => "neither subprotocol was offered, or this is no WebSocket handshake",
             Self::CredentialMissing => "no credential came along",
@@ -152,6 +164,9 @@ impl Kind {
             Self::LogStopped => "a write to the log failed; nothing is stored until a restart",
             Self::KeyStore => "the credential could not be checked",
             Self::DiskFull => "no space is left for the log; nothing was stored",
+            Self::TooManyConnections => "this credential has as many connections as it may; this one is closed",
+            Self::TooManyInFlight => "this credential has as many requests under way as it may; nothing was stored",
+            Self::Internal => "a bug of the server; the log names the request",
         }
     }
 
@@ -170,8 +185,19 @@ impl Kind {
     }
 }
 
+/// A problem with the id that the log and `X-Request-Id` name its request by.
+#[derive(Serialize)]
+struct Named<'a> {
+    #[serde(flatten)]
+    problem: &'a Problem,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+/// Names the request it answers, as the log does.
 pub fn respond(problem: &Problem) -> Response<Body> {
-    let body = serde_json::to_vec(problem).expect("strings and numbers are always JSON");
+    let named = Named { problem, request_id: RequestId::current().map(|id| id.as_str().to_owned()) };
+    let body = serde_json::to_vec(&named).expect("strings and numbers are always JSON");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();

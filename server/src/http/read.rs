@@ -68,6 +68,20 @@ pub struct Search {
     lng: Option<f64>,
 }
 
+impl Search {
+    /// Whether every parameter is what it must be, whichever route asks.
+    pub fn check(&self) -> Result<(), Problem> {
+        self.bbox.as_deref().map(viewport).transpose()?;
+        filter(self, &Scope::default())?;
+        limit(self)?;
+        self.after().map(drop)
+    }
+
+    fn after(&self) -> Result<Option<DeliveryId>, Problem> {
+        self.cursor.as_deref().map(|cursor| DeliveryId::parse(cursor).map_err(|error| bad("/cursor", &error.to_string()))).transpose()
+    }
+}
+
 type Answer = Result<Response<Body>, Problem>;
 /// Who asks, as the gate has found.
 type Asks = Extension<Arc<Principal>>;
@@ -108,7 +122,7 @@ async fn find(state: &ReadState, principal: &Principal, headers: &HeaderMap, sea
     let search = search?;
     let viewport = search.bbox.as_deref().map(viewport).transpose()?;
     let (filter, limit) = (filter(&search, scope)?, limit(&search)?);
-    let after = search.cursor.as_deref().map(|cursor| DeliveryId::parse(cursor).map_err(|error| bad("/cursor", &error.to_string()))).transpose()?;
+    let after = search.after()?;
     let page = {
         let map = state.map.read();
         map.tenant(tenant).map(|tenant| tenant.query(viewport.as_ref(), &filter, limit, after.as_ref()))

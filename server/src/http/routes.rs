@@ -18,10 +18,11 @@ use crate::http::events::{self, EventsState};
 use crate::http::gate::{self, Rule};
 use crate::http::live::{self, LiveState};
 use crate::http::origins::Origins;
+use crate::http::page::{self, Policy};
 use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
 use crate::http::stats::{self, StatsState};
-use crate::http::{openapi, page, ready, session};
+use crate::http::{openapi, ready, session};
 use crate::readiness::Readiness;
 
 /// Every route of the API. A new one gets its handler, its rule and its documentation by exhaustive matches, so it cannot have one
@@ -162,7 +163,7 @@ pub fn router(routed: &Routed) -> Router {
         .fold(Router::new(), |router, route| router.route(route.path(), gate::guard(route.handler(routed), route.rule(), &routed.auth)))
         .route("/v1/{*rest}", any(no_such_route))
         .method_not_allowed_fallback(wrong_method)
-        .fallback(get(page::serve));
+        .fallback_service(get(page::serve).with_state(Policy::new(routed.style_url.as_deref())));
     // Around all of it, for a preflight is asked of any path and bears no credential.
     match routed.origins.cors() {
         Some(cors) => served.layer(cors),

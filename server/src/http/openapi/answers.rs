@@ -191,6 +191,8 @@ pub struct Problem {
     pub detail: String,
     /// JSON pointer to the field at fault.
     pub pointer: Option<String>,
+    /// What the server's log and the header `X-Request-Id` call this request.
+    pub request_id: Option<String>,
 }
 
 #[derive(ToSchema)]

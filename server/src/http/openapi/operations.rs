@@ -42,7 +42,15 @@ pub(super) fn events() -> OperationBuilder {
         .response("409", told("A single event whose id stands already with other content; nothing was stored", &differs));
     let kinds = [
         &GUARDED[..],
-        &[Kind::MalformedEncoding, Kind::RequestTimeout, Kind::RateLimited, Kind::TooLarge, Kind::MediaType, Kind::ContentEncoding],
+        &[
+            Kind::MalformedBody,
+            Kind::MalformedEncoding,
+            Kind::RequestTimeout,
+            Kind::RateLimited,
+            Kind::TooLarge,
+            Kind::MediaType,
+            Kind::ContentEncoding,
+        ],
         &[Kind::Recovering, Kind::Overloaded, Kind::Closing, Kind::LogStopped, Kind::DiskFull],
     ];
     let mut responses = problem_responses(&kinds.concat());
