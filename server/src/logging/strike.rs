@@ -8,11 +8,16 @@ const STRUCK: &str = "***";
 const KEY: &str = "wpk_";
 /// Apps that can set nothing but a URL carry their key behind this segment.
 const KEY_FOLLOWS: &str = "k";
+/// Longest told.
 const MAX_BYTES: usize = 256;
+/// What is longer is nothing that a log needs, and is not looked at.
+const MAX_READ_BYTES: usize = 4096;
 
 /// An address as it may stand in a log. A key in the path is struck wherever it stands, also in paths that no route knows: a typing error next to a
 /// key must not publish it. Values of parameters are positions, searches and secrets as often as not, so that only their names are kept.
 pub fn struck(path: &str, query: Option<&str>) -> String {
+    let read = |text: &str| text.len() <= MAX_READ_BYTES;
+    let (path, query) = (if read(path) { path } else { STRUCK }, query.map(|query| if read(query) { query } else { STRUCK }));
     let mut told = String::new();
     let mut key_follows = false;
     for (index, segment) in path.split('/').enumerate() {
