@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod auth;
 pub mod credentials;
+pub mod dead_letters;
 pub mod events;
 pub mod gate;
 pub mod grants;

@@ -15,6 +15,7 @@ use super::stages::{Entrance, Stages};
 use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dead_letters::DeadLetters;
 use crate::http::events::EventsState;
 use crate::ingest::Ingest;
 use crate::ingest::limits::Limits;
@@ -38,6 +39,7 @@ pub(super) struct Flow<'a> {
     pub(super) clock: Clock,
     pub(super) data: &'a Path,
     pub(super) events: EventsState,
+    pub(super) letters: DeadLetters,
     pub(super) readiness: Arc<Readiness>,
     pub(super) metrics: Arc<PrometheusHandle>,
     pub(super) stop: CancellationToken,
@@ -121,7 +123,8 @@ impl Flow<'_> {
             () = progress.level(Stage::Mapped) => {}
         }
         let limits = limits(self.config);
-        drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits, Arc::clone(attention))));
+        let ingest = Ingest::new(Arc::clone(log), self.clock.clone(), limits, Arc::clone(attention)).keeping(self.letters.clone());
+        drop(self.events.ingest.set(ingest));
         self.readiness.set(State::Ready(Lag::default()));
         tracing::info!("ready");
     }

@@ -39,11 +39,12 @@ pub enum Kind {
     Closing,
     LogStopped,
     KeyStore,
+    DeadLetterStore,
     DiskFull,
 }
 
 impl Kind {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidParameter,
         Self::MalformedBody,
         Self::MalformedEncoding,
@@ -69,6 +70,7 @@ impl Kind {
         Self::Closing,
         Self::LogStopped,
         Self::KeyStore,
+        Self::DeadLetterStore,
         Self::DiskFull,
     ];
 
@@ -84,7 +86,9 @@ impl Kind {
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore | Self::DeadLetterStore => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
@@ -117,6 +121,7 @@ impl Kind {
             Self::Closing => "closing",
             Self::LogStopped => "log_stopped",
             Self::KeyStore => "key_store",
+            Self::DeadLetterStore => "dead_letter_store",
             Self::DiskFull => "disk_full",
         }
     }
@@ -151,6 +156,7 @@ impl Kind {
             Self::Closing => "the node stops; nothing was stored",
             Self::LogStopped => "a write to the log failed; nothing is stored until a restart",
             Self::KeyStore => "the credential could not be checked",
+            Self::DeadLetterStore => "the store of refused events failed",
             Self::DiskFull => "no space is left for the log; nothing was stored",
         }
     }
