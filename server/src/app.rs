@@ -4,6 +4,7 @@ pub mod demo;
 mod flow;
 mod flow_watch;
 pub mod keys;
+mod parked;
 mod pressure;
 mod sampler;
 mod stages;

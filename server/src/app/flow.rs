@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::parked;
 use super::pressure::Thresholds;
 use super::sampler::{self, Sampler};
 use super::stages::{Entrance, Stages};
@@ -54,14 +55,15 @@ impl Flow<'_> {
             () = self.stop.cancelled() => return Ok(()),
             opened = self.recover() => opened?,
         };
-        let (log, store, recovered) = opened;
+        let (log, store, mut recovered) = opened;
+        parked::retry(&self.letters, &mut recovered.states).await;
         let progress = Arc::clone(&entrance.progress);
         for state in &recovered.states {
             if let Some(applied) = state.applied() {
                 progress.set_durable(state.partition(), applied);
             }
         }
-        stages.start_partitions(recovered.states, &mut entrance);
+        stages.start_partitions(recovered.states, &mut entrance, &self.letters);
         let reader = log.read(recovered.after).context("the log cannot be read")?;
         let (barriers, barrier_requests) = mpsc::channel(1);
         let (newest, dealt) = watch::channel(recovered.after);
