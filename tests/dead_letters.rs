@@ -234,6 +234,24 @@ async fn what_was_refused_for_a_cause_that_is_gone_is_taken_once_and_its_copy_is
 }
 
 #[tokio::test]
+async fn a_redrive_lends_a_narrowed_sender_nothing_of_the_rights_of_who_tries_it() {
+    let server = TestServer::start().await;
+    let operator = operator(&server).await;
+    let (status, made) = operator.ask("POST", "/v1/keys", Some(&json!({"role": "ingest", "name": "van-1", "drivers": ["van-1"]}))).await;
+    assert_eq!(status, 201, "{made}");
+    let phone = Operator::new(&server.url, text(&made, "key"));
+    let early = |id: &str, driver: &str| ping(id, driver, START_MS + 30 * 3_600_000, 57.7, 11.9);
+    let events = json!([early("own", "van-1"), early("spoofed", "van-2"), ping("also-spoofed", "van-2", START_MS, 57.7, 11.9)]);
+    assert_eq!(statuses(&phone.post_bytes("application/json", events.to_string().as_bytes()).await.1), ["rejected"; 3]);
+    server.clock.advance(Duration::from_hours(7));
+    let (_, counts) = operator.ask("POST", "/v1/dead-letters/redrive", Some(&json!({}))).await;
+    assert_eq!((&counts["accepted"], &counts["refused"]), (&json!(1), &json!(2)), "{counts}");
+    assert!(operator.letters("").await.iter().all(|letter| text(letter, "reason") == "out_of_scope"));
+    drop((operator, phone));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_redrive_of_many_goes_call_by_call_past_those_that_stay() {
     let server = TestServer::start().await;
     let operator = operator(&server).await;

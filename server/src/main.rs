@@ -288,7 +288,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let config = Config::load(&flags, arguments.config).context("the settings are not valid")?;
             app::serve(config, Clock::System, stop_signal()?).await
         }
-        Command::Demo(arguments) => app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?).await,
+        // It holds a server and a fleet: too large to lie in the command's own future.
+        Command::Demo(arguments) => Box::pin(app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?)).await,
         Command::Keys(Keys::Create(arguments)) => app::keys::create(&arguments.data, &arguments.new_key()?).await,
         Command::Keys(Keys::List { data, tenant }) => {
             let tenant = tenant.map(|tenant| TenantId::parse(&tenant)).transpose().context("--tenant")?;
