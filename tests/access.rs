@@ -5,7 +5,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use waypost::http::auth::{Access, Role};
 
-use crate::harness::clients::Dashboard;
+use crate::harness::clients::{Dashboard, Operator};
 use crate::harness::events::{assigned, created, ping};
 use crate::harness::server::TestServer;
 use crate::harness::tokens;
@@ -113,6 +113,12 @@ impl World {
                 let made =
                     self.client.post(format!("{}/v1/keys", self.server.url)).bearer_auth(&self.admin).json(&body).send().await.expect("answers");
                 made.json::<Value>().await.expect("JSON")["id"].as_str().expect("an id").to_owned()
+            }
+            Some("dead-letters") => {
+                let operator = Operator::new(&self.server.url, &self.admin);
+                let refused = json!([{"event_id": SECRETS[0], "actor_id": SECRETS[1]}]).to_string();
+                operator.post_bytes("application/json", refused.as_bytes()).await;
+                operator.letters("").await[0]["id"].as_str().expect("an id").to_owned()
             }
             _ => "x".to_owned(),
         }

@@ -3,6 +3,7 @@
 mod access;
 mod backpressure;
 mod credentials;
+mod dead_letters;
 mod harness;
 mod hints;
 mod hostile;

@@ -4,6 +4,7 @@ pub mod demo;
 mod flow;
 mod flow_watch;
 pub mod keys;
+mod parked;
 mod pressure;
 mod sampler;
 mod stages;
@@ -15,15 +16,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::dead_letters::writer::Writer;
+use crate::dead_letters::{Bounds, DeadLetters};
 use crate::http::accept::{self, Shell};
 use crate::http::auth::Auth;
 use crate::http::credentials::CredentialState;
+use crate::http::dead_letters::DeadLettersState;
 use crate::http::descriptors;
 use crate::http::events::EventsState;
 use crate::http::jwt::Jwt;
@@ -58,10 +63,12 @@ pub struct Server {
     auth: Arc<Auth>,
     metrics: Arc<PrometheusHandle>,
     tls: Option<Arc<Tls>>,
+    letters: DeadLetters,
+    letter_writer: Writer,
 }
 
 impl Server {
-    /// Locks the data folder and opens the key store.
+    /// Locks the data folder and opens the stores of keys and of refused events.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let holder = format!("process {} on {}", std::process::id(), config.listen);
         let data = DataDir::open(&config.data, &holder)?;
@@ -76,7 +83,12 @@ impl Server {
         let tokens = Jwt::new(&config.jwt, clock.clone())?;
         let auth = Arc::new(Auth::new(keys, clock.clone()).taking(tokens).await?);
         let tls = open_tls(&config)?;
-        Ok(Self { config, clock, data, auth, metrics, tls })
+        let max_age = Duration::from_secs(config.dead_letters_max_age_h.saturating_mul(3600));
+        let bounds = Bounds { max_bytes: config.dead_letters_max_bytes, max_age };
+        let opened = DeadLetters::open(data.path(), bounds, clock.clone()).await;
+        let (letters, letter_writer) =
+            opened.context("dead_letters.db cannot be opened; the server starts without what it holds when it is moved away")?;
+        Ok(Self { config, clock, data, auth, metrics, tls, letters, letter_writer })
     }
 
     /// How its addresses begin.
@@ -95,7 +107,9 @@ impl Server {
 
     /// Serves until `stop` or until a stage fails. The port answers while the log recovers; `/readyz` and 503 tell that it does.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, clock, data, auth, metrics, tls } = self;
+        let Self { config, clock, data, auth, metrics, tls, letters, letter_writer } = self;
+        let (mut keeping, all_kept) = (JoinSet::new(), CancellationToken::new());
+        keeping.spawn(letter_writer.run(all_kept.clone()));
         let (mut stages, entrance) = Stages::start(&config, &clock)?;
         let readiness = Arc::new(Readiness::default());
         let events = EventsState { ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
@@ -122,6 +136,7 @@ impl Server {
             auth: Arc::clone(&auth),
             credentials: CredentialState { auth: Arc::clone(&auth), clock: clock.clone() },
             events: events.clone(),
+            dead_letters: DeadLettersState { letters: letters.clone(), ingest: Arc::clone(&events.ingest) },
             reads,
             live,
             origins,
@@ -132,7 +147,9 @@ impl Server {
         let http_done = CancellationToken::new();
         let shell = Shell::new(&config, descriptors::places(), router, tls.clone(), stop.clone());
         let fresh = keep_fresh(tls, Duration::from_secs(config.tls_reload_s), stop.clone());
-        let flow = Flow { config: &config, clock, data: data.path(), events, readiness, metrics, stop: stop.clone(), http_done: http_done.clone() };
+        let (stopping, done) = (stop.clone(), http_done.clone());
+        let kept = letters.clone();
+        let flow = Flow { config: &config, clock, data: data.path(), events, letters: kept, readiness, metrics, stop: stopping, http_done: done };
         // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.
         let flowing = async {
             let flowed = flow.run(entrance, &mut stages).await;
@@ -146,6 +163,12 @@ impl Server {
         let (flowed, (), (), ()) = tokio::join!(flowing, serving, fresh, Box::pin(auth.watch(stop.clone())));
         flowed?;
         stages.join().await?;
+        // Requests and partitions have handed over all that they will.
+        all_kept.cancel();
+        while let Some(ended) = keeping.join_next().await {
+            ended.context("the writer of dead letters panicked")?;
+        }
+        letters.close().await;
         auth.close().await;
         tracing::info!("stopped");
         Ok(())

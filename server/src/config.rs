@@ -95,6 +95,10 @@ pub struct Config {
     pub dedup_max_ids: usize,
     /// How far behind the newest event one may be and still count everywhere.
     pub allowed_lateness_s: u64,
+    /// Bytes of refused events that are kept, of all tenants together, 4 MiB to 1 TiB. Beyond it the oldest go of the tenant that holds the most.
+    pub dead_letters_max_bytes: u64,
+    /// A refused event is kept this long, 1 hour to 10 years.
+    pub dead_letters_max_age_h: u64,
     /// Live drivers and deliveries of one tenant.
     pub entity_limit: u64,
     /// Live sessions of one tenant on this node.
@@ -154,6 +158,8 @@ impl Default for Config {
             checkpoint_interval_s: 60,
             dedup_max_ids: 8 << 20,
             allowed_lateness_s: 600,
+            dead_letters_max_bytes: 256 << 20,
+            dead_letters_max_age_h: 14 * 24,
             entity_limit: 1_000_000,
             max_sessions: 10_000,
             max_sessions_per_key: 10_000,
@@ -243,6 +249,8 @@ impl Config {
         in_range("segment_bytes", self.segment_bytes, 1 << 20, 4 << 30)?;
         in_range("checkpoint_interval_s", self.checkpoint_interval_s, 1, 86_400)?;
         in_range("dedup_max_ids", wide(self.dedup_max_ids), 1024, 1 << 30)?;
+        in_range("dead_letters_max_bytes", self.dead_letters_max_bytes, 4 << 20, 1 << 40)?;
+        in_range("dead_letters_max_age_h", self.dead_letters_max_age_h, 1, 87_600)?;
         in_range("entity_limit", self.entity_limit, 1, 1 << 32)?;
         in_range("max_sessions", wide(self.max_sessions), 1, 1 << 20)?;
         in_range("max_sessions_per_key", wide(self.max_sessions_per_key), 1, 1 << 20)?;
@@ -306,6 +314,7 @@ mod tests {
             ("tick_ms = 1", "tick_ms"),
             ("partitions = 0", "partitions"),
             ("allowed_origins = ['https://a.b/']", "allowed_origins"),
+            ("dead_letters_max_bytes = 9", "dead_letters_max_bytes"),
         ] {
             std::fs::write(&file, text).expect("written");
             let error = Config::load(&Flags::default(), Some(file.clone())).expect_err("refused").to_string();

@@ -1,6 +1,7 @@
 //! Foreign bytes to and from the model. Pure: no clock, no IO, no state.
 
 pub mod checks;
+pub mod claims;
 pub mod geojson;
 pub mod json;
 pub mod problem;

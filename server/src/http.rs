@@ -4,6 +4,7 @@ pub mod accept;
 pub mod auth;
 pub mod connections;
 pub mod credentials;
+pub mod dead_letters;
 pub mod descriptors;
 pub mod events;
 pub mod exchange;

@@ -5,10 +5,12 @@ mod authority;
 pub mod body;
 pub mod hints;
 pub mod ledger;
+mod letters;
 pub mod limits;
 pub mod position;
 pub mod pressure;
 pub mod rate;
+pub mod redrive;
 mod senders;
 pub mod stamp;
 mod unanswered;
@@ -21,6 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::attention::Attention;
 use crate::clock::Clock;
+use crate::dead_letters::DeadLetters;
+use crate::dead_letters::letter::Letter;
 use crate::formats::json::items::{self, Item};
 use crate::formats::refusal::Refusal;
 use crate::formats::results::ItemResult;
@@ -34,6 +38,7 @@ use admission::{Admission, Arrival};
 use body::{BodyError, Encoding};
 use hints::Hint;
 use ledger::{Account, Ledger};
+use letters::Origin;
 use limits::{Limited, Limits};
 use position::LogPosition;
 use pressure::Valve;
@@ -101,13 +106,21 @@ pub struct Ingest<L> {
     ledger: Ledger,
     unanswered: TaskTracker,
     attention: Arc<Attention>,
+    /// Where what is refused is kept.
+    letters: Option<DeadLetters>,
 }
 
 impl<L: EventLog> Ingest<L> {
     pub fn new(log: Arc<L>, clock: Clock, limits: Limits, attention: Arc<Attention>) -> Self {
         let senders = Senders::new(limits.driver.unwrap_or(Rate::new(1, 1)));
         let (valve, counts, ledger, unanswered) = (Valve::default(), Arc::default(), Ledger::default(), TaskTracker::new());
-        Self { log, clock, limits, senders, valve, counts, ledger, unanswered, attention }
+        Self { log, clock, limits, senders, valve, counts, ledger, unanswered, attention, letters: None }
+    }
+
+    /// Keeps what it refuses.
+    #[must_use]
+    pub fn keeping(self, letters: DeadLetters) -> Self {
+        Self { letters: Some(letters), ..self }
     }
 
     /// What became of the events so far.
@@ -125,41 +138,74 @@ impl<L: EventLog> Ingest<L> {
         &self.valve
     }
 
-    /// Decodes, validates, stamps and appends; returns when every accepted event is durable. What the log has taken up is counted as it turns out
-    /// also when the caller does not wait for it.
-    pub async fn submit(&self, request: Request) -> Result<Answer, Refused> {
-        let request_tenant = request.tenant;
-        let account = self.ledger.account(request_tenant);
+    /// Decodes, validates, stamps and appends; returns when every accepted event is durable and what was refused is kept, as far as it can be. What
+    /// the log has taken up is counted as it turns out also when the caller does not wait for it.
+    pub async fn submit(&self, mut request: Request) -> Result<Answer, Refused> {
+        let account = self.ledger.account(request.tenant);
         let mut events = 1;
-        let read = self.read(request, &account, &mut events);
-        let (admission, single) = read.inspect_err(|_| {
-            account.refuse(events);
-            self.counts.add(IngestTotals { refused: events, ..IngestTotals::default() });
-        })?;
-        let hint = admission.last_ping().map(|last| last.hint(request_tenant, &self.attention));
+        let read = self.read(&mut request, &account, &mut events);
+        let origin = Origin { tenant: request.tenant, authority: request.scope.clone(), media: request.media, received: self.clock.now() };
+        let (admission, single) = match read {
+            Ok(read) => read,
+            Err(refused) => {
+                account.refuse(events);
+                self.counts.add(IngestTotals { refused: events, ..IngestTotals::default() });
+                if let Some(letter) = origin.whole(&request, &refused) {
+                    self.keep(|| vec![letter]).await;
+                }
+                return Err(refused);
+            }
+        };
+        let hint = admission.last_ping().map(|last| last.hint(request.tenant, &self.attention));
+        let results = self.append(account, admission).await?;
+        self.keep_refused(&origin, &request.body, &results).await;
+        let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
+        Ok(Answer { results, single, position, hint })
+    }
+
+    async fn append(&self, account: Arc<Account>, admission: Admission<'_>) -> Result<Vec<ItemResult>, AppendError> {
         let (batch, items) = admission.into_parts();
         let in_flight = account.receive(items.len() as u64, items.rejected, items.shed);
         let log = Arc::clone(&self.log);
         let appending = async move { if batch.is_empty() { Ok(Vec::new()) } else { log.append(batch).await } };
         let appended = Unanswered::new(appending, in_flight, &items, Arc::clone(&self.counts), self.unanswered.clone()).await?;
-        let results = items.answered(appended);
-        let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
-        Ok(Answer { results, single, position, hint })
+        Ok(items.answered(appended))
     }
 
-    /// Reads a request and asks whether it may come in. `events` is told how many it holds as soon as that is known.
-    fn read(&self, request: Request, account: &Account, events: &mut u64) -> Result<(Admission<'_>, bool), Refused> {
+    /// Only when the answer is known: what was not stored at all comes again, and is not to be kept twice.
+    async fn keep_refused(&self, origin: &Origin, body: &[u8], results: &[ItemResult]) {
+        if results.iter().any(|result| letters::fault(&result.outcome).is_some()) {
+            self.keep(|| origin.refused(body, results)).await;
+        }
+    }
+
+    /// In a task of its own: what was refused is kept also when its sender hangs up.
+    async fn keep(&self, refused: impl FnOnce() -> Vec<Letter>) {
+        if let Some(letters) = self.letters.clone() {
+            let refused = refused();
+            self.unanswered.spawn(async move { letters.keep(refused).await }).await.ok();
+        }
+    }
+
+    /// Reads a request, whose body is plain then, and asks whether it may come in. `events` is told how many it holds as soon as that is known.
+    fn read(&self, request: &mut Request, account: &Account, events: &mut u64) -> Result<(Admission<'_>, bool), Refused> {
         let now_ns = self.clock.monotonic_ns();
         self.limits.check_tenant(request.tenant, account, now_ns).map_err(Refused::Limited)?;
-        let body = body::expand(request.body, request.encoding, self.limits.max_bytes)?;
-        let (admission, single) = match request.media {
-            MediaType::Protobuf => (self.read_protobuf(request.tenant, request.scope, &body)?, false),
-            MediaType::Json | MediaType::NdJson => self.read_json(request.tenant, request.scope, request.media, &body)?,
-        };
+        request.body = body::expand(request.body.clone(), request.encoding, self.limits.max_bytes)?;
+        request.encoding = Encoding::Identity;
+        let (admission, single) = self.decode(request.tenant, request.scope.clone(), request.media, &request.body)?;
         *events = admission.len() as u64;
         let senders = self.limits.driver.is_some().then_some(&self.senders);
         self.limits.take(request.tenant, account, senders, *events, admission.runs(), now_ns).map_err(Refused::Limited)?;
         if admission.must_come_again() { Err(Refused::Pressure) } else { Ok((admission, single)) }
+    }
+
+    /// Also says whether the body is one event alone.
+    fn decode(&self, tenant: TenantId, scope: Scope, media: MediaType, body: &[u8]) -> Result<(Admission<'_>, bool), Refused> {
+        match media {
+            MediaType::Protobuf => Ok((self.read_protobuf(tenant, scope, body)?, false)),
+            MediaType::Json | MediaType::NdJson => self.read_json(tenant, scope, media, body),
+        }
     }
 
     fn read_protobuf(&self, tenant: TenantId, scope: Scope, body: &[u8]) -> Result<Admission<'_>, Refused> {
@@ -172,7 +218,6 @@ impl<L: EventLog> Ingest<L> {
         Ok(admission)
     }
 
-    /// Also says whether the body is one event alone.
     fn read_json(&self, tenant: TenantId, scope: Scope, media: MediaType, body: &[u8]) -> Result<(Admission<'_>, bool), Refused> {
         /// Of a usual event, about: how many there are is not known beforehand.
         const EVENT_BYTES: usize = 200;

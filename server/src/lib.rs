@@ -1,6 +1,7 @@
 //! Waypost: the map of the house. Modules stand floor by floor; each imports only from those below it (ARCHITECTURE.md).
 
 pub mod app;
+pub mod cli;
 
 pub mod http;
 
@@ -13,6 +14,7 @@ pub mod map;
 
 pub mod log;
 
+pub mod dead_letters;
 pub mod formats;
 
 pub mod attention;

@@ -1,5 +1,6 @@
 //! The `waypost` command: arguments, logging, exit codes. Never does work of its own.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use waypost::app;
+use waypost::cli::dead_letters::{self, Filter, Form};
 use waypost::clock::Clock;
 use waypost::config::shell::LogFormat;
 use waypost::config::{Config, Flags};
@@ -38,6 +40,9 @@ enum Command {
     /// Manage API keys; works while a server runs on the same data folder
     #[command(subcommand)]
     Keys(Keys),
+    /// Look at the events that a running server refused, and try them again
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +157,102 @@ impl Create {
     }
 }
 
+#[derive(Debug, Subcommand)]
+enum DeadLetters {
+    /// The newest first
+    List {
+        #[command(flatten)]
+        server: AtServer,
+        #[command(flatten)]
+        which: Which,
+        /// How many at most
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+    },
+    /// One letter with the bytes that came
+    Show {
+        #[command(flatten)]
+        server: AtServer,
+        /// The id of the letter
+        id: String,
+    },
+    /// Try all that match again: what is taken, or stands already, leaves the store
+    Redrive {
+        #[command(flatten)]
+        server: AtServer,
+        #[command(flatten)]
+        which: Which,
+        /// Only this letter; may be repeated
+        #[arg(long = "id", value_name = "ID")]
+        ids: Vec<String>,
+    },
+}
+
+/// Whom to ask, and how to print what it says.
+#[derive(Debug, Args)]
+struct AtServer {
+    /// The server, as http://HOST:PORT
+    #[arg(long, env = "WAYPOST_URL")]
+    url: String,
+    /// A key that may operate
+    #[arg(long, env = "WAYPOST_KEY", hide_env_values = true)]
+    key: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// Refused for this, such as `null_island`
+    #[arg(long)]
+    reason: Option<String>,
+    /// Came as this: json, ndjson, protobuf, record
+    #[arg(long)]
+    protocol: Option<String>,
+    /// Claims to be of this driver
+    #[arg(long, value_name = "DRIVER")]
+    actor: Option<String>,
+    /// Received at this time or later: RFC 3339, or Unix milliseconds
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Received before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+impl Which {
+    fn filter(self, ids: Vec<String>) -> Filter {
+        let Self { reason, protocol, actor, since, until } = self;
+        Filter { ids, reason, protocol, actor, since, until }
+    }
+}
+
+impl AtServer {
+    fn client(&self) -> anyhow::Result<(dead_letters::DeadLetters, Form)> {
+        let form = if self.json { Form::Json } else { Form::Text };
+        Ok((dead_letters::DeadLetters::new(&self.url, &self.key)?, form))
+    }
+}
+
+async fn look_at_dead_letters(command: DeadLetters) -> anyhow::Result<()> {
+    let printed = match command {
+        DeadLetters::List { server, which, limit } => {
+            let (mut client, form) = server.client()?;
+            client.list(&which.filter(Vec::new()), limit, form).await?
+        }
+        DeadLetters::Show { server, id } => {
+            let (mut client, form) = server.client()?;
+            client.show(&id, form).await?
+        }
+        DeadLetters::Redrive { server, which, ids } => {
+            let (mut client, form) = server.client()?;
+            client.redrive(&which.filter(ids), form).await?
+        }
+    };
+    std::io::stdout().write_all(printed.as_bytes()).context("stdout does not take it")
+}
+
 fn main() -> ExitCode {
     let prepared = Job::prepare(Cli::parse().command);
     let logging = logging::start(prepared.as_ref().map_or(LogFormat::Pretty, Job::log_format));
@@ -169,6 +270,7 @@ enum Job {
     Serve(Box<Config>),
     Demo(Demo),
     Keys(Keys),
+    DeadLetters(DeadLetters),
 }
 
 impl Job {
@@ -177,6 +279,7 @@ impl Job {
             Command::Serve(arguments) => arguments,
             Command::Demo(arguments) => return Ok(Self::Demo(arguments)),
             Command::Keys(keys) => return Ok(Self::Keys(keys)),
+            Command::DeadLetters(command) => return Ok(Self::DeadLetters(command)),
         };
         let flags = Flags {
             data: arguments.data,
@@ -194,7 +297,7 @@ impl Job {
     fn log_format(&self) -> LogFormat {
         match self {
             Self::Serve(config) => config.log_format,
-            Self::Demo(_) | Self::Keys(_) => LogFormat::Pretty,
+            Self::Demo(_) | Self::Keys(_) | Self::DeadLetters(_) => LogFormat::Pretty,
         }
     }
 }
@@ -220,6 +323,7 @@ fn run_to_end(job: Job) -> anyhow::Result<()> {
 async fn run(job: Job) -> anyhow::Result<()> {
     match job {
         Job::Serve(config) => app::serve(*config, Clock::System, stop_signal()?).await,
+        // It holds a server and a fleet: too large to lie in the command's own future.
         Job::Demo(arguments) => Box::pin(app::demo::run(arguments.drivers, arguments.listen, arguments.data, stop_signal()?)).await,
         Job::Keys(Keys::Create(arguments)) => app::keys::create(&arguments.data, &arguments.new_key()?).await,
         Job::Keys(Keys::List { data, tenant }) => {
@@ -228,6 +332,7 @@ async fn run(job: Job) -> anyhow::Result<()> {
         }
         Job::Keys(Keys::Rotate { data, id }) => app::keys::rotate(&data, &id).await,
         Job::Keys(Keys::Revoke { data, id }) => app::keys::revoke(&data, &id).await,
+        Job::DeadLetters(command) => look_at_dead_letters(command).await,
     }
 }
 

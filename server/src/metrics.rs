@@ -118,6 +118,8 @@ fn begin_at_zero() {
         "waypost_pressure",
         "waypost_resident_bytes",
         "waypost_connections",
+        "waypost_dead_letters",
+        "waypost_dead_letters_bytes",
     ] {
         metrics::gauge!(name).set(0.0);
     }
@@ -134,6 +136,9 @@ fn begin_at_zero() {
         "waypost_blocks_missing_total",
         "waypost_unreadable_records_total",
         "waypost_jwks_failures_total",
+        "waypost_apply_panics_total",
+        "waypost_dead_letters_kept_total",
+        "waypost_dead_letters_dropped_total",
     ] {
         metrics::counter!(name).increment(0);
     }
@@ -142,6 +147,9 @@ fn begin_at_zero() {
     }
     for reason in ["slow_head", "idle", "stalled_answer", "made_room"] {
         metrics::counter!("waypost_connections_cut_total", "reason" => reason).increment(0);
+    }
+    for cause in ["size", "age"] {
+        metrics::counter!("waypost_dead_letters_evicted_total", "cause" => cause).increment(0);
     }
     IngestCounts::default().add(IngestTotals::default());
 }
@@ -178,6 +186,13 @@ fn describe() {
         "waypost_unreadable_records_total",
         "Records of the log that could not be read, though their block is whole, and were passed over"
     );
+    describe_counter!("waypost_apply_panics_total", "Times that applying something to the facts panicked; the partition went on");
+    describe_gauge!("waypost_dead_letters", "Refused events that are kept");
+    describe_gauge!("waypost_dead_letters_bytes", Unit::Bytes, "What the refused events that are kept count against their bound");
+    describe_counter!("waypost_dead_letters_kept_total", "Refused events that were kept");
+    describe_counter!("waypost_dead_letters_dropped_total", "Refused events that could not be kept: no room in time, or a failed write");
+    describe_counter!("waypost_dead_letters_evicted_total", "Kept events that had to go by cause: size, age");
+    describe_counter!("waypost_dead_letters_redriven_total", "Kept events tried again by outcome: accepted, duplicate, refused, skipped");
     describe_gauge!("waypost_dedup_ids", "Event ids held to tell a duplicate");
     describe_counter!("waypost_dedup_evicted_early_total", "Event ids that had to go before their time");
     describe_gauge!("waypost_entities", "Live entities by kind");

@@ -17,9 +17,13 @@ pub mod delivery;
 pub mod driver;
 pub mod expiry;
 mod overview;
+pub mod parking;
 pub mod ping;
 pub mod roster;
 pub mod status;
+mod telling;
 
+#[cfg(test)]
+mod fault;
 #[cfg(test)]
 mod sample;

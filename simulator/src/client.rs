@@ -189,6 +189,18 @@ impl Client {
         Err(last.unwrap_or(ClientError::NoAnswer))
     }
 
+    /// One request as JSON, sent once: whether it may be sent again is for the caller to know.
+    pub async fn ask(&mut self, method: Method, path: &str, body: Option<Bytes>) -> Result<(StatusCode, Bytes), ClientError> {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, &self.target.host);
+        request = request.header(AUTHORIZATION, &self.target.authorization).header("accept", "application/json");
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body.unwrap_or_default())).map_err(|error| ClientError::Answer(error.to_string()))?;
+        let response = self.exchange(request).await?;
+        Ok((response.status(), response.into_body()))
+    }
+
     fn reached(&mut self, position: &HeaderValue) {
         for place in position.to_str().unwrap_or("").split(',') {
             let place = place.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));

@@ -38,6 +38,56 @@ impl Driver {
     }
 }
 
+/// Whoever looks after what was refused, and posts bodies as no driver app would.
+pub(crate) struct Operator {
+    client: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+impl Operator {
+    pub(crate) fn new(url: &str, key: &str) -> Self {
+        Self { client: client(), url: url.to_owned(), key: key.to_owned() }
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.expect("the server answers");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Posts these very bytes; the answer is JSON.
+    pub(crate) async fn post_bytes(&self, media: &str, body: &[u8]) -> (u16, Value) {
+        let request = self.client.post(format!("{}/v1/events", self.url)).bearer_auth(&self.key);
+        let request = request.header("content-type", media).header("accept", "application/json").body(body.to_vec());
+        let answer = request.send().await.expect("the server answers");
+        (answer.status().as_u16(), answer.json().await.expect("JSON"))
+    }
+
+    /// Posts bytes that claim to be packed JSON.
+    pub(crate) async fn post_packed(&self, packing: &str, body: &[u8]) -> (u16, Value) {
+        let request = self.client.post(format!("{}/v1/events", self.url)).bearer_auth(&self.key).header("content-encoding", packing);
+        let answer = request.body(body.to_vec()).send().await.expect("the server answers");
+        (answer.status().as_u16(), answer.json().await.expect("JSON"))
+    }
+
+    /// All letters that match, the newest first, page by page.
+    pub(crate) async fn letters(&self, query: &str) -> Vec<Value> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (status, mut page) = self.ask("GET", &format!("/v1/dead-letters?limit=7{query}{cursor}"), None).await;
+            assert_eq!(status, 200, "{page}");
+            all.append(page["letters"].as_array_mut().expect("letters"));
+            let Some(next) = page["next"].as_str() else { return all };
+            cursor = format!("&cursor={next}");
+        }
+    }
+}
+
 /// Whoever reads.
 pub(crate) struct Reader {
     client: reqwest::Client,

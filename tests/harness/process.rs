@@ -38,6 +38,13 @@ pub(crate) fn keys_command(arguments: &[&str], data: &Path) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// Runs a command of the binary to its end and returns its stdout.
+pub(crate) fn command(arguments: &[&str]) -> String {
+    let output = Command::new(binary()).args(arguments).output().expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
 fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_waypost"))
 }

@@ -9,12 +9,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::parked;
 use super::pressure::Thresholds;
 use super::sampler::{self, Sampler};
 use super::stages::{Entrance, Stages};
 use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dead_letters::DeadLetters;
 use crate::http::events::EventsState;
 use crate::ingest::Ingest;
 use crate::ingest::limits::Limits;
@@ -38,6 +40,7 @@ pub(super) struct Flow<'a> {
     pub(super) clock: Clock,
     pub(super) data: &'a Path,
     pub(super) events: EventsState,
+    pub(super) letters: DeadLetters,
     pub(super) readiness: Arc<Readiness>,
     pub(super) metrics: Arc<PrometheusHandle>,
     pub(super) stop: CancellationToken,
@@ -52,14 +55,15 @@ impl Flow<'_> {
             () = self.stop.cancelled() => return Ok(()),
             opened = self.recover() => opened?,
         };
-        let (log, store, recovered) = opened;
+        let (log, store, mut recovered) = opened;
+        parked::retry(&self.letters, &mut recovered.states).await;
         let progress = Arc::clone(&entrance.progress);
         for state in &recovered.states {
             if let Some(applied) = state.applied() {
                 progress.set_durable(state.partition(), applied);
             }
         }
-        stages.start_partitions(recovered.states, &mut entrance);
+        stages.start_partitions(recovered.states, &mut entrance, &self.letters);
         let reader = log.read(recovered.after).context("the log cannot be read")?;
         let (barriers, barrier_requests) = mpsc::channel(1);
         let (newest, dealt) = watch::channel(recovered.after);
@@ -121,7 +125,8 @@ impl Flow<'_> {
             () = progress.level(Stage::Mapped) => {}
         }
         let limits = limits(self.config);
-        drop(self.events.ingest.set(Ingest::new(Arc::clone(log), self.clock.clone(), limits, Arc::clone(attention))));
+        let ingest = Ingest::new(Arc::clone(log), self.clock.clone(), limits, Arc::clone(attention)).keeping(self.letters.clone());
+        drop(self.events.ingest.set(ingest));
         self.readiness.set(State::Ready(Lag::default()));
         tracing::info!("ready");
     }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dead_letters::DeadLetters;
 use crate::live::{self, SessionCommand};
 use crate::map::{Map, SharedMap};
 use crate::marker::settings::MarkerSettings;
@@ -130,10 +131,11 @@ impl Stages {
     }
 
     /// Starts the partitions' tasks with what a checkpoint held; each announces it to the marker stage first.
-    pub(super) fn start_partitions(&mut self, states: Vec<PartitionState>, entrance: &mut Entrance) {
+    pub(super) fn start_partitions(&mut self, states: Vec<PartitionState>, entrance: &mut Entrance, letters: &DeadLetters) {
         let shards = std::mem::take(&mut entrance.shards);
         for (state, inbox) in states.into_iter().zip(entrance.inboxes.drain(..)) {
-            let task = partition::run(state, inbox, shards.clone(), Arc::clone(&entrance.progress), Arc::clone(&entrance.due_times));
+            let (progress, due_times) = (Arc::clone(&entrance.progress), Arc::clone(&entrance.due_times));
+            let task = partition::run(state, inbox, shards.clone(), letters.clone(), progress, due_times);
             self.tasks.spawn_on(task, self.threads.handle());
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod credentials;
+pub mod dead_letters;
 mod operations;
 mod parts;
 mod reading;
@@ -39,6 +40,7 @@ pub fn document() -> OpenApi {
             tag("picture", "The picture as it is now"),
             tag("live", "Viewports that follow the picture"),
             tag("credentials", "Keys and tickets, for admins"),
+            tag("refused", "Events that were refused, kept as they came"),
             tag("running", "For those who run the server; needs no credential"),
         ]))
         .build()
@@ -52,6 +54,10 @@ fn operation(route: Route) -> (HttpMethod, Operation) {
         Route::Delivery => (HttpMethod::Get, reading::delivery()),
         Route::Driver => (HttpMethod::Get, reading::driver()),
         Route::IngestStats => (HttpMethod::Get, reading::ingest_stats()),
+        Route::DeadLetters => (HttpMethod::Get, dead_letters::list()),
+        Route::Redrive => (HttpMethod::Post, dead_letters::redrive()),
+        Route::DeadLetter => (HttpMethod::Get, dead_letters::show()),
+        Route::RemoveDeadLetter => (HttpMethod::Delete, dead_letters::remove()),
         Route::Live => (HttpMethod::Get, operations::live()),
         Route::Session => (HttpMethod::Post, operations::session()),
         Route::Keys => (HttpMethod::Get, credentials::list()),
@@ -123,6 +129,10 @@ fn all_schemas() -> Vec<(String, RefOr<Schema>)> {
     with::<answers::Delivery>(&mut all);
     with::<answers::Driver>(&mut all);
     with::<answers::IngestStats>(&mut all);
+    with::<dead_letters::DeadLetterPage>(&mut all);
+    with::<dead_letters::DeadLetterShown>(&mut all);
+    with::<dead_letters::RedriveWanted>(&mut all);
+    with::<dead_letters::Redriven>(&mut all);
     with::<answers::Trade>(&mut all);
     with::<answers::Session>(&mut all);
     with::<answers::Settings>(&mut all);

@@ -41,6 +41,7 @@ pub enum Kind {
     Closing,
     LogStopped,
     KeyStore,
+    DeadLetterStore,
     DiskFull,
     TooManyConnections,
     TooManyInFlight,
@@ -48,7 +49,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidParameter,
         Self::MalformedBody,
         Self::MalformedEncoding,
@@ -74,6 +75,7 @@ impl Kind {
         Self::Closing,
         Self::LogStopped,
         Self::KeyStore,
+        Self::DeadLetterStore,
         Self::DiskFull,
         Self::TooManyConnections,
         Self::TooManyInFlight,
@@ -91,7 +93,9 @@ impl Kind {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Recovering | Self::Behind | Self::Overloaded | Self::Closing | Self::LogStopped | Self::KeyStore | Self::DeadLetterStore => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::RateLimited | Self::TooManyConnections | Self::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -126,6 +130,7 @@ impl Kind {
             Self::Closing => "closing",
             Self::LogStopped => "log_stopped",
             Self::KeyStore => "key_store",
+            Self::DeadLetterStore => "dead_letter_store",
             Self::DiskFull => "disk_full",
             Self::TooManyConnections => "too_many_connections",
             Self::TooManyInFlight => "too_many_in_flight",
@@ -163,6 +168,7 @@ impl Kind {
             Self::Closing => "the node stops; nothing was stored",
             Self::LogStopped => "a write to the log failed; nothing is stored until a restart",
             Self::KeyStore => "the credential could not be checked",
+            Self::DeadLetterStore => "the store of refused events failed",
             Self::DiskFull => "no space is left for the log; nothing was stored",
             Self::TooManyConnections => "this credential has as many connections as it may; this one is closed",
             Self::TooManyInFlight => "this credential has as many requests under way as it may; nothing was stored",

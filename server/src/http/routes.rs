@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::http::auth::{Access, Auth};
 use crate::http::credentials::{self, CredentialState};
+use crate::http::dead_letters::{self, DeadLettersState};
 use crate::http::events::{self, EventsState};
 use crate::http::gate::{self, Rule};
 use crate::http::live::{self, LiveState};
@@ -35,6 +36,10 @@ pub enum Route {
     Delivery,
     Driver,
     IngestStats,
+    DeadLetters,
+    Redrive,
+    DeadLetter,
+    RemoveDeadLetter,
     Live,
     Session,
     Keys,
@@ -56,6 +61,7 @@ pub struct Routed {
     pub auth: Arc<Auth>,
     pub credentials: CredentialState,
     pub events: EventsState,
+    pub dead_letters: DeadLettersState,
     pub reads: ReadState,
     pub live: LiveState,
     pub origins: Origins,
@@ -66,13 +72,17 @@ pub struct Routed {
 }
 
 impl Route {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Events,
         Self::Deliveries,
         Self::Nearest,
         Self::Delivery,
         Self::Driver,
         Self::IngestStats,
+        Self::DeadLetters,
+        Self::Redrive,
+        Self::DeadLetter,
+        Self::RemoveDeadLetter,
         Self::Live,
         Self::Session,
         Self::Keys,
@@ -96,6 +106,9 @@ impl Route {
             Self::Delivery => "/v1/deliveries/{id}",
             Self::Driver => "/v1/drivers/{id}",
             Self::IngestStats => "/v1/stats/ingest",
+            Self::DeadLetters => "/v1/dead-letters",
+            Self::Redrive => "/v1/dead-letters/redrive",
+            Self::DeadLetter | Self::RemoveDeadLetter => "/v1/dead-letters/{id}",
             Self::Live => "/v1/live",
             Self::Session => "/v1/session",
             Self::Keys | Self::CreateKey => "/v1/keys",
@@ -116,7 +129,7 @@ impl Route {
         match self {
             Self::Events => Rule::Credential(Access::Write),
             Self::Deliveries | Self::Nearest | Self::Delivery | Self::Driver => Rule::Credential(Access::Read),
-            Self::IngestStats => Rule::Credential(Access::Operate),
+            Self::IngestStats | Self::DeadLetters | Self::Redrive | Self::DeadLetter | Self::RemoveDeadLetter => Rule::Credential(Access::Operate),
             Self::Live => Rule::FirstMessage(Access::Read),
             Self::Keys | Self::CreateKey | Self::RevokeKey | Self::RotateKey | Self::Tickets | Self::RevokeToken => Rule::Credential(Access::Manage),
             // The ticket is the credential.
@@ -132,6 +145,10 @@ impl Route {
             Self::Delivery => get(read::delivery).with_state(routed.reads.clone()),
             Self::Driver => get(read::driver).with_state(routed.reads.clone()),
             Self::IngestStats => get(stats::ingest).with_state(StatsState { ingest: Arc::clone(&routed.events.ingest) }),
+            Self::DeadLetters => get(dead_letters::list).with_state(routed.dead_letters.clone()),
+            Self::Redrive => post(dead_letters::redrive).with_state(routed.dead_letters.clone()),
+            Self::DeadLetter => get(dead_letters::show).with_state(routed.dead_letters.clone()),
+            Self::RemoveDeadLetter => delete(dead_letters::remove).with_state(routed.dead_letters.clone()),
             Self::Live => get(live::upgrade).with_state(routed.live.clone()),
             Self::Session => post(session::post).with_state(Arc::clone(&routed.auth)),
             Self::Keys => get(credentials::list).with_state(routed.credentials.clone()),

@@ -130,6 +130,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
+    use crate::dead_letters::DeadLetters;
     use crate::log::block::{Block, Entry, EntryKind};
     use crate::model::change::FactChanges;
     use crate::model::id::{DeliveryId, Offset, PartitionId, TenantId};
@@ -165,7 +166,7 @@ mod tests {
         for state in states {
             let (sender, inbox) = mpsc::channel(2);
             partitions.push(sender);
-            tasks.spawn(partition::run(state, inbox, shards.clone(), Arc::clone(&progress), Arc::clone(&due_times)));
+            tasks.spawn(partition::run(state, inbox, shards.clone(), DeadLetters::closed(), Arc::clone(&progress), Arc::clone(&due_times)));
         }
         drop(shards);
         let (blocks, reader) = mpsc::channel(1);
@@ -249,7 +250,7 @@ mod tests {
         let progress = Arc::new(Progress::new(1, 1));
         let mut tasks = JoinSet::new();
         let facts = PartitionState::new(PartitionId(0), LIMITS);
-        tasks.spawn(partition::run(facts, inbox, vec![shard], Arc::clone(&progress), Arc::new(DueTimes::new(1))));
+        tasks.spawn(partition::run(facts, inbox, vec![shard], DeadLetters::closed(), Arc::clone(&progress), Arc::new(DueTimes::new(1))));
         let records = ["d1", "d2"].map(|delivery| {
             let event = event(delivery, 1, None, Some(delivery), status(Status::Delivered));
             Record { offset: Offset(0), ingest_time: UnixMs(5), event }
@@ -272,7 +273,7 @@ mod tests {
         let progress = Arc::new(Progress::new(1, 1));
         let mut tasks = JoinSet::new();
         let facts = PartitionState::new(PartitionId(0), LIMITS);
-        tasks.spawn(partition::run(facts, inbox, vec![shard], progress, Arc::new(DueTimes::new(1))));
+        tasks.spawn(partition::run(facts, inbox, vec![shard], DeadLetters::closed(), progress, Arc::new(DueTimes::new(1))));
         let delivered = event("e", 1, None, Some("d"), status(Status::Delivered));
         let record = Record { offset: Offset(0), ingest_time: UnixMs(5), event: delivered };
         let block = blocks(&[record], 1, 1).remove(0);

@@ -79,6 +79,8 @@ impl Delivery {
 
     /// Joins what `event` says. Adding an event twice, or two events the other way round, ends alike.
     pub(super) fn join(&mut self, event: &Event, ingest_time: UnixMs) -> Joined {
+        #[cfg(test)]
+        crate::track::fault::strike("before", event);
         self.last_heard = self.last_heard.max(ingest_time);
         let changed = match &event.body {
             Body::Location(location) => return self.join_fix(event, location, ingest_time),

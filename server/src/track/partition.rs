@@ -6,6 +6,8 @@ use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::courtesy;
+use crate::dead_letters::DeadLetters;
+use crate::dead_letters::letter::Letter;
 use crate::log::block::{Block, EntryKind};
 use crate::log::record::decode::Decoder;
 use crate::log::records::{self, Records};
@@ -15,9 +17,10 @@ use crate::model::id::{DeliveryId, DriverId, Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
 use crate::progress::Progress;
 use crate::track::due_times::DueTimes;
-use crate::track::snapshot;
 use crate::track::state::{Counts, PartitionState};
+use crate::track::telling::{ShardGone, sort_into, tell_through};
 use crate::track::view::{DeliveryView, DriverView};
+use crate::track::{parking, snapshot};
 
 /// Changes told in one message when everything is told anew; what blocks changed goes in one message whatever its size.
 const ANNOUNCED_AT_ONCE: usize = 1024;
@@ -79,11 +82,12 @@ pub async fn run(
     state: PartitionState,
     mut input: mpsc::Receiver<PartitionInput>,
     shards: Vec<mpsc::Sender<FactChanges>>,
+    letters: DeadLetters,
     progress: Arc<Progress>,
     due_times: Arc<DueTimes>,
 ) {
     let (told, decoder) = (vec![Vec::new(); shards.len()], Decoder::default());
-    let mut task = Task { told, state, decoder, shards, progress, due_times, counted: Counts::default() };
+    let mut task = Task { told, state, decoder, shards, parked: Vec::new(), letters, progress, due_times, counted: Counts::default() };
     if task.announce().await.is_err() {
         return;
     }
@@ -102,15 +106,15 @@ struct Decoded {
     event: Event,
 }
 
-/// A marker shard is gone: the process is going down.
-struct ShardGone;
-
 struct Task {
     state: PartitionState,
     decoder: Decoder,
     shards: Vec<mpsc::Sender<FactChanges>>,
     /// For each shard what it is to be told next.
     told: Vec<Vec<FactChange>>,
+    /// Events that could not be applied, until they are handed to be kept.
+    parked: Vec<Letter>,
+    letters: DeadLetters,
     progress: Arc<Progress>,
     due_times: Arc<DueTimes>,
     /// What the gauges count of this partition.
@@ -143,18 +147,21 @@ impl Task {
                         EntryKind::Events(records) => self.take_records(records, entry.first_offset, block.ingest_time, &mut decoded),
                         EntryKind::Clock => {
                             self.apply(&mut decoded);
-                            self.state.advance(block.ingest_time, &mut |change| sort_into(&mut self.told, change));
+                            parking::advance(&mut self.state, block.ingest_time, &mut |change| sort_into(&mut self.told, change));
                         }
                     }
                     applied = true;
                 }
                 other => {
                     self.apply(&mut decoded);
+                    // First: a snapshot must not hold that an event is done with whose letter is not kept.
+                    self.keep_parked().await;
                     self.answer(other).await;
                 }
             }
         }
         self.apply(&mut decoded);
+        self.keep_parked().await;
         if applied { self.tell().await } else { Ok(()) }
     }
 
@@ -179,10 +186,17 @@ impl Task {
         self.state.look_ahead(decoded.iter().map(|decoded| &decoded.event));
         // Where they lie: an event is large to move.
         for Decoded { offset, ingest_time, event } in &*decoded {
-            self.state.apply(*offset, *ingest_time, event, &mut |change| sort_into(&mut self.told, change));
+            let applied = parking::apply(&mut self.state, *offset, *ingest_time, event, &mut |change| sort_into(&mut self.told, change));
+            self.parked.extend(applied.err().map(|letter| *letter));
         }
         courtesy::worked(decoded.len());
         decoded.clear();
+    }
+
+    async fn keep_parked(&mut self) {
+        if !self.parked.is_empty() {
+            self.letters.keep(std::mem::take(&mut self.parked)).await;
+        }
     }
 
     async fn answer(&mut self, input: PartitionInput) {
@@ -256,33 +270,6 @@ fn events(input: &PartitionInput) -> usize {
             EntryKind::Clock => 0,
         },
         _ => 0,
-    }
-}
-
-async fn tell_through(
-    state: &PartitionState,
-    shards: &[mpsc::Sender<FactChanges>],
-    told: &mut [Vec<FactChange>],
-    through: Offset,
-    announcing: bool,
-) -> Result<(), ShardGone> {
-    for (shard, told) in shards.iter().zip(told) {
-        let changes = FactChanges { partition: state.partition(), through, log_time: state.log_time(), announcing, changes: emptied(told) };
-        shard.send(changes).await.map_err(|_gone| ShardGone)?;
-    }
-    Ok(())
-}
-
-/// Takes what is there and leaves room for as much again: changes mostly come as many at a time as last time.
-fn emptied(told: &mut Vec<FactChange>) -> Vec<FactChange> {
-    let room = Vec::with_capacity(told.len());
-    std::mem::replace(told, room)
-}
-
-fn sort_into(told: &mut [Vec<FactChange>], change: FactChange) {
-    let shard = change.carrier.shard(&change.tenant, told.len());
-    if let Some(told) = told.get_mut(shard) {
-        told.push(change);
     }
 }
 

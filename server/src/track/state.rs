@@ -34,9 +34,13 @@ pub struct PartitionState {
     pub(super) deliveries: Roster<Delivery>,
     pub(super) tombstones: Tombstones,
     driver_dues: DueQueue,
-    delivery_dues: DueQueue,
+    pub(super) delivery_dues: DueQueue,
+    /// Who carried the delivery of the event under way before it, while it was on the map: a panic must not lose it.
+    pub(super) before: Option<Carrier>,
     /// Events that named a new entity of a tenant that had as many as it may have, since the task last asked.
     refused: u64,
+    #[cfg(test)]
+    pub(super) panics_when_due: bool,
 }
 
 /// How much a partition holds.
@@ -61,7 +65,10 @@ impl PartitionState {
             tombstones: Tombstones::new(limits.tombstones),
             driver_dues: DueQueue::default(),
             delivery_dues: DueQueue::default(),
+            before: None,
             refused: 0,
+            #[cfg(test)]
+            panics_when_due: false,
         }
     }
 
@@ -93,7 +100,10 @@ impl PartitionState {
             self.driver_dues.push(Due { at: ingest_time + DRIVER_LEAVES_AFTER, handle, hash });
         }
         let driver = self.drivers.find_mut(hash, tenant, id.as_str()).expect("it was found or inserted");
-        let kind = match driver.join(event, ingest_time) {
+        let joined = driver.join(event, ingest_time);
+        #[cfg(test)]
+        crate::track::fault::strike("joined", event);
+        let kind = match joined {
             DriverJoined::Nothing => Some(FactKind::Heard),
             DriverJoined::Fix => driver.fix.as_ref().map(|ping| FactKind::OwnFix { fix: ping.fix(), handle: driver.handle }),
             DriverJoined::Duty => driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle }),
@@ -106,7 +116,7 @@ impl PartitionState {
     fn apply_to_delivery(&mut self, id: &DeliveryId, ingest_time: UnixMs, event: &Event, tell: &mut impl FnMut(FactChange)) {
         let tenant = self.tenants.slot(&event.tenant);
         let hash = entity_hash(tenant, id.as_str());
-        let before = match self.deliveries.find(hash, tenant, id.as_str()) {
+        self.before = match self.deliveries.find(hash, tenant, id.as_str()) {
             Some(known) => (!known.left).then(|| known.carrier()),
             None if self.tombstones.absorbs(tenant, id.as_str()) => return,
             None => {
@@ -117,7 +127,9 @@ impl PartitionState {
         };
         let delivery = self.deliveries.find_mut(hash, tenant, id.as_str()).expect("it was found or inserted");
         let joined = delivery.join(event, ingest_time);
-        if before.as_ref().is_some_and(|before| *before != delivery.carrier()) {
+        #[cfg(test)]
+        crate::track::fault::strike("joined", event);
+        if self.before.as_ref().is_some_and(|before| *before != delivery.carrier()) {
             self.handles += 1;
             delivery.lent = Handle::new(self.partition, self.handles);
         }
@@ -135,7 +147,7 @@ impl PartitionState {
         }
         if joined != Joined::Nothing {
             let tenant = self.tenants.id(tenant);
-            tell_of_delivery(delivery, before, joined, |carrier, kind| tell(FactChange { tenant: *tenant, carrier, ingest_time, kind }));
+            tell_of_delivery(delivery, self.before.take(), joined, |carrier, kind| tell(FactChange { tenant: *tenant, carrier, ingest_time, kind }));
         }
         if self.delivery_dues.count() > 2 * self.deliveries.count() + 64 {
             self.rearm();
@@ -169,6 +181,8 @@ impl PartitionState {
 
     fn advance_delivery(&mut self, due: Due, tell: &mut impl FnMut(FactChange)) {
         // An entry that an earlier one overtook, or whose delivery is gone, means nothing.
+        #[cfg(test)]
+        assert!(!self.panics_when_due, "asked for");
         let delivery = self.deliveries.find_handle_mut(due.hash, due.handle).filter(|delivery| delivery.armed == Some(due.at));
         let Some(delivery) = delivery else { return };
         delivery.armed = None;
@@ -257,18 +271,18 @@ fn is_heard_from_carrier(delivery: &Delivery, event: &Event) -> bool {
     by_carrier && !delivery.left && matches!(event.body, Body::Location(_))
 }
 
-fn leaves_map_at(delivery: &Delivery) -> Option<UnixMs> {
+pub(super) fn leaves_map_at(delivery: &Delivery) -> Option<UnixMs> {
     delivery.ended().map(|ended| ended.since + LEAVES_MAP_AFTER)
 }
 
 /// When the next thing happens to a delivery that has ended: it leaves the map or, having left it, memory.
-fn next_step(delivery: &Delivery) -> Option<UnixMs> {
+pub(super) fn next_step(delivery: &Delivery) -> Option<UnixMs> {
     let after = if delivery.left { LEAVES_MEMORY_AFTER } else { LEAVES_MAP_AFTER };
     delivery.ended().map(|ended| ended.since + after)
 }
 
 /// Tells the difference between where a delivery was shown before an event and where it belongs after it.
-fn tell_of_delivery(delivery: &Delivery, before: Option<Carrier>, joined: Joined, mut tell: impl FnMut(Carrier, FactKind)) {
+pub(super) fn tell_of_delivery(delivery: &Delivery, before: Option<Carrier>, joined: Joined, mut tell: impl FnMut(Carrier, FactKind)) {
     let after = (!delivery.left).then(|| delivery.carrier());
     let stayed = before == after;
     if let Some(carrier) = before.filter(|_| !stayed) {

@@ -1,0 +1,206 @@
+//! The one task that writes the table: gathers what waits into one transaction, keeps the bounds, takes out what is settled. Never judges a letter.
+
+use std::time::Duration;
+
+use metrics::counter;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, Sqlite};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::filter::Cursor;
+use super::held::Held;
+use super::letter::{Letter, Reason};
+use super::{Bounds, DeadLettersError, changes};
+use crate::clock::Clock;
+use crate::model::id::TenantId;
+
+/// Letters of one transaction, about; what a parcel brings is not divided.
+const LETTERS_AT_ONCE: usize = 512;
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
+/// A disk that fails goes on failing: it is said again only after this long.
+const COMPLAINS_EVERY: Duration = Duration::from_mins(1);
+
+/// What the writer takes in, in this order and from one queue.
+#[derive(Debug)]
+pub(super) enum Command {
+    Keep(Parcel),
+    Settle(Settlement),
+}
+
+/// Letters with the room they take up in the queue.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) letters: Vec<Letter>,
+    #[expect(dead_code, reason = "held until the letters are written: that is all it is for")]
+    pub(super) room: OwnedSemaphorePermit,
+    pub(super) written: oneshot::Sender<()>,
+}
+
+/// What became of letters that were tried again.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    pub(super) tenant: TenantId,
+    pub(super) removed: Vec<Cursor>,
+    /// With the newest reason, pointer and detail.
+    pub(super) again: Vec<(Cursor, Reason, String, String)>,
+    /// Told how many letters were taken out; dropped when none could be.
+    pub(super) done: oneshot::Sender<u64>,
+}
+
+/// Writes until its inbox ends or it is told to stop.
+#[derive(Debug)]
+pub struct Writer {
+    connection: PoolConnection<Sqlite>,
+    inbox: mpsc::Receiver<Command>,
+    bounds: Bounds,
+    clock: Clock,
+    held: Held,
+    complained: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) async fn new(
+        mut connection: PoolConnection<Sqlite>,
+        inbox: mpsc::Receiver<Command>,
+        bounds: Bounds,
+        clock: Clock,
+    ) -> Result<Self, DeadLettersError> {
+        let held = Held::load(&mut connection).await?;
+        held.tell();
+        Ok(Self { connection, inbox, bounds, clock, held, complained: None })
+    }
+
+    /// On `stop` what waits is written still, and nothing more is taken.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut looks = tokio::time::interval(LOOKS_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                // First what is rare, so that a flood does not keep it waiting.
+                biased;
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.inbox.close();
+                }
+                _ = looks.tick() => self.expire().await,
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.take(command).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Takes this one and what else waits already, so that one transaction does for many.
+    async fn take(&mut self, first: Command) {
+        let (mut parcels, mut letters) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Keep(parcel) => {
+                    letters += parcel.letters.len();
+                    parcels.push(parcel);
+                }
+                // What was kept before it may be what it is about.
+                Command::Settle(settlement) => {
+                    self.write(std::mem::take(&mut parcels)).await;
+                    self.settle(settlement).await;
+                }
+            }
+            next = if letters < LETTERS_AT_ONCE { self.inbox.try_recv().ok() } else { None };
+        }
+        self.write(parcels).await;
+    }
+
+    async fn write(&mut self, parcels: Vec<Parcel>) {
+        let letters: Vec<&Letter> = parcels.iter().flat_map(|parcel| &parcel.letters).collect();
+        if letters.is_empty() {
+            return;
+        }
+        match self.try_write(&letters).await {
+            Ok((kept, evicted)) => {
+                counter!("waypost_dead_letters_kept_total").increment(kept);
+                counter!("waypost_dead_letters_evicted_total", "cause" => "size").increment(evicted);
+            }
+            Err(error) => {
+                counter!("waypost_dead_letters_dropped_total").increment(letters.len() as u64);
+                self.failed(&error).await;
+            }
+        }
+        self.held.tell();
+        for parcel in parcels {
+            // Who waited for it may have lost patience.
+            parcel.written.send(()).ok();
+        }
+    }
+
+    /// Says how many were new, and how many had to go for them.
+    async fn try_write(&mut self, letters: &[&Letter]) -> Result<(u64, u64), DeadLettersError> {
+        let mut transaction = self.connection.begin().await?;
+        let kept = changes::insert(&mut transaction, letters, self.clock.now(), &mut self.held).await?;
+        let evicted = changes::evict(&mut transaction, &mut self.held, self.bounds.max_bytes).await?;
+        self.held.save(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok((kept, evicted))
+    }
+
+    async fn settle(&mut self, settlement: Settlement) {
+        match self.try_settle(&settlement).await {
+            Ok(removed) => {
+                settlement.done.send(removed).ok();
+            }
+            Err(error) => self.failed(&error).await,
+        }
+        self.held.tell();
+    }
+
+    async fn try_settle(&mut self, settlement: &Settlement) -> Result<u64, DeadLettersError> {
+        let Settlement { tenant, removed, again, .. } = settlement;
+        let mut transaction = self.connection.begin().await?;
+        let removed = changes::remove(&mut transaction, *tenant, removed, &mut self.held).await?;
+        changes::note_tries(&mut transaction, *tenant, again, self.clock.now()).await?;
+        self.held.save(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(removed)
+    }
+
+    /// Lets go what is too old, the oldest first.
+    async fn expire(&mut self) {
+        while !self.held.is_empty() {
+            match self.try_expire().await {
+                Ok(0) => return,
+                Ok(expired) => counter!("waypost_dead_letters_evicted_total", "cause" => "age").increment(expired),
+                Err(error) => return self.failed(&error).await,
+            }
+            self.held.tell();
+        }
+    }
+
+    async fn try_expire(&mut self) -> Result<u64, DeadLettersError> {
+        let oldest_kept = self.clock.now() - self.bounds.max_age;
+        let mut transaction = self.connection.begin().await?;
+        let expired = changes::expire(&mut transaction, oldest_kept, &mut self.held).await?;
+        if expired > 0 {
+            self.held.save(&mut transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(expired)
+    }
+
+    /// What was counted for a transaction that failed is not so: the table knows what is.
+    async fn failed(&mut self, error: &DeadLettersError) {
+        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAINS_EVERY) {
+            self.complained = Some(Instant::now());
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the store of dead letters failed; what could not be kept is counted as dropped"
+            );
+        }
+        if let Ok(held) = Held::load(&mut self.connection).await {
+            self.held = held;
+        }
+    }
+}
