@@ -5,5 +5,6 @@ pub mod event;
 pub mod id;
 pub mod position;
 pub mod scope;
+pub mod speed;
 pub mod status;
 pub mod time;
