@@ -3,6 +3,7 @@
 pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod logged;
+pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod tokens;

@@ -10,6 +10,7 @@ mod killed;
 mod limits;
 mod metrics;
 mod openapi;
+mod phones;
 mod readiness;
 mod simulated;
 mod spine;

@@ -21,14 +21,17 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::devices::Devices;
 use crate::http::accept;
 use crate::http::auth::Auth;
 use crate::http::credentials::CredentialState;
+use crate::http::devices::DevicesState;
 use crate::http::events::EventsState;
 use crate::http::jwt::Jwt;
 use crate::http::keys::Keys;
 use crate::http::live::LiveState;
 use crate::http::origins::Origins;
+use crate::http::phones::PhonesState;
 use crate::http::read::ReadState;
 use crate::http::routes::{self, Routed};
 use crate::live::seats::Seats;
@@ -93,6 +96,14 @@ impl Server {
             max_body_bytes: config.max_body_bytes,
             body_timeout: Duration::from_secs(config.body_timeout_s),
         };
+        let devices = Arc::new(Devices::open(data.path(), clock.clone()).await?);
+        let phones = PhonesState {
+            events: events.clone(),
+            devices: Arc::clone(&devices),
+            clock: clock.clone(),
+            osmand_speed_unit: config.osmand_speed_unit,
+            unlisted: config.devices,
+        };
         let reads = ReadState {
             map: Arc::clone(&entrance.map),
             partitions: entrance.partitions.clone().into(),
@@ -116,6 +127,8 @@ impl Server {
             auth: Arc::clone(&auth),
             credentials: CredentialState { auth: Arc::clone(&auth), clock: clock.clone() },
             events: events.clone(),
+            phones,
+            devices: DevicesState { devices: Arc::clone(&devices) },
             reads,
             live,
             origins,
@@ -138,6 +151,7 @@ impl Server {
         let (flowed, (), ()) = tokio::join!(flowing, serving, Box::pin(auth.watch(stop.clone())));
         flowed?;
         stages.join().await?;
+        devices.close().await;
         auth.close().await;
         tracing::info!("stopped");
         Ok(())

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod auth;
 pub mod credentials;
+pub mod devices;
 pub mod events;
 pub mod gate;
 pub mod grants;
@@ -12,6 +13,8 @@ pub mod live;
 pub mod openapi;
 pub mod origins;
 pub mod page;
+pub mod path_key;
+pub mod phones;
 pub mod problem;
 pub mod read;
 pub mod ready;

@@ -13,6 +13,7 @@ mod senders;
 pub mod stamp;
 mod unanswered;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,11 +23,12 @@ use tokio_util::task::TaskTracker;
 use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::formats::json::items::{self, Item};
-use crate::formats::refusal::Refusal;
-use crate::formats::results::ItemResult;
+use crate::formats::refusal::{Code, Refusal};
+use crate::formats::results::{ItemResult, Outcome};
 use crate::formats::{json, protobuf};
 use crate::log::{AppendError, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
+use crate::model::event::Event;
 use crate::model::id::TenantId;
 use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
@@ -58,6 +60,16 @@ pub struct Request {
     pub media: MediaType,
     pub encoding: Encoding,
     pub body: Bytes,
+}
+
+/// An item that its protocol has read already.
+#[derive(Debug)]
+pub struct ReadItem {
+    pub read: Result<Event, Refusal>,
+    /// What its sender calls it; empty when it has no name.
+    pub claimed_id: String,
+    /// What its sender calls the event's time, as a JSON pointer.
+    pub time_at: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +132,10 @@ impl<L: EventLog> Ingest<L> {
         &self.ledger
     }
 
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Where the pressure is set.
     pub fn valve(&self) -> &Valve {
         &self.valve
@@ -128,15 +144,54 @@ impl<L: EventLog> Ingest<L> {
     /// Decodes, validates, stamps and appends; returns when every accepted event is durable. What the log has taken up is counted as it turns out
     /// also when the caller does not wait for it.
     pub async fn submit(&self, request: Request) -> Result<Answer, Refused> {
-        let request_tenant = request.tenant;
-        let account = self.ledger.account(request_tenant);
+        let tenant = request.tenant;
+        let account = self.ledger.account(tenant);
         let mut events = 1;
         let read = self.read(request, &account, &mut events);
+        self.settle(tenant, account, read, events).await
+    }
+
+    /// Stamps and appends what a protocol of its own has read, by the same rules.
+    pub async fn submit_read(&self, tenant: TenantId, scope: Scope, items: Vec<ReadItem>) -> Result<Answer, Refused> {
+        let account = self.ledger.account(tenant);
+        let events = items.len().max(1) as u64;
+        let times_at: Vec<_> = items.iter().map(|item| item.time_at.clone()).collect();
+        let read = self.take_read(tenant, scope, items, &account).map(|admission| (admission, false));
+        let mut answer = self.settle(tenant, account, read, events).await?;
+        for (result, time_at) in answer.results.iter_mut().zip(times_at) {
+            if let Outcome::Rejected(refusal) = &mut result.outcome
+                && refusal.code == Code::TimeTooFarAhead
+            {
+                refusal.pointer = time_at.into_owned();
+            }
+        }
+        Ok(answer)
+    }
+
+    fn take_read(&self, tenant: TenantId, scope: Scope, items: Vec<ReadItem>, account: &Account) -> Result<Admission<'_>, Refused> {
+        let now_ns = self.clock.monotonic_ns();
+        self.limits.check_tenant(tenant, account, now_ns).map_err(Refused::Limited)?;
+        self.check_count(items.len())?;
+        let mut admission = self.admission(tenant, scope, items.len(), None);
+        for item in items {
+            admission.add(item.read, || item.claimed_id);
+        }
+        self.admit(tenant, account, admission, now_ns)
+    }
+
+    /// Brings what was read, `events` of them, to the log and answers; what may not come in is counted as refused.
+    async fn settle(
+        &self,
+        tenant: TenantId,
+        account: Arc<Account>,
+        read: Result<(Admission<'_>, bool), Refused>,
+        events: u64,
+    ) -> Result<Answer, Refused> {
         let (admission, single) = read.inspect_err(|_| {
             account.refuse(events);
             self.counts.add(IngestTotals { refused: events, ..IngestTotals::default() });
         })?;
-        let hint = admission.last_ping().map(|last| last.hint(request_tenant, &self.attention));
+        let hint = admission.last_ping().map(|last| last.hint(tenant, &self.attention));
         let (batch, items) = admission.into_parts();
         let in_flight = account.receive(items.len() as u64, items.rejected, items.shed);
         let log = Arc::clone(&self.log);
@@ -157,9 +212,14 @@ impl<L: EventLog> Ingest<L> {
             MediaType::Json | MediaType::NdJson => self.read_json(request.tenant, request.scope, request.media, &body)?,
         };
         *events = admission.len() as u64;
+        self.admit(request.tenant, account, admission, now_ns).map(|admission| (admission, single))
+    }
+
+    /// Asks limits and pressure.
+    fn admit<'a>(&self, tenant: TenantId, account: &Account, admission: Admission<'a>, now_ns: u64) -> Result<Admission<'a>, Refused> {
         let senders = self.limits.driver.is_some().then_some(&self.senders);
-        self.limits.take(request.tenant, account, senders, *events, admission.runs(), now_ns).map_err(Refused::Limited)?;
-        if admission.must_come_again() { Err(Refused::Pressure) } else { Ok((admission, single)) }
+        self.limits.take(tenant, account, senders, admission.len() as u64, admission.runs(), now_ns).map_err(Refused::Limited)?;
+        if admission.must_come_again() { Err(Refused::Pressure) } else { Ok(admission) }
     }
 
     fn read_protobuf(&self, tenant: TenantId, scope: Scope, body: &[u8]) -> Result<Admission<'_>, Refused> {

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod courtesy;
 pub mod data_dir;
+pub mod devices;
 pub mod metrics;
 pub mod progress;
 pub mod readiness;

@@ -177,6 +177,10 @@ fn describe() {
     describe_counter!("waypost_entity_limit_total", "Entities refused because their tenant has as many as it may");
     describe_gauge!("waypost_credentials", "Credentials in memory by kind: keys in use, tickets and sessions, verified tokens");
     describe_counter!("waypost_jwks_failures_total", "Times that the keys of an issuer of tokens could not be read anew");
+    describe_counter!(
+        "waypost_ignored_reports_total",
+        "Messages of phone apps that carry nothing to store, by app: without a fix, or of a kind that is no event"
+    );
     describe_gauge!("waypost_live_sessions", "Open live sessions");
 }
 

@@ -5,7 +5,7 @@
 //! seconds, milliseconds or ISO 8601. The device is `id`, `deviceid`, `device`, `device_id`, `ser` or `aid`. Whatever else is said is kept.
 
 use super::phone::pairs::{FixNames, Pairs};
-use super::phone::{self, Heard, Report, Words};
+use super::phone::{self, Heard, Item, Report, Words};
 use super::refusal::Refusal;
 use crate::model::speed::SpeedUnit;
 
@@ -31,11 +31,15 @@ pub fn decode(query: &[u8], body: &[u8]) -> Heard {
         (true, Some(b'{')) => Pairs::parse_json(body),
         (true, _) => Pairs::parse(body),
     };
-    Heard::of(pairs.and_then(read))
+    let mut device = None;
+    let read = pairs.and_then(|mut pairs| {
+        device = Some(pairs.text(&DEVICE).into_iter().collect());
+        read(pairs)
+    });
+    Heard::one(Item { device, read })
 }
 
 fn read(mut pairs: Pairs<'_>) -> Result<Option<Report>, Refusal> {
-    let device = pairs.text(&DEVICE);
     let time = pairs.time(&TIME)?;
     let Some(place) = pairs.place(&NAMES)? else { return Ok(None) };
     let kmh = pairs.number(&SPEED_KMH)?.map(|(speed, at)| (SpeedUnit::Kmh.to_mps(speed), at));
@@ -43,19 +47,19 @@ fn read(mut pairs: Pairs<'_>) -> Result<Option<Report>, Refusal> {
     let body = pairs.fix(&place, speed.as_ref(), &NAMES)?;
     let (time, time_at) = time.unzip();
     let words = Words { event_id: "/id".into(), time: time_at.map_or("/time".into(), Into::into) };
-    Ok(Some(Report { device: device.into_iter().collect(), event_id: None, time, body, unknown: phone::in_payload(pairs.rest()), words }))
+    Ok(Some(Report { event_id: None, time, body, unknown: phone::in_payload(pairs.rest()), words }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::phone::tests::{as_json, event, refusal};
+    use crate::formats::phone::tests::{as_json, event, is_without_report, refusal};
     use crate::formats::refusal::Code;
 
     #[test]
     fn the_apps_default_template_is_read() {
         let heard = decode(b"lat=57.7089&longitude=11.9746&time=2026-11-24T08:30:00.000Z&s=8.25", b"");
-        assert!(heard.items[0].read.as_ref().expect("a report").device.is_empty(), "it does not say whose it is");
+        assert_eq!(heard.items[0].device, Some(Vec::new()), "it does not say whose it is");
         assert_eq!(event(heard), as_json("", "van-1", 1_795_509_000_000, r#"{"lat":57.7089,"lng":11.9746,"speed_mps":8.25}"#));
     }
 
@@ -90,6 +94,6 @@ mod tests {
             let refused = refusal(decode(query.as_bytes(), b""));
             assert_eq!((refused.code, refused.pointer.as_str()), (code, pointer), "{query}");
         }
-        assert_eq!(decode(b"desc=hello", b""), Heard::nothing());
+        assert!(is_without_report(decode(b"desc=hello", b"")));
     }
 }

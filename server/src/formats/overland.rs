@@ -29,8 +29,11 @@ pub fn decode(body: &[u8], max: usize) -> Result<Heard, NoBatch> {
     while let Some(feature) = items.next(|_text| None::<((), usize)>).map_err(NoBatch::Malformed)? {
         found += 1;
         let Some(feature) = cut(&feature).filter(|_feature| found <= max) else { continue };
-        match read(feature).transpose() {
-            Some(read) => heard.items.push(Item::from(read)),
+        let mut loose = Loose::default();
+        match read(feature, &mut loose).transpose() {
+            Some(Ok(report)) => heard.items.push(Item { device: Some(loose.device().into_iter().collect()), read: Ok(Some(report)) }),
+            // Of a feature that was not read to its end nothing may be known of its device.
+            Some(Err(refusal)) => heard.items.push(Item { device: loose.device().map(|device| vec![device]), read: Err(refusal) }),
             None => heard.ignored += 1,
         }
     }
@@ -61,9 +64,8 @@ struct Loose {
     properties: Others,
 }
 
-fn read(feature: &[u8]) -> Result<Option<Report>, Refusal> {
+fn read(feature: &[u8], loose: &mut Loose) -> Result<Option<Report>, Refusal> {
     let text = phone::utf8(feature)?;
-    let mut loose = Loose::default();
     Scanner::new(text, 0).whole_object("", |name, scanner| {
         match name.text.as_ref() {
             "type" => drop(scanner.string("/type")?),
@@ -118,7 +120,12 @@ impl Loose {
         Ok(())
     }
 
-    fn report(mut self) -> Result<Option<Report>, Refusal> {
+    /// What the phone is called.
+    fn device(&mut self) -> Option<String> {
+        self.device.take().or(self.unique.take())
+    }
+
+    fn report(&mut self) -> Result<Option<Report>, Refusal> {
         let Some(&[lng, lat, ..]) = self.coordinates.as_deref() else { return Ok(None) };
         let loose = LooseLocation {
             lat,
@@ -131,10 +138,10 @@ impl Loose {
         };
         let body = phone::location(loose, |member| word(member).to_owned())?;
         let time = self.time.ok_or_else(|| Refusal::missing(TIME))?;
-        self.root.keep_nested("payload", self.properties);
-        let device = self.device.or(self.unique).into_iter().collect();
+        let mut root = std::mem::take(&mut self.root);
+        root.keep_nested("payload", std::mem::take(&mut self.properties));
         let words = Words { event_id: "".into(), time: TIME.into() };
-        Ok(Some(Report { device, event_id: None, time: Some(time), body, unknown: self.root.into_object(), words }))
+        Ok(Some(Report { event_id: None, time: Some(time), body, unknown: root.into_object(), words }))
     }
 }
 

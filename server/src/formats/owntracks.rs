@@ -7,7 +7,7 @@
 use super::checks::LooseLocation;
 use super::json::Others;
 use super::json::scan::{Name, Scanner};
-use super::phone::{self, Heard, Report, Words};
+use super::phone::{self, Heard, Item, Report, Words};
 use super::refusal::Refusal;
 use crate::model::event::Body;
 use crate::model::speed::SpeedUnit;
@@ -29,10 +29,14 @@ pub fn decode(body: &[u8], origin: &Origin) -> Heard {
     if body.is_empty() {
         return Heard::nothing();
     }
-    Heard::of(read(body, origin))
+    let mut device = None;
+    match read(body, origin, &mut device).transpose() {
+        Some(read) => Heard::one(Item { device, read: read.map(Some) }),
+        None => Heard::nothing(),
+    }
 }
 
-fn read(body: &[u8], origin: &Origin) -> Result<Option<Report>, Refusal> {
+fn read(body: &[u8], origin: &Origin, device: &mut Option<Vec<String>>) -> Result<Option<Report>, Refusal> {
     let text = phone::utf8(body)?;
     // What the others mean depends on the type, wherever it stands.
     let mut kind = None;
@@ -51,11 +55,12 @@ fn read(body: &[u8], origin: &Origin) -> Result<Option<Report>, Refusal> {
     };
     let mut loose = Loose::default();
     Scanner::new(text, 0).whole_object("", |name, scanner| loose.member(&name, scanner))?;
+    *device = Some(loose.device(origin));
     let body = if transition { kept(text) } else { loose.location()? };
     let unknown = if transition { None } else { phone::in_payload(std::mem::take(&mut loose.others).into_object()) };
     let time = loose.time.ok_or_else(|| Refusal::missing("/tst"))?;
     let words = Words { event_id: "/_id".into(), time: "/tst".into() };
-    Ok(Some(Report { device: loose.device(origin), event_id: loose.id, time: Some(time), body, unknown, words }))
+    Ok(Some(Report { event_id: loose.id, time: Some(time), body, unknown, words }))
 }
 
 fn kept(message: &str) -> Body {
@@ -149,7 +154,7 @@ mod tests {
         "created_at":1795509005,"lat":57.7089,"lon":11.9746,"m":1,"t":"u","tid":"an","topic":"owntracks/anna/phone","tst":1795509000,"vac":3,"vel":36}"#;
 
     fn names(message: &str, origin: &Origin) -> Vec<String> {
-        decode(message.as_bytes(), origin).items.remove(0).read.expect("a report").device
+        decode(message.as_bytes(), origin).items.remove(0).device.expect("read")
     }
 
     #[test]

@@ -20,23 +20,22 @@ use crate::model::time::UnixMs;
 #[derive(Debug, Default, PartialEq)]
 pub struct Heard {
     pub items: Vec<Item>,
-    /// Messages that carry nothing to store: without a fix, or of a kind that is no event.
+    /// Messages of a kind that is no event, whoever they are from.
     pub ignored: usize,
 }
 
-/// A report, or why there is none, and what it calls itself.
+/// One message of a device.
 #[derive(Debug, PartialEq)]
 pub struct Item {
-    pub read: Result<Report, Refusal>,
-    /// By what name its sender would know it; empty when it has none.
-    pub claimed_id: String,
+    /// What the device is called, the most particular name first; empty when the message does not say, absent when it could not be read so far.
+    pub device: Option<Vec<String>>,
+    /// The report in it; none when it carries nothing to store, for want of a fix.
+    pub read: Result<Option<Report>, Refusal>,
 }
 
 /// One event of a device, before it is known whose device that is.
 #[derive(Debug, PartialEq)]
 pub struct Report {
-    /// What the device is called, the most particular name first; empty when the report does not say.
-    pub device: Vec<String>,
     /// The sender's own id; without one it is derived from what the report says.
     pub event_id: Option<String>,
     /// By the device's clock; absent: when it arrives.
@@ -59,35 +58,19 @@ impl Heard {
         Self { items: vec![item], ignored: 0 }
     }
 
-    /// Nothing to store.
+    /// A message that is no event.
     pub fn nothing() -> Self {
         Self { items: Vec::new(), ignored: 1 }
-    }
-
-    /// A message that may hold one report.
-    pub fn of(read: Result<Option<Report>, Refusal>) -> Self {
-        match read {
-            Ok(None) => Self::nothing(),
-            Ok(Some(report)) => Self::one(Item::from(Ok(report))),
-            Err(refusal) => Self::one(Item::from(Err(refusal))),
-        }
-    }
-}
-
-impl From<Result<Report, Refusal>> for Item {
-    fn from(read: Result<Report, Refusal>) -> Self {
-        let claimed_id = read.as_ref().ok().and_then(|report| report.event_id.clone()).unwrap_or_default();
-        Self { read, claimed_id }
     }
 }
 
 impl Report {
-    /// The event, now that the device's `driver` is known. A report without a time happened `now`.
-    pub fn event(self, driver: &DriverId, tenant: &TenantId, now: UnixMs) -> Result<Event, Refusal> {
+    /// The event, now that the driver of the `device` is known. A report without a time happened `now`.
+    pub fn event(self, device: Option<&str>, driver: &DriverId, tenant: &TenantId, now: UnixMs) -> Result<Event, Refusal> {
         let time = self.time.unwrap_or(now);
         let event_id = match self.event_id {
             Some(id) => id,
-            None => derived_id(self.device.first().map_or(driver.as_str(), String::as_str), time, &self.body),
+            None => derived_id(device.unwrap_or(driver.as_str()), time, &self.body),
         };
         let envelope = Envelope { event_id: &event_id, actor_id: driver.as_str(), event_time: time, ..Envelope::default() };
         let mut event = checks::event(&envelope, self.body, tenant).map_err(|refusal| match refusal.pointer.as_str() {
@@ -193,21 +176,29 @@ pub(super) mod tests {
         TenantId::parse("acme").expect("valid")
     }
 
+    fn one(heard: Heard) -> Item {
+        let [item] = <[Item; 1]>::try_from(heard.items).expect("one report");
+        item
+    }
+
     /// The one report as an event: of the driver that its device is called after, or of `van-1`.
     pub(in crate::formats) fn event(heard: Heard) -> Event {
-        let [item] = <[Item; 1]>::try_from(heard.items).expect("one report");
-        event_of(item)
+        event_of(one(heard))
     }
 
     pub(in crate::formats) fn event_of(item: Item) -> Event {
-        let report = item.read.expect("no refusal");
-        let driver = DriverId::parse(report.device.last().map_or("van-1", String::as_str)).expect("valid");
-        report.event(&driver, &tenant(), NOW).expect("valid")
+        let (report, device) = (item.read.expect("no refusal").expect("a report"), item.device.expect("read"));
+        let driver = DriverId::parse(device.last().map_or("van-1", String::as_str)).expect("valid");
+        report.event(device.first().map(String::as_str), &driver, &tenant(), NOW).expect("valid")
+    }
+
+    /// The one message has nothing to store.
+    pub(in crate::formats) fn is_without_report(heard: Heard) -> bool {
+        one(heard).read == Ok(None)
     }
 
     pub(in crate::formats) fn refusal(heard: Heard) -> Refusal {
-        let [item] = <[Item; 1]>::try_from(heard.items).expect("one item");
-        item.read.expect_err("refused")
+        one(heard).read.expect_err("refused")
     }
 
     /// The location that JSON gives, under the id that is derived from it for the report of `device`.
@@ -305,8 +296,8 @@ pub(super) mod tests {
                     overland::decode(body, 3).unwrap_or_default(),
                 ];
                 for item in heard.into_iter().flat_map(|heard| heard.items) {
-                    if let Ok(report) = item.read {
-                        drop(report.event(&driver, &tenant(), NOW));
+                    if let Ok(Some(report)) = item.read {
+                        drop(report.event(None, &driver, &tenant(), NOW));
                     }
                 }
                 drop(cloudevents::decode(body, &tenant(), NOW));

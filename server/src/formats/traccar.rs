@@ -8,18 +8,19 @@ use std::borrow::Cow;
 use super::checks::LooseLocation;
 use super::json::Others;
 use super::json::scan::{Name, Scanner};
-use super::phone::{self, Heard, Report, Words};
+use super::phone::{self, Heard, Item, Report, Words};
 use super::refusal::Refusal;
 use crate::model::time::UnixMs;
 
 /// Reads a request's body.
 pub fn decode(body: &[u8]) -> Heard {
-    Heard::of(read(body))
+    let mut device = None;
+    let read = read(body, &mut device);
+    Heard::one(Item { device, read })
 }
 
 #[derive(Debug, Default)]
 struct Loose {
-    device: Option<String>,
     uuid: Option<String>,
     time: Option<UnixMs>,
     coords: Option<Coords>,
@@ -39,18 +40,19 @@ struct Coords {
     heading: Option<f64>,
 }
 
-fn read(body: &[u8]) -> Result<Option<Report>, Refusal> {
+fn read(body: &[u8], device: &mut Option<Vec<String>>) -> Result<Option<Report>, Refusal> {
     let text = phone::utf8(body)?;
     let mut loose = Loose::default();
     let mut located = None;
     Scanner::new(text, 0).whole_object("", |name, scanner| {
         match name.text.as_ref() {
-            "device_id" => loose.device = phone::text_or_number(scanner, "/device_id")?,
+            "device_id" => *device = phone::text_or_number(scanner, "/device_id")?.map(|device| vec![device]),
             "location" => located = scanner.object("/location", |name, scanner| loose.location_member(&name, scanner))?,
             _ => loose.root.keep(&name, scanner)?,
         }
         Ok(())
     })?;
+    device.get_or_insert_default();
     located.ok_or_else(|| Refusal::missing("/location"))?;
     loose.report()
 }
@@ -116,7 +118,6 @@ impl Loose {
         let time = self.time.ok_or_else(|| Refusal::missing("/location/timestamp"))?;
         self.root.keep_nested("payload", self.location);
         Ok(Some(Report {
-            device: self.device.into_iter().collect(),
             event_id: self.uuid.filter(|uuid| !uuid.is_empty()),
             time: Some(time),
             body,
@@ -151,7 +152,7 @@ fn word(member: &str) -> &'static str {
 mod tests {
     use super::*;
     use crate::formats::json;
-    use crate::formats::phone::tests::{event, refusal, tenant};
+    use crate::formats::phone::tests::{event, is_without_report, refusal, tenant};
     use crate::formats::refusal::Code;
 
     const SENT: &str = r#"{"location":{"timestamp":"2026-11-24T08:30:00.123Z","coords":{"latitude":57.7089,"longitude":11.9746,"accuracy":4.2,"speed":8.25,
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn a_location_without_coordinates_is_nothing_to_store() {
         for location in [r#"{"timestamp":"2026-11-24T08:30:00Z"}"#, r#"{"coords":null}"#, r#"{"coords":{"speed":1}}"#] {
-            assert_eq!(decode(format!(r#"{{"device_id":"7","location":{location}}}"#).as_bytes()), Heard::nothing(), "{location}");
+            assert!(is_without_report(decode(format!(r#"{{"device_id":"7","location":{location}}}"#).as_bytes())), "{location}");
         }
     }
 

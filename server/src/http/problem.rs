@@ -30,6 +30,7 @@ pub enum Kind {
     TooManyCredentials,
     RequestTimeout,
     RateLimited,
+    DeviceLimit,
     TooLarge,
     MediaType,
     ContentEncoding,
@@ -43,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidParameter,
         Self::MalformedBody,
         Self::MalformedEncoding,
@@ -60,6 +61,7 @@ impl Kind {
         Self::TooManyCredentials,
         Self::RequestTimeout,
         Self::RateLimited,
+        Self::DeviceLimit,
         Self::TooLarge,
         Self::MediaType,
         Self::ContentEncoding,
@@ -79,7 +81,7 @@ impl Kind {
             Self::Role | Self::Origin => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooManyCredentials => StatusCode::CONFLICT,
+            Self::TooManyCredentials | Self::DeviceLimit => StatusCode::CONFLICT,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -108,6 +110,7 @@ impl Kind {
             Self::TooManyCredentials => "too_many_credentials",
             Self::RequestTimeout => "request_timeout",
             Self::RateLimited => "rate_limited",
+            Self::DeviceLimit => "device_limit",
             Self::TooLarge => "too_large",
             Self::MediaType => "media_type",
             Self::ContentEncoding => "content_encoding",
@@ -142,6 +145,7 @@ impl Kind {
             Self::RateLimited => {
                 "more events than the tenant or one of the drivers may send; nothing was stored, and `Retry-After` says when it will fit"
             }
+            Self::DeviceLimit => "the tenant has as many devices as it may",
             Self::TooLarge => "more bytes or events than one request may have; nothing was stored",
             Self::MediaType => "the Content-Type is none that this route takes",
             Self::ContentEncoding => "the Content-Encoding is not gzip, zstd or identity",
@@ -150,7 +154,7 @@ impl Kind {
             Self::Overloaded => "too much waits for the log; nothing was stored",
             Self::Closing => "the node stops; nothing was stored",
             Self::LogStopped => "a write to the log failed; nothing is stored until a restart",
-            Self::KeyStore => "the credential could not be checked",
+            Self::KeyStore => "the credential or the device could not be looked up",
             Self::DiskFull => "no space is left for the log; nothing was stored",
         }
     }
