@@ -7,6 +7,7 @@ pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod tokens;
+pub(crate) mod uplink;
 
 use std::time::{Duration, Instant};
 

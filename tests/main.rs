@@ -15,6 +15,7 @@ mod readiness;
 mod simulated;
 mod spine;
 mod stopping;
+mod streams;
 mod tidy;
 mod time;
 mod walk;

@@ -7,6 +7,7 @@ pub mod keys;
 mod pressure;
 mod sampler;
 mod stages;
+mod ways_in;
 
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -31,7 +32,6 @@ use crate::http::jwt::Jwt;
 use crate::http::keys::Keys;
 use crate::http::live::LiveState;
 use crate::http::origins::Origins;
-use crate::http::phones::PhonesState;
 use crate::http::read::ReadState;
 use crate::http::routes::{self, Routed};
 use crate::live::seats::Seats;
@@ -97,13 +97,6 @@ impl Server {
             body_timeout: Duration::from_secs(config.body_timeout_s),
         };
         let devices = Arc::new(Devices::open(data.path(), clock.clone()).await?);
-        let phones = PhonesState {
-            events: events.clone(),
-            devices: Arc::clone(&devices),
-            clock: clock.clone(),
-            osmand_speed_unit: config.osmand_speed_unit,
-            unlisted: config.devices,
-        };
         let reads = ReadState {
             map: Arc::clone(&entrance.map),
             partitions: entrance.partitions.clone().into(),
@@ -123,12 +116,14 @@ impl Server {
             readiness: Arc::clone(&readiness),
             origins: origins.clone(),
         };
+        let stream = ways_in::stream(&config, &auth, &events, &live, &clock);
         let router = routes::router(&Routed {
             auth: Arc::clone(&auth),
             credentials: CredentialState { auth: Arc::clone(&auth), clock: clock.clone() },
             events: events.clone(),
-            phones,
+            phones: ways_in::phones(&config, &events, &devices, &clock),
             devices: DevicesState { devices: Arc::clone(&devices) },
+            stream,
             reads,
             live,
             origins,

@@ -21,3 +21,4 @@ pub mod ready;
 pub mod routes;
 pub mod session;
 pub mod stats;
+pub mod stream;

@@ -117,6 +117,7 @@ fn begin_at_zero() {
         "waypost_live_sessions",
         "waypost_pressure",
         "waypost_resident_bytes",
+        "waypost_ingest_streams",
     ] {
         metrics::gauge!(name).set(0.0);
     }
@@ -182,6 +183,7 @@ fn describe() {
         "Messages of phone apps that carry nothing to store, by app: without a fix, or of a kind that is no event"
     );
     describe_gauge!("waypost_live_sessions", "Open live sessions");
+    describe_gauge!("waypost_ingest_streams", "Open ingest connections");
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(super) async fn read_body(state: &EventsState, body: Body) -> Result<Bytes, 
 }
 
 pub(super) fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
-    let next = answer.hint.map(|hint| Next { interval_ms: hint.next_interval_ms, min_distance_m: hint.min_distance_m });
+    let next = next(answer);
     let (kind, body) = if protobuf {
         ("application/x-protobuf", results::to_protobuf(&answer.results, next))
     } else {
@@ -67,6 +67,11 @@ pub(super) fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
         response.headers_mut().insert("waypost-position", position);
     }
     response
+}
+
+/// When the sender's next position is wanted, as an answer says it.
+pub(super) fn next(answer: &Answer) -> Option<Next> {
+    answer.hint.map(|hint| Next { interval_ms: hint.next_interval_ms, min_distance_m: hint.min_distance_m })
 }
 
 /// A batch is 200 whatever became of its items; one event alone has its own status.

@@ -59,6 +59,7 @@ fn operation(route: Route) -> (HttpMethod, Operation) {
         Route::Device => (HttpMethod::Get, devices::get()),
         Route::PutDevice => (HttpMethod::Put, devices::put()),
         Route::DeleteDevice => (HttpMethod::Delete, devices::delete()),
+        Route::Stream => (HttpMethod::Get, operations::stream()),
         Route::Deliveries => (HttpMethod::Get, reading::deliveries()),
         Route::Nearest => (HttpMethod::Get, reading::nearest()),
         Route::Delivery => (HttpMethod::Get, reading::delivery()),

@@ -23,6 +23,7 @@ use crate::http::phones::{self, App, PhonesState};
 use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
 use crate::http::stats::{self, StatsState};
+use crate::http::stream::{self, StreamState};
 use crate::http::{openapi, page, ready, session};
 use crate::readiness::Readiness;
 
@@ -41,6 +42,7 @@ pub enum Route {
     Device,
     PutDevice,
     DeleteDevice,
+    Stream,
     Deliveries,
     Nearest,
     Delivery,
@@ -69,6 +71,7 @@ pub struct Routed {
     pub events: EventsState,
     pub phones: PhonesState,
     pub devices: DevicesState,
+    pub stream: StreamState,
     pub reads: ReadState,
     pub live: LiveState,
     pub origins: Origins,
@@ -79,7 +82,7 @@ pub struct Routed {
 }
 
 impl Route {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::Events,
         Self::Phone(App::OsmAnd),
         Self::Phone(App::Traccar),
@@ -101,6 +104,7 @@ impl Route {
         Self::Device,
         Self::PutDevice,
         Self::DeleteDevice,
+        Self::Stream,
         Self::Deliveries,
         Self::Nearest,
         Self::Delivery,
@@ -128,6 +132,7 @@ impl Route {
             Self::PhoneByKey(app) | Self::PhoneGetByKey(app) => app.path_with_key(),
             Self::Devices => "/v1/devices",
             Self::Device | Self::PutDevice | Self::DeleteDevice => "/v1/devices/{device}",
+            Self::Stream => "/v1/ingest",
             Self::Deliveries => "/v1/deliveries",
             Self::Nearest => "/v1/deliveries/nearest",
             Self::Delivery => "/v1/deliveries/{id}",
@@ -156,6 +161,7 @@ impl Route {
             Self::PhoneByKey(_) | Self::PhoneGetByKey(_) => Rule::KeyInAddress(Access::Write),
             Self::Devices | Self::Device | Self::PutDevice | Self::DeleteDevice | Self::IngestStats => Rule::Credential(Access::Operate),
             Self::Deliveries | Self::Nearest | Self::Delivery | Self::Driver => Rule::Credential(Access::Read),
+            Self::Stream => Rule::FirstMessage(Access::Write),
             Self::Live => Rule::FirstMessage(Access::Read),
             Self::Keys | Self::CreateKey | Self::RevokeKey | Self::RotateKey | Self::Tickets | Self::RevokeToken => Rule::Credential(Access::Manage),
             // The ticket is the credential.
@@ -178,6 +184,7 @@ impl Route {
             Self::Device => get(devices::get).with_state(routed.devices.clone()),
             Self::PutDevice => put(devices::put).with_state(routed.devices.clone()),
             Self::DeleteDevice => delete(devices::delete).with_state(routed.devices.clone()),
+            Self::Stream => get(stream::upgrade).with_state(routed.stream.clone()),
             Self::Deliveries => get(read::deliveries).with_state(routed.reads.clone()),
             Self::Nearest => get(read::nearest).with_state(routed.reads.clone()),
             Self::Delivery => get(read::delivery).with_state(routed.reads.clone()),

@@ -136,10 +136,10 @@ fn check_array(value: &[u8], pointer: &str) -> Result<(), Refusal> {
     if value.starts_with(b"[") && value.ends_with(b"]") { Ok(()) } else { Err(Refusal::new(Code::WrongType, pointer, "must be an array")) }
 }
 
-/// Cuts off the values of the members of these names (in their quotes), of each the last. The first is nothing when the object does not end well.
-fn members<'a, const N: usize>(object: &'a [u8], names: [&'static [u8]; N]) -> [Option<&'a [u8]>; N] {
+/// Cuts off the values of an object's members of these names (in their quotes), of each the last. The first is nothing when the object does not end well.
+pub fn members<'a, const N: usize>(object: &'a [u8], names: [&'static [u8]; N]) -> [Option<&'a [u8]>; N] {
     let mut found = [None; N];
-    let mut rest = object[1..].trim_ascii_start();
+    let mut rest = object.get(1..).unwrap_or_default().trim_ascii_start();
     // A member that cannot be told from its neighbours ends the search: as an event, the object will be refused with the reason.
     while rest.first() == Some(&b'"') {
         let (name, after) = cut_string(rest);
