@@ -3,6 +3,7 @@
 mod access;
 mod backpressure;
 mod credentials;
+mod evolution;
 mod harness;
 mod hints;
 mod ingest;
