@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use waypost::config::UnlistedDevices;
 use waypost::http::auth::Role;
+use waypost::http::routes::Route;
 
 use crate::harness::clients::{Driver, Reader};
 use crate::harness::eventually;
@@ -322,4 +323,22 @@ async fn devices_are_listed_page_by_page_and_only_by_who_looks_after_them() {
     assert_eq!(reader.get("/v1/devices/b", None).await.1["driver"], "van-2");
     drop((client, reader));
     server.stop().await;
+}
+
+/// Whoever follows a page must arrive.
+#[test]
+fn every_address_in_the_pages_for_phones_is_a_route() {
+    let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/phones");
+    let routes: Vec<String> = Route::ALL.into_iter().map(|route| route.path().replace("{key}", "KEY").replace("{device}", "123456")).collect();
+    let mut found = 0;
+    for page in std::fs::read_dir(pages).expect("the pages") {
+        let text = std::fs::read_to_string(page.expect("a page").path()).expect("text");
+        for (at, _) in text.match_indices("/v1/") {
+            let address: String = text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || "/_-".contains(*c)).collect();
+            let known = |route: &String| *route == address || (address.starts_with("/v1/devices/") && route == "/v1/devices/123456");
+            assert!(routes.iter().any(known) || address == "/v1/devices/", "{address} is no route");
+            found += 1;
+        }
+    }
+    assert!(found > 30, "{found} addresses");
 }
