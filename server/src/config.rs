@@ -11,8 +11,8 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use jwt::JwtIssuer;
 use crate::model::speed::SpeedUnit;
+use jwt::JwtIssuer;
 
 /// The settings of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -50,7 +50,11 @@ fn respond(answer: Answer) -> Response<Body> {
     answer.unwrap_or_else(|problem| problem::respond(&problem))
 }
 
-pub async fn list(State(state): State<DevicesState>, Extension(principal): Extension<Arc<Principal>>, page: Result<Query<Page>, QueryRejection>) -> Response<Body> {
+pub async fn list(
+    State(state): State<DevicesState>,
+    Extension(principal): Extension<Arc<Principal>>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Response<Body> {
     respond(page_of(&state, &principal, page).await)
 }
 
@@ -67,7 +71,11 @@ pub async fn put(
     respond(assign(&state, &principal, &device, assignment).await)
 }
 
-pub async fn delete(State(state): State<DevicesState>, Extension(principal): Extension<Arc<Principal>>, Path(device): Path<String>) -> Response<Body> {
+pub async fn delete(
+    State(state): State<DevicesState>,
+    Extension(principal): Extension<Arc<Principal>>,
+    Path(device): Path<String>,
+) -> Response<Body> {
     respond(remove(&state, &principal, &device).await)
 }
 

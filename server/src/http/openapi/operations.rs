@@ -106,8 +106,7 @@ pub(super) fn stream() -> OperationBuilder {
         string().examples([json!("waypost.ingest.v1.json")]),
     );
     let chosen = header(string().enum_values(Some(["waypost.ingest.v1.proto", "waypost.ingest.v1.json"])), "What will be spoken");
-    let operation =
-        operation("stream", "events", "Post events over a connection", description).parameter(protocols.required(Required::True).build());
+    let operation = operation("stream", "events", "Post events over a connection", description).parameter(protocols.required(Required::True).build());
     let switched = ResponseBuilder::new().description("The WebSocket is open").header("Sec-WebSocket-Protocol", chosen).build();
     problems(operation.response("101", switched), &[&GUARDED[..], &[Kind::Subprotocol, Kind::Origin, Kind::Recovering]].concat())
 }

@@ -42,8 +42,7 @@ fn described(app: App, method: &str, summary: &str, description: &str) -> Operat
         "{description} The answer comes when all of it is durable. What is refused for good is answered as taken, so that the phone does not send it for ever; \
          `Waypost-Refused` then names the first refusal. On any other status the phone keeps it and nothing was stored."
     );
-    let operation = operation(&format!("{method}{app:?}"), "phones", summary, &description)
-        .response("200", taken(app));
+    let operation = operation(&format!("{method}{app:?}"), "phones", summary, &description).response("200", taken(app));
     let mut kinds = [&GUARDED[..], &[Kind::MalformedEncoding, Kind::RequestTimeout, Kind::TooLarge, Kind::ContentEncoding]].concat();
     kinds.extend([Kind::RateLimited, Kind::Recovering, Kind::Overloaded, Kind::Closing, Kind::LogStopped, Kind::DiskFull]);
     match app {
@@ -119,10 +118,9 @@ fn bodies(app: App) -> Vec<(&'static str, Content)> {
             vec![(JSON, anything(json!({"_type": "location", "lat": 57.7, "lon": 11.9, "tst": 1_795_509_000, "topic": "owntracks/anna/phone"})))]
         }
         App::Overland => vec![(JSON, anything(json!({"locations": [feature]})))],
-        App::CloudEvents => vec![
-            ("application/cloudevents+json", anything(event.clone())),
-            ("application/cloudevents-batch+json", anything(json!([event]))),
-        ],
+        App::CloudEvents => {
+            vec![("application/cloudevents+json", anything(event.clone())), ("application/cloudevents-batch+json", anything(json!([event])))]
+        }
     }
 }
 
