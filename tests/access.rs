@@ -9,6 +9,7 @@ use crate::harness::clients::{Dashboard, Operator};
 use crate::harness::events::{assigned, created, ping};
 use crate::harness::server::TestServer;
 use crate::harness::tokens;
+use crate::harness::uplink::Uplink;
 
 /// What tells nothing of any tenant.
 const PUBLIC: [&str; 6] = ["get /healthz", "get /metrics", "get /readyz", "get /v1/config", "get /v1/openapi.json", "post /v1/session"];
@@ -52,22 +53,40 @@ impl Operation {
         self.spoken["responses"].get("101").is_some()
     }
 
+    /// One that the document gives as an example.
+    fn subprotocol(&self) -> &str {
+        let offered = self.spoken["parameters"].as_array().into_iter().flatten().find(|of| of["name"] == "Sec-WebSocket-Protocol");
+        offered.and_then(|offered| offered["schema"]["examples"][0].as_str()).expect("an example of a subprotocol")
+    }
+
+    /// Says what it asks for all at once, in its address, and is told of each report only whether it need not come again.
+    fn is_phones(&self) -> bool {
+        self.path.starts_with("/v1/in/") && !self.path.ends_with("cloudevents")
+    }
+
     fn names_one(&self) -> bool {
         self.path.contains('{')
     }
 
     async fn asked(&self, world: &World, token: Option<&str>) -> (u16, Value) {
-        let path = self.path.replace("{id}", &world.id_for(&self.path).await);
+        let id = if self.names_one() { world.id_for(&self.path).await } else { String::new() };
+        let path = self.path.replace("{id}", &id).replace("{device}", &id);
         assert!(!path.contains('{'), "{}: give the matrix an example of its path", self.name());
-        let required = self.spoken["parameters"].as_array().into_iter().flatten().filter(|of| of["in"] == "query" && of["required"] == true);
+        let required = self.spoken["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|of| of["in"] == "query" && (of["required"] == true || self.is_phones()));
         let query: Vec<String> = required.map(|of| format!("{}=1", of["name"].as_str().expect("a name"))).collect();
         let mut request = world.client.request(self.method.clone(), format!("{}{path}?{}", world.server.url, query.join("&")));
-        if let Some(example) = self.spoken["requestBody"]["content"]["application/json"].get("example") {
-            request = request.json(example);
+        let mut bodies = self.spoken["requestBody"]["content"].as_object().into_iter().flatten();
+        if let Some((media, example)) = bodies.find_map(|(media, content)| Some((media, content.get("example")?))) {
+            let text = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
+            request = request.header("content-type", media).body(text);
         }
         if self.is_handshake() {
             request = request.header("connection", "upgrade").header("upgrade", "websocket").header("sec-websocket-version", "13");
-            request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").header("sec-websocket-protocol", "waypost.v1.json");
+            request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").header("sec-websocket-protocol", self.subprotocol());
         }
         if let Some(token) = token {
             request = request.bearer_auth(token);
@@ -86,7 +105,7 @@ struct World {
     admin: String,
 }
 
-const SECRETS: [&str; 3] = ["order-of-acme", "van-of-acme", "key-of-acme"];
+const SECRETS: [&str; 4] = ["order-of-acme", "van-of-acme", "key-of-acme", "phone-of-acme"];
 
 impl World {
     async fn start() -> Self {
@@ -108,6 +127,11 @@ impl World {
         match path.split('/').nth(2) {
             Some("deliveries") => SECRETS[0].to_owned(),
             Some("drivers") => SECRETS[1].to_owned(),
+            Some("devices") => {
+                let put = self.client.put(format!("{}/v1/devices/{}", self.server.url, SECRETS[3])).bearer_auth(&self.admin);
+                assert_eq!(put.json(&json!({"driver": SECRETS[1]})).send().await.expect("answers").status().as_u16(), 200);
+                SECRETS[3].to_owned()
+            }
             Some("keys") => {
                 let body = json!({"role": "ingest", "name": SECRETS[2]});
                 let made =
@@ -126,7 +150,10 @@ impl World {
 
     async fn operations(&self) -> Vec<Operation> {
         let document = self.client.get(format!("{}/v1/openapi.json", self.server.url)).send().await.expect("answers");
-        Operation::all(&document.json().await.expect("JSON"))
+        let mut all = Operation::all(&document.json().await.expect("JSON"));
+        // The key is in their address: they have a test of their own.
+        all.retain(|operation| !operation.path.contains("{key}"));
+        all
     }
 
     async fn stop(self) {
@@ -181,7 +208,11 @@ async fn nobody_is_let_in_without_a_credential_that_is_good() {
         if operation.is_handshake() {
             assert_eq!(operation.asked(&world, None).await.0, 101, "{}: by its first message", operation.name());
             for (token, _) in &bad {
-                let (bye, close) = Dashboard::open(&world.server.url, token).await.goodbye().await;
+                let (bye, close) = if access == Access::Write {
+                    Uplink::open_by_message(&world.server.url, token).await.goodbye().await
+                } else {
+                    Dashboard::open(&world.server.url, token).await.goodbye().await
+                };
                 assert_eq!((bye["code"].as_u64(), close), (Some(2), 4002), "{}", operation.name());
             }
         } else {
@@ -224,6 +255,10 @@ async fn another_tenant_and_a_narrowed_claim_learn_nothing_and_change_nothing() 
     let narrow = |role: Role, name: &str, value: Value| tokens::signed(&with(tokens::claims("acme", role.as_str()), name, value));
     for operation in world.operations().await {
         let Some(access) = operation.access() else { continue };
+        // Says of a device of one's own tenant whose it is, whether another tenant has one of that name or not.
+        if operation.method == Method::PUT {
+            continue;
+        }
         for role in may(access) {
             let credentials = [
                 ("another tenant's key", world.server.key("other", role).await),
@@ -240,7 +275,7 @@ async fn another_tenant_and_a_narrowed_claim_learn_nothing_and_change_nothing() 
                 assert!(SECRETS.iter().all(|secret| !told.contains(secret)), "{what}");
                 if operation.names_one() {
                     assert_eq!(status, 404, "{what}");
-                } else if access == Access::Write && who.starts_with("a token") {
+                } else if access == Access::Write && who.starts_with("a token") && !operation.is_phones() && !operation.is_handshake() {
                     assert_eq!((status, answer["results"][0]["code"].as_str()), (403, Some("out_of_scope")), "{what}");
                 }
             }
@@ -249,5 +284,38 @@ async fn another_tenant_and_a_narrowed_claim_learn_nothing_and_change_nothing() 
     // What they were refused is still there.
     let (code, found) = world.server.reader().get(&format!("/v1/deliveries/{}", SECRETS[0]), None).await;
     assert_eq!((code, found["driver"].as_str()), (200, Some(SECRETS[1])), "{found}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_in_an_address_is_let_in_when_it_speaks_for_one_driver_and_then_for_that_one_alone() {
+    let world = World::start().await;
+    let one = tokens::signed(&with(tokens::claims("acme", "ingest"), "drivers", json!([SECRETS[1]])));
+    let reader = tokens::signed(&with(tokens::claims("acme", "dashboard"), "drivers", json!([SECRETS[1]])));
+    let document: Value =
+        world.client.get(format!("{}/v1/openapi.json", world.server.url)).send().await.expect("answers").json().await.expect("JSON");
+    let mut by_address = Operation::all(&document);
+    by_address.retain(|operation| operation.path.contains("{key}"));
+    assert_eq!(by_address.len(), 8);
+    for mut operation in by_address {
+        let path = std::mem::take(&mut operation.path);
+        assert_eq!((operation.spoken["x-waypost-access"].as_str(), operation.spoken.get("security")), (Some("write"), None), "{path}");
+        for (key, status, code) in
+            [("nonsense", 401, "credential_unknown"), (&world.admin, 403, "role"), (&world.server.ingest, 403, "role"), (&reader, 403, "role")]
+        {
+            operation.path = path.replace("{key}", key);
+            let (got, answer) = operation.asked(&world, None).await;
+            assert_eq!((got, answer["code"].as_str()), (status, Some(code)), "{path}: {answer}");
+            assert!(!answer.to_string().contains(key), "{answer}");
+        }
+        operation.path = path.replace("{key}", &one);
+        let (got, answer) = operation.asked(&world, None).await;
+        // The example of a CloudEvent is of another driver than the key's.
+        let expected = if path.ends_with("cloudevents") { 403 } else { 200 };
+        assert_eq!(got, expected, "{path}: {answer}");
+    }
+    // What the phones called themselves is nobody: all of it is the key's driver's.
+    let (code, _) = world.server.reader().get("/v1/drivers/123456", None).await;
+    assert_eq!(code, 404);
     world.stop().await;
 }

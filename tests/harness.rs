@@ -3,9 +3,11 @@
 pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod logged;
+pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod tokens;
+pub(crate) mod uplink;
 
 use std::time::{Duration, Instant};
 

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use waypost::config::UnlistedDevices;
 use waypost::http::auth::Role;
 use waypost::http::routes::Route;
 
 use crate::harness::clients::{Operator, Reader};
 use crate::harness::events::{assigned, created, ping, status};
+use crate::harness::phone::{Phone, Reply, recording};
 use crate::harness::server::TestServer;
 
 /// The document with every answer's shape made strict: what is not described may not be said.
@@ -65,14 +67,15 @@ async fn every_route_is_in_the_document_and_the_other_way_round() {
     // The router answers 405 and names the very methods of the document; HEAD goes with GET.
     let client = reqwest::Client::new();
     for (path, methods) in documented {
-        let url = format!("{}{}", server.url, path.replace("{id}", "x"));
+        let url = format!("{}{}", server.url, ["{id}", "{device}", "{key}"].iter().fold(path.clone(), |path, name| path.replace(name, "x")));
         let answer = client.patch(&url).send().await.expect("answers");
         assert_eq!(answer.status().as_u16(), 405, "{path} is served");
         let mut allowed: Vec<String> = answer.headers()["allow"].to_str().expect("text").split(',').map(str::to_lowercase).collect();
         allowed.retain(|method| method != "head");
         allowed.sort_unstable();
-        let methods: BTreeSet<&str> = methods.into_iter().map(String::as_str).collect();
-        assert_eq!(allowed, methods.into_iter().collect::<Vec<_>>(), "{path}");
+        let mut methods: Vec<_> = methods.into_iter().map(String::as_str).collect();
+        methods.sort_unstable();
+        assert_eq!(allowed, methods, "{path}");
         let problem: Value = answer.json().await.expect("a problem");
         assert_eq!(problem["code"], "method_not_allowed");
     }
@@ -201,6 +204,60 @@ async fn real_refusals_are_what_the_document_says() {
     let answer = client.get(format!("{}/v1/live", server.url)).send().await.expect("answers");
     assert_eq!(answer.status().as_u16(), 400, "no handshake");
     document.check("/v1/live", "get", 400, "application/problem+json", &answer.json().await.expect("JSON"));
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn real_answers_to_phones_and_of_devices_are_what_the_document_says() {
+    let server = TestServer::start_with(|config| config.devices = UnlistedDevices::Strict).await;
+    let document = Document::of(&server).await;
+    let phone = Phone::new(&server.url, &server.ingest);
+    let body = |reply: &Reply| serde_json::from_str::<Value>(&reply.body).expect("JSON");
+    let problem = "application/problem+json";
+    let refused = [
+        ("traccar-client-8", "/v1/in/osmand", 400),
+        ("traccar-client-9", "/v1/in/traccar", 404),
+        ("owntracks-location", "/v1/in/owntracks", 404),
+        ("overland-batch", "/v1/in/overland", 404),
+        ("gpslogger-all", "/v1/in/gpslogger", 404),
+    ];
+    for (name, path, status) in refused {
+        let reply = phone.replay(name).await;
+        assert_eq!(reply.status, status, "{name}: {reply:?}");
+        document.check(path, "post", status, problem, &body(&reply));
+        let nobody = Phone::new(&server.url, "wpk_nonsense").replay(name).await;
+        document.check(path, "post", nobody.status, problem, &body(&nobody));
+    }
+    let admin = server.key("acme", Role::Admin).await;
+    let (client, devices) = (reqwest::Client::new(), format!("{}/v1/devices", server.url));
+    let put = client.put(format!("{devices}/iphone-7")).bearer_auth(&admin).json(&json!({"driver": "van-1"})).send().await.expect("answers");
+    document.check("/v1/devices/{device}", "put", 200, "application/json", &put.json().await.expect("JSON"));
+    for (url, path, status) in [
+        (devices.clone(), "/v1/devices", 200),
+        (format!("{devices}?limit=0"), "/v1/devices", 400),
+        (format!("{devices}/iphone-7"), "/v1/devices/{device}", 200),
+        (format!("{devices}/nobody"), "/v1/devices/{device}", 404),
+    ] {
+        let answer = client.get(&url).bearer_auth(&admin).send().await.expect("answers");
+        assert_eq!(answer.status().as_u16(), status, "{url}");
+        document.check(path, "get", status, if status == 200 { "application/json" } else { problem }, &answer.json().await.expect("JSON"));
+    }
+    let delete = client.delete(format!("{devices}/nobody")).bearer_auth(&admin).send().await.expect("answers");
+    document.check("/v1/devices/{device}", "delete", delete.status().as_u16(), problem, &delete.json().await.expect("JSON"));
+    for (name, path) in [
+        ("overland-batch", "/v1/in/overland"),
+        ("owntracks-status", "/v1/in/owntracks"),
+        ("cloudevents-batch", "/v1/in/cloudevents"),
+        ("cloudevents-binary", "/v1/in/cloudevents"),
+    ] {
+        let reply = phone.replay(name).await;
+        document.check(path, "post", 200, "application/json", &body(&reply));
+    }
+    let wrong = phone.send(&recording("cloudevents-binary").replace("57.7089", "97.7089")).await;
+    document.check("/v1/in/cloudevents", "post", 400, "application/json", &body(&wrong));
+    let differs = phone.send(&recording("cloudevents-binary").replace("57.7089", "57.8089")).await;
+    document.check("/v1/in/cloudevents", "post", 409, "application/json", &body(&differs));
     drop(client);
     server.stop().await;
 }

@@ -8,6 +8,7 @@ mod parked;
 mod pressure;
 mod sampler;
 mod stages;
+mod ways_in;
 
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -25,11 +26,13 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::dead_letters::writer::Writer;
 use crate::dead_letters::{Bounds, DeadLetters};
+use crate::devices::Devices;
 use crate::http::accept::{self, Shell};
 use crate::http::auth::Auth;
 use crate::http::credentials::CredentialState;
 use crate::http::dead_letters::DeadLettersState;
 use crate::http::descriptors;
+use crate::http::devices::DevicesState;
 use crate::http::events::EventsState;
 use crate::http::jwt::Jwt;
 use crate::http::keys::Keys;
@@ -113,6 +116,7 @@ impl Server {
         let (mut stages, entrance) = Stages::start(&config, &clock)?;
         let readiness = Arc::new(Readiness::default());
         let events = EventsState { ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
+        let devices = Arc::new(Devices::open(data.path(), clock.clone()).await?);
         let reads = ReadState {
             map: Arc::clone(&entrance.map),
             partitions: entrance.partitions.clone().into(),
@@ -132,11 +136,15 @@ impl Server {
             readiness: Arc::clone(&readiness),
             origins: origins.clone(),
         };
+        let stream = ways_in::stream(&config, &auth, &events, &live, &clock);
         let router = routes::router(&Routed {
             auth: Arc::clone(&auth),
             credentials: CredentialState { auth: Arc::clone(&auth), clock: clock.clone() },
             events: events.clone(),
             dead_letters: DeadLettersState { letters: letters.clone(), ingest: Arc::clone(&events.ingest) },
+            phones: ways_in::phones(&config, &events, &devices, &clock),
+            devices: DevicesState { devices: Arc::clone(&devices) },
+            stream,
             reads,
             live,
             origins,
@@ -169,6 +177,7 @@ impl Server {
             ended.context("the writer of dead letters panicked")?;
         }
         letters.close().await;
+        devices.close().await;
         auth.close().await;
         tracing::info!("stopped");
         Ok(())

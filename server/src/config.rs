@@ -12,6 +12,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::model::speed::SpeedUnit;
 use jwt::JwtIssuer;
 use shell::LogFormat;
 
@@ -113,8 +114,27 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Those whose tokens (JWT) are taken besides keys, at most 16.
     pub jwt: Vec<JwtIssuer>,
+    /// The unit of the speeds that `/v1/in/osmand` is sent, unless a request names its own: knots, mps or kmh.
+    pub osmand_speed_unit: SpeedUnit,
+    /// Whether a device that no table lists is its own driver (`open`) or refused (`strict`).
+    pub devices: UnlistedDevices,
+    /// Batches of one ingest connection that may wait for their acknowledgement; beyond that the server reads no further. 1 to 1024.
+    pub max_unacked_batches: usize,
+    /// Ingest connections of one key on this node.
+    pub max_streams_per_key: usize,
     /// A `MapLibre` style for the dashboard instead of the built-in offline map.
     pub style_url: Option<String>,
+}
+
+/// What a device is that no table lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnlistedDevices {
+    /// Its own driver.
+    #[default]
+    Open,
+    /// Refused, as the app's protocol does it.
+    Strict,
 }
 
 impl Default for Config {
@@ -167,6 +187,10 @@ impl Default for Config {
             max_message_bytes: 16 << 10,
             allowed_origins: Vec::new(),
             jwt: Vec::new(),
+            osmand_speed_unit: SpeedUnit::Knots,
+            devices: UnlistedDevices::Open,
+            max_unacked_batches: 8,
+            max_streams_per_key: 10_000,
             style_url: None,
         }
     }
@@ -259,7 +283,9 @@ impl Config {
         in_range("allowed_origins", wide(self.allowed_origins.len()), 0, 100)?;
         in_range("jwt", wide(self.jwt.len()), 0, 16)?;
         self.jwt.iter().try_for_each(JwtIssuer::check)?;
-        self.allowed_origins.iter().try_for_each(|origin| is_origin(origin))
+        self.allowed_origins.iter().try_for_each(|origin| is_origin(origin))?;
+        in_range("max_unacked_batches", wide(self.max_unacked_batches), 1, 1024)?;
+        in_range("max_streams_per_key", wide(self.max_streams_per_key), 1, 1 << 20)
     }
 }
 
@@ -295,6 +321,18 @@ mod tests {
         let flags = Flags { partitions: Some(16), ..Flags::default() };
         let config = Config::load(&flags, Some(file)).expect("loads");
         assert_eq!((config.partitions, config.tick_ms, config.marker_shards), (16, 50, 2));
+    }
+
+    #[test]
+    fn a_setting_of_few_words_takes_those_and_no_other() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("w.toml");
+        std::fs::write(&file, "osmand_speed_unit = \"kmh\"\ndevices = \"strict\"\n").expect("written");
+        let config = Config::load(&Flags::default(), Some(file.clone())).expect("loads");
+        assert_eq!((config.osmand_speed_unit, config.devices), (SpeedUnit::Kmh, UnlistedDevices::Strict));
+        std::fs::write(&file, "osmand_speed_unit = \"mph\"\n").expect("written");
+        let error = Config::load(&Flags::default(), Some(file)).expect_err("refused").to_string();
+        assert!(error.contains("osmand_speed_unit") && error.contains("knots"), "{error}");
     }
 
     #[test]

@@ -2,11 +2,18 @@
 
 pub mod checks;
 pub mod claims;
+pub mod cloudevents;
 pub mod geojson;
+pub mod gpslogger;
 pub mod json;
+pub mod osmand;
+pub mod overland;
+pub mod owntracks;
+pub mod phone;
 pub mod problem;
 pub mod protobuf;
 pub mod refusal;
 pub mod results;
 pub mod scope;
 pub mod time;
+pub mod traccar;

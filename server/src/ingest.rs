@@ -15,6 +15,7 @@ mod senders;
 pub mod stamp;
 mod unanswered;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,13 +25,14 @@ use tokio_util::task::TaskTracker;
 use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::dead_letters::DeadLetters;
-use crate::dead_letters::letter::Letter;
+use crate::dead_letters::letter::{Letter, Protocol};
 use crate::formats::json::items::{self, Item};
-use crate::formats::refusal::Refusal;
-use crate::formats::results::ItemResult;
+use crate::formats::refusal::{Code, Refusal};
+use crate::formats::results::{ItemResult, Outcome};
 use crate::formats::{json, protobuf};
 use crate::log::{AppendError, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
+use crate::model::event::Event;
 use crate::model::id::TenantId;
 use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
@@ -63,6 +65,18 @@ pub struct Request {
     pub media: MediaType,
     pub encoding: Encoding,
     pub body: Bytes,
+}
+
+/// An item that its protocol has read already.
+#[derive(Debug)]
+pub struct ReadItem {
+    pub read: Result<Event, Refusal>,
+    /// What its sender calls it; empty when it has no name.
+    pub claimed_id: String,
+    /// What its sender calls the event's time, as a JSON pointer.
+    pub time_at: Cow<'static, str>,
+    /// As it came, to be kept when it is refused.
+    pub raw: Bytes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +147,10 @@ impl<L: EventLog> Ingest<L> {
         &self.ledger
     }
 
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Where the pressure is set.
     pub fn valve(&self) -> &Valve {
         &self.valve
@@ -148,8 +166,7 @@ impl<L: EventLog> Ingest<L> {
         let (admission, single) = match read {
             Ok(read) => read,
             Err(refused) => {
-                account.refuse(events);
-                self.counts.add(IngestTotals { refused: events, ..IngestTotals::default() });
+                self.count_refused(&account, events);
                 if let Some(letter) = origin.whole(&request, &refused) {
                     self.keep(|| vec![letter]).await;
                 }
@@ -161,6 +178,48 @@ impl<L: EventLog> Ingest<L> {
         self.keep_refused(&origin, &request.body, &results).await;
         let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
         Ok(Answer { results, single, position, hint })
+    }
+
+    /// Stamps and appends what a protocol of its own has read, by the same rules.
+    pub async fn submit_read(&self, tenant: TenantId, scope: Scope, protocol: Protocol, items: Vec<ReadItem>) -> Result<Answer, Refused> {
+        let account = self.ledger.account(tenant);
+        let events = items.len().max(1) as u64;
+        let came: Vec<_> = items.iter().map(|item| (item.time_at.clone(), item.raw.clone())).collect();
+        let (received, authority) = (self.clock.now(), scope.clone());
+        let read = self.take_read(tenant, scope, items, &account);
+        let admission = read.inspect_err(|_| self.count_refused(&account, events))?;
+        let hint = admission.last_ping().map(|last| last.hint(tenant, &self.attention));
+        let mut results = self.append(account, admission).await?;
+        let mut refused = Vec::new();
+        for (result, (time_at, raw)) in results.iter_mut().zip(came) {
+            if let Outcome::Rejected(refusal) = &mut result.outcome
+                && refusal.code == Code::TimeTooFarAhead
+            {
+                refusal.pointer = time_at.into_owned();
+            }
+            refused.extend(letters::of_read(tenant, &protocol, &authority, result, &raw, received));
+        }
+        if !refused.is_empty() {
+            self.keep(|| refused).await;
+        }
+        let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
+        Ok(Answer { results, single: false, position, hint })
+    }
+
+    fn count_refused(&self, account: &Account, events: u64) {
+        account.refuse(events);
+        self.counts.add(IngestTotals { refused: events, ..IngestTotals::default() });
+    }
+
+    fn take_read(&self, tenant: TenantId, scope: Scope, items: Vec<ReadItem>, account: &Account) -> Result<Admission<'_>, Refused> {
+        let now_ns = self.clock.monotonic_ns();
+        self.limits.check_tenant(tenant, account, now_ns).map_err(Refused::Limited)?;
+        self.check_count(items.len())?;
+        let mut admission = self.admission(tenant, scope, items.len(), None);
+        for item in items {
+            admission.add(item.read, || item.claimed_id);
+        }
+        self.admit(tenant, account, admission, now_ns)
     }
 
     async fn append(&self, account: Arc<Account>, admission: Admission<'_>) -> Result<Vec<ItemResult>, AppendError> {
@@ -195,9 +254,14 @@ impl<L: EventLog> Ingest<L> {
         request.encoding = Encoding::Identity;
         let (admission, single) = self.decode(request.tenant, request.scope.clone(), request.media, &request.body)?;
         *events = admission.len() as u64;
+        self.admit(request.tenant, account, admission, now_ns).map(|admission| (admission, single))
+    }
+
+    /// Asks limits and pressure.
+    fn admit<'a>(&self, tenant: TenantId, account: &Account, admission: Admission<'a>, now_ns: u64) -> Result<Admission<'a>, Refused> {
         let senders = self.limits.driver.is_some().then_some(&self.senders);
-        self.limits.take(request.tenant, account, senders, *events, admission.runs(), now_ns).map_err(Refused::Limited)?;
-        if admission.must_come_again() { Err(Refused::Pressure) } else { Ok((admission, single)) }
+        self.limits.take(tenant, account, senders, admission.len() as u64, admission.runs(), now_ns).map_err(Refused::Limited)?;
+        if admission.must_come_again() { Err(Refused::Pressure) } else { Ok(admission) }
     }
 
     /// Also says whether the body is one event alone.

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod courtesy;
 pub mod data_dir;
+pub mod devices;
 pub mod logging;
 pub mod metrics;
 pub mod progress;

@@ -120,6 +120,7 @@ fn begin_at_zero() {
         "waypost_connections",
         "waypost_dead_letters",
         "waypost_dead_letters_bytes",
+        "waypost_ingest_streams",
     ] {
         metrics::gauge!(name).set(0.0);
     }
@@ -199,6 +200,10 @@ fn describe() {
     describe_counter!("waypost_entity_limit_total", "Entities refused because their tenant has as many as it may");
     describe_gauge!("waypost_credentials", "Credentials in memory by kind: keys in use, tickets and sessions, verified tokens");
     describe_counter!("waypost_jwks_failures_total", "Times that the keys of an issuer of tokens could not be read anew");
+    describe_counter!(
+        "waypost_ignored_reports_total",
+        "Messages of phone apps that carry nothing to store, by app: without a fix, or of a kind that is no event"
+    );
     describe_gauge!("waypost_live_sessions", "Open live sessions");
     describe_gauge!("waypost_connections", "Open connections, WebSockets among them");
     describe_counter!(
@@ -211,6 +216,7 @@ fn describe() {
     );
     describe_counter!("waypost_tls_handshakes_total", "TLS handshakes by outcome");
     describe_counter!("waypost_tls_reloads_total", "Certificates taken up while running, by outcome");
+    describe_gauge!("waypost_ingest_streams", "Open ingest connections");
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The words everything else is said in: ids, times, positions, events, changes. Pure; imports nothing of ours and does no IO.
 
 pub mod change;
+pub mod device;
 pub mod event;
 pub mod id;
 pub mod position;
 pub mod scope;
+pub mod speed;
 pub mod status;
 pub mod time;

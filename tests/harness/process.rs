@@ -80,8 +80,13 @@ impl ServerProcess {
 
     /// With what it says on stderr.
     pub(crate) fn start_listening(data: &Path) -> (Self, Said) {
+        Self::start_listening_to(data, "info")
+    }
+
+    /// With what it says on stderr at this level.
+    pub(crate) fn start_listening_to(data: &Path, level: &str) -> (Self, Said) {
         let mut command = Command::new(binary());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stderr(Stdio::piped());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stderr(Stdio::piped()).env("WAYPOST_LOG", level);
         let mut server = Self::spawn(command);
         let stderr = server.child.stderr.take().expect("piped");
         let (lines, said) = tokio::sync::mpsc::channel(1000);
@@ -160,6 +165,15 @@ impl ServerProcess {
 pub(crate) struct Said(tokio::sync::mpsc::Receiver<String>);
 
 impl Said {
+    /// All of it to the end of the process. To be awaited while it runs: who is not listened to stands still.
+    pub(crate) async fn all(mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.0.recv().await {
+            lines.push(line);
+        }
+        lines
+    }
+
     pub(crate) async fn line_with(mut self, words: &str) -> String {
         let found = async {
             loop {

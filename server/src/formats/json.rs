@@ -130,23 +130,24 @@ fn schema_version(scanner: &mut Scanner<'_>) -> Result<u32, Refusal> {
 
 /// Members that this version does not know, gathered as the inside of a JSON object, spelled as they came.
 #[derive(Debug, Default)]
-struct Others(String);
+pub(super) struct Others(String);
 
 impl Others {
-    fn keep<'a>(&mut self, name: &Name<'a>, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    pub(super) fn keep<'a>(&mut self, name: &Name<'a>, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
         let value = scanner.raw()?;
         self.add(name.raw, value);
         Ok(())
     }
 
     /// Keeps what was unknown inside the known member `name`.
-    fn keep_nested(&mut self, name: &str, inner: Self) {
+    pub(super) fn keep_nested(&mut self, name: &str, inner: Self) {
         if let Some(object) = inner.into_object() {
             self.add(&format!("\"{name}\""), &object);
         }
     }
 
-    fn add(&mut self, name: &str, value: &str) {
+    /// `name` in its quotes, `value` as JSON text.
+    pub(super) fn add(&mut self, name: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push(',');
         }
@@ -155,7 +156,7 @@ impl Others {
         self.0.push_str(value);
     }
 
-    fn into_object(self) -> Option<String> {
+    pub(super) fn into_object(self) -> Option<String> {
         (!self.0.is_empty()).then(|| format!("{{{}}}", self.0))
     }
 }

@@ -47,10 +47,12 @@ pub enum Code {
     TooManyAttributes,
     /// The event nests more than 32 deep.
     TooDeep,
+    /// No table lists the device, and unlisted ones are refused here.
+    UnknownDevice,
 }
 
 impl Code {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MalformedJson,
         Self::MalformedProtobuf,
         Self::MissingField,
@@ -67,6 +69,7 @@ impl Code {
         Self::TooLarge,
         Self::TooManyAttributes,
         Self::TooDeep,
+        Self::UnknownDevice,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -87,6 +90,7 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::TooManyAttributes => "too_many_attributes",
             Self::TooDeep => "too_deep",
+            Self::UnknownDevice => "unknown_device",
         }
     }
 }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{Extension, Request as HttpRequest, State};
 use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
 
 use crate::formats::problem::Problem;
 use crate::formats::refusal::Code;
@@ -35,15 +36,20 @@ async fn answer(state: &EventsState, principal: &Principal, request: HttpRequest
     let Some(ingest) = state.ingest.get() else {
         return Err(problem::recovering());
     };
-    let body = paced::whole(body, state.max_body_bytes).await?;
+    let body = read_body(state, body).await?;
     let started = Instant::now();
     let submitted = ingest.submit(Request { tenant: principal.tenant, scope: principal.scope.clone(), media, encoding, body }).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
     Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| word(&answer, wants_protobuf(&head.headers, media))))
 }
 
-fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
-    let next = answer.hint.map(|hint| Next { interval_ms: hint.next_interval_ms, min_distance_m: hint.min_distance_m });
+/// The body, when all of it comes in time and is not too large.
+pub(super) async fn read_body(state: &EventsState, body: Body) -> Result<Bytes, Problem> {
+    paced::whole(body, state.max_body_bytes).await
+}
+
+pub(super) fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
+    let next = next(answer);
     let (kind, body) = if protobuf {
         ("application/x-protobuf", results::to_protobuf(&answer.results, next))
     } else {
@@ -57,6 +63,11 @@ fn word(answer: &Answer, protobuf: bool) -> Response<Body> {
         response.headers_mut().insert("waypost-position", position);
     }
     response
+}
+
+/// When the sender's next position is wanted, as an answer says it.
+pub(super) fn next(answer: &Answer) -> Option<Next> {
+    answer.hint.map(|hint| Next { interval_ms: hint.next_interval_ms, min_distance_m: hint.min_distance_m })
 }
 
 /// A batch is 200 whatever became of its items; one event alone has its own status.
@@ -86,7 +97,7 @@ fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
     }
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+pub(super) fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
     match value.as_bytes().to_ascii_lowercase().as_slice() {
         b"identity" | b"" => Ok(Encoding::Identity),

@@ -20,6 +20,7 @@ use tower::Service as _;
 use tracing::Instrument as _;
 
 use crate::http::paced::{Pace, PacedBody};
+use crate::http::path_key;
 use crate::http::problem::{self, Kind};
 use crate::http::pulse::Pulse;
 use crate::http::shares::{InFlight, SocketShare};
@@ -100,7 +101,8 @@ impl Exchange {
                 return (refusal, None);
             }
         };
-        let request = request.map(|body| AxumBody::new(PacedBody::new(body, self.pace)));
+        // Whose it is has been looked at; from here on nobody sees a key that stands in the address.
+        let request = path_key::strike(request).map(|body| AxumBody::new(PacedBody::new(body, self.pace)));
         let answered = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
         let response = match answered {
             Ok(Ok(response)) => response,

@@ -3,8 +3,10 @@
 pub mod answers;
 pub mod credentials;
 pub mod dead_letters;
+mod devices;
 mod operations;
 mod parts;
+mod phones;
 mod reading;
 pub mod schemas;
 
@@ -37,6 +39,8 @@ pub fn document() -> OpenApi {
         .components(Some(components()))
         .tags(Some([
             tag("events", "What driver apps and back offices post"),
+            tag("phones", "What phone apps send, each in its own words"),
+            tag("devices", "Whose phone a device is"),
             tag("picture", "The picture as it is now"),
             tag("live", "Viewports that follow the picture"),
             tag("credentials", "Keys and tickets, for admins"),
@@ -49,6 +53,15 @@ pub fn document() -> OpenApi {
 fn operation(route: Route) -> (HttpMethod, Operation) {
     let (method, operation): (HttpMethod, OperationBuilder) = match route {
         Route::Events => (HttpMethod::Post, operations::events()),
+        Route::Phone(app) => (HttpMethod::Post, phones::post(app)),
+        Route::PhoneGet(app) => (HttpMethod::Get, phones::get(app)),
+        Route::PhoneByKey(app) => (HttpMethod::Post, phones::with_key(phones::post(app), app, "post")),
+        Route::PhoneGetByKey(app) => (HttpMethod::Get, phones::with_key(phones::get(app), app, "get")),
+        Route::Devices => (HttpMethod::Get, devices::list()),
+        Route::Device => (HttpMethod::Get, devices::get()),
+        Route::PutDevice => (HttpMethod::Put, devices::put()),
+        Route::DeleteDevice => (HttpMethod::Delete, devices::delete()),
+        Route::Stream => (HttpMethod::Get, operations::stream()),
         Route::Deliveries => (HttpMethod::Get, reading::deliveries()),
         Route::Nearest => (HttpMethod::Get, reading::nearest()),
         Route::Delivery => (HttpMethod::Get, reading::delivery()),
@@ -103,7 +116,12 @@ fn components() -> Components {
              `x-waypost-access`. A credential may be narrowed to drivers, deliveries and areas: what lies outside does not exist for it.",
         ))
         .build();
-    let mut components = ComponentsBuilder::new().security_scheme(parts::BEARER, SecurityScheme::Http(bearer));
+    let basic = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Basic)
+        .description(Some("For phone apps: the key is the password; the user name may name the phone."));
+    let mut components = ComponentsBuilder::new()
+        .security_scheme(parts::BEARER, SecurityScheme::Http(bearer))
+        .security_scheme(parts::BASIC, SecurityScheme::Http(basic.build()));
     for (name, schema) in all_schemas() {
         components = components.schema(name, schema);
     }
@@ -138,6 +156,9 @@ fn all_schemas() -> Vec<(String, RefOr<Schema>)> {
     with::<answers::Settings>(&mut all);
     with::<answers::Readiness>(&mut all);
     with::<answers::Problem>(&mut all);
+    with::<answers::DevicePage>(&mut all);
+    with::<answers::DeviceOwner>(&mut all);
+    with::<answers::Taken>(&mut all);
     all
 }
 

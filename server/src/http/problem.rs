@@ -32,6 +32,7 @@ pub enum Kind {
     TooManyCredentials,
     RequestTimeout,
     RateLimited,
+    DeviceLimit,
     TooLarge,
     MediaType,
     ContentEncoding,
@@ -49,7 +50,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidParameter,
         Self::MalformedBody,
         Self::MalformedEncoding,
@@ -66,6 +67,7 @@ impl Kind {
         Self::TooManyCredentials,
         Self::RequestTimeout,
         Self::RateLimited,
+        Self::DeviceLimit,
         Self::TooLarge,
         Self::MediaType,
         Self::ContentEncoding,
@@ -89,7 +91,7 @@ impl Kind {
             Self::Role | Self::Origin => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooManyCredentials => StatusCode::CONFLICT,
+            Self::TooManyCredentials | Self::DeviceLimit => StatusCode::CONFLICT,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -121,6 +123,7 @@ impl Kind {
             Self::TooManyCredentials => "too_many_credentials",
             Self::RequestTimeout => "request_timeout",
             Self::RateLimited => "rate_limited",
+            Self::DeviceLimit => "device_limit",
             Self::TooLarge => "too_large",
             Self::MediaType => "media_type",
             Self::ContentEncoding => "content_encoding",
@@ -159,6 +162,7 @@ impl Kind {
             Self::RateLimited => {
                 "more events than the tenant or one of the drivers may send; nothing was stored, and `Retry-After` says when it will fit"
             }
+            Self::DeviceLimit => "the tenant has as many devices as it may",
             Self::TooLarge => "more bytes or events than one request may have; nothing was stored",
             Self::MediaType => "the Content-Type is none that this route takes",
             Self::ContentEncoding => "the Content-Encoding is not gzip, zstd or identity",
@@ -167,7 +171,7 @@ impl Kind {
             Self::Overloaded => "too much waits for the log; nothing was stored",
             Self::Closing => "the node stops; nothing was stored",
             Self::LogStopped => "a write to the log failed; nothing is stored until a restart",
-            Self::KeyStore => "the credential could not be checked",
+            Self::KeyStore => "the credential or the device could not be looked up",
             Self::DeadLetterStore => "the store of refused events failed",
             Self::DiskFull => "no space is left for the log; nothing was stored",
             Self::TooManyConnections => "this credential has as many connections as it may; this one is closed",

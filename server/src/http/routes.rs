@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 use axum::{Json, Router};
 use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -15,22 +15,36 @@ use serde_json::json;
 use crate::http::auth::{Access, Auth};
 use crate::http::credentials::{self, CredentialState};
 use crate::http::dead_letters::{self, DeadLettersState};
+use crate::http::devices::{self, DevicesState};
 use crate::http::events::{self, EventsState};
 use crate::http::gate::{self, Rule};
 use crate::http::live::{self, LiveState};
 use crate::http::origins::Origins;
 use crate::http::page::{self, Policy};
+use crate::http::phones::{self, App, PhonesState};
 use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
 use crate::http::stats::{self, StatsState};
+use crate::http::stream::{self, StreamState};
 use crate::http::{openapi, ready, session};
 use crate::readiness::Readiness;
 
-/// Every route of the API. A new one gets its handler, its rule and its documentation by exhaustive matches, so it cannot have one
+/// Every route of the API: a method of a path. A new one gets its handler, its rule and its documentation by exhaustive matches, so it cannot have one
 /// without the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
     Events,
+    /// What an app posts, and what the simplest ones put into the address of a GET.
+    Phone(App),
+    PhoneGet(App),
+    /// The same with the key in the address.
+    PhoneByKey(App),
+    PhoneGetByKey(App),
+    Devices,
+    Device,
+    PutDevice,
+    DeleteDevice,
+    Stream,
     Deliveries,
     Nearest,
     Delivery,
@@ -62,6 +76,9 @@ pub struct Routed {
     pub credentials: CredentialState,
     pub events: EventsState,
     pub dead_letters: DeadLettersState,
+    pub phones: PhonesState,
+    pub devices: DevicesState,
+    pub stream: StreamState,
     pub reads: ReadState,
     pub live: LiveState,
     pub origins: Origins,
@@ -72,8 +89,29 @@ pub struct Routed {
 }
 
 impl Route {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 44] = [
         Self::Events,
+        Self::Phone(App::OsmAnd),
+        Self::Phone(App::Traccar),
+        Self::Phone(App::OwnTracks),
+        Self::Phone(App::Overland),
+        Self::Phone(App::GpsLogger),
+        Self::Phone(App::CloudEvents),
+        Self::PhoneGet(App::OsmAnd),
+        Self::PhoneGet(App::GpsLogger),
+        Self::PhoneByKey(App::OsmAnd),
+        Self::PhoneByKey(App::Traccar),
+        Self::PhoneByKey(App::OwnTracks),
+        Self::PhoneByKey(App::Overland),
+        Self::PhoneByKey(App::GpsLogger),
+        Self::PhoneByKey(App::CloudEvents),
+        Self::PhoneGetByKey(App::OsmAnd),
+        Self::PhoneGetByKey(App::GpsLogger),
+        Self::Devices,
+        Self::Device,
+        Self::PutDevice,
+        Self::DeleteDevice,
+        Self::Stream,
         Self::Deliveries,
         Self::Nearest,
         Self::Delivery,
@@ -101,6 +139,11 @@ impl Route {
     pub fn path(self) -> &'static str {
         match self {
             Self::Events => "/v1/events",
+            Self::Phone(app) | Self::PhoneGet(app) => app.path(),
+            Self::PhoneByKey(app) | Self::PhoneGetByKey(app) => app.path_with_key(),
+            Self::Devices => "/v1/devices",
+            Self::Device | Self::PutDevice | Self::DeleteDevice => "/v1/devices/{device}",
+            Self::Stream => "/v1/ingest",
             Self::Deliveries => "/v1/deliveries",
             Self::Nearest => "/v1/deliveries/nearest",
             Self::Delivery => "/v1/deliveries/{id}",
@@ -128,8 +171,12 @@ impl Route {
     pub fn rule(self) -> Rule {
         match self {
             Self::Events => Rule::Credential(Access::Write),
+            Self::Phone(_) | Self::PhoneGet(_) => Rule::Phone(Access::Write),
+            Self::PhoneByKey(_) | Self::PhoneGetByKey(_) => Rule::KeyInAddress(Access::Write),
+            Self::Devices | Self::Device | Self::PutDevice | Self::DeleteDevice | Self::IngestStats => Rule::Credential(Access::Operate),
             Self::Deliveries | Self::Nearest | Self::Delivery | Self::Driver => Rule::Credential(Access::Read),
-            Self::IngestStats | Self::DeadLetters | Self::Redrive | Self::DeadLetter | Self::RemoveDeadLetter => Rule::Credential(Access::Operate),
+            Self::DeadLetters | Self::Redrive | Self::DeadLetter | Self::RemoveDeadLetter => Rule::Credential(Access::Operate),
+            Self::Stream => Rule::FirstMessage(Access::Write),
             Self::Live => Rule::FirstMessage(Access::Read),
             Self::Keys | Self::CreateKey | Self::RevokeKey | Self::RotateKey | Self::Tickets | Self::RevokeToken => Rule::Credential(Access::Manage),
             // The ticket is the credential.
@@ -140,6 +187,19 @@ impl Route {
     fn handler(self, routed: &Routed) -> MethodRouter {
         match self {
             Self::Events => post(events::post).with_state(routed.events.clone()),
+            Self::Phone(app) | Self::PhoneByKey(app) => {
+                post(async move |state: State<PhonesState>, request: Request| phones::take(app, state, request).await)
+                    .with_state(routed.phones.clone())
+            }
+            Self::PhoneGet(app) | Self::PhoneGetByKey(app) => {
+                get(async move |state: State<PhonesState>, request: Request| phones::take(app, state, request).await)
+                    .with_state(routed.phones.clone())
+            }
+            Self::Devices => get(devices::list).with_state(routed.devices.clone()),
+            Self::Device => get(devices::get).with_state(routed.devices.clone()),
+            Self::PutDevice => put(devices::put).with_state(routed.devices.clone()),
+            Self::DeleteDevice => delete(devices::delete).with_state(routed.devices.clone()),
+            Self::Stream => get(stream::upgrade).with_state(routed.stream.clone()),
             Self::Deliveries => get(read::deliveries).with_state(routed.reads.clone()),
             Self::Nearest => get(read::nearest).with_state(routed.reads.clone()),
             Self::Delivery => get(read::delivery).with_state(routed.reads.clone()),

@@ -38,6 +38,19 @@ pub(super) fn fault_of(refusal: &Refusal) -> Fault<'_> {
     Fault { reason: Reason::of(refusal.code.as_str()), pointer: &refusal.pointer, detail: &refusal.detail }
 }
 
+/// An item that its protocol read by itself, if it is to be kept.
+pub(super) fn of_read(
+    tenant: TenantId,
+    protocol: &Protocol,
+    authority: &Authority,
+    result: &ItemResult,
+    raw: &[u8],
+    received: UnixMs,
+) -> Option<Letter> {
+    let letter = Letter::refused(tenant, protocol.clone(), Scope::Item, fault(&result.outcome)?, Claims::default(), raw, received);
+    Some(letter.cut_to(MAX_EVENT_BYTES).sent_by(authority.clone()))
+}
+
 impl Origin {
     /// Those of the body's items that were refused; `results` has one for each item.
     pub(super) fn refused(&self, body: &[u8], results: &[ItemResult]) -> Vec<Letter> {

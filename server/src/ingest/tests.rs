@@ -1,6 +1,7 @@
 //! Holds the way in against a log in memory. Never opens a file.
 
 mod backpressure;
+mod read_items;
 
 use std::sync::Mutex;
 

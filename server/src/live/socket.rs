@@ -120,7 +120,8 @@ fn decode(message: &Message, format: Format, max_bytes: usize) -> Result<Option<
     kind.map(Some).ok_or(Goodbye::BadMessage)
 }
 
-fn reconnect_in_ms(goodbye: Goodbye) -> u32 {
+/// When who is sent away may come back; 0: not at all.
+pub fn reconnect_in_ms(goodbye: Goodbye) -> u32 {
     match goodbye {
         Goodbye::Shutdown => rand::random_range(RECONNECT_JITTER_MS),
         Goodbye::AuthTimeout => 1_000,

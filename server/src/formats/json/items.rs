@@ -113,34 +113,51 @@ fn open_array(array: &[u8], sent_at: Option<UnixMs>) -> Result<Items<'_>, Refusa
 }
 
 fn open_object(object: &[u8]) -> Result<Items<'_>, Refusal> {
-    let single = Items { body: object, text: "", at: 0, shape: Shape::Single, sent_at: None };
-    let (mut events, mut sent_at) = (None, None);
-    let mut rest = object[1..].trim_ascii_start();
+    let [events, sent_at] = members(object, [b"\"events\"", b"\"sent_at\""]);
+    let Some(events) = events else {
+        return Ok(Items { body: object, text: "", at: 0, shape: Shape::Single, sent_at: None });
+    };
+    check_array(events, "/events")?;
+    let sent_at = sent_at.map(time).transpose()?.flatten();
+    open_array(events, sent_at)
+}
+
+/// Opens an object whose member `name` (in its quotes) is an array of items; nothing when it has no such member.
+pub fn open_member<'a>(object: &'a [u8], name: &'static [u8], pointer: &str) -> Result<Option<Items<'a>>, Refusal> {
+    let object = object.trim_ascii();
+    if !(object.len() >= 2 && object.starts_with(b"{") && object.ends_with(b"}")) {
+        return Err(malformed("expected an object"));
+    }
+    let [list] = members(object, [name]);
+    list.map(|list| check_array(list, pointer).and_then(|()| open_array(list, None))).transpose()
+}
+
+fn check_array(value: &[u8], pointer: &str) -> Result<(), Refusal> {
+    if value.starts_with(b"[") && value.ends_with(b"]") { Ok(()) } else { Err(Refusal::new(Code::WrongType, pointer, "must be an array")) }
+}
+
+/// Cuts off the values of an object's members of these names (in their quotes), of each the last. The first is nothing when the object does not end well.
+pub fn members<'a, const N: usize>(object: &'a [u8], names: [&'static [u8]; N]) -> [Option<&'a [u8]>; N] {
+    let mut found = [None; N];
+    let mut rest = object.get(1..).unwrap_or_default().trim_ascii_start();
     // A member that cannot be told from its neighbours ends the search: as an event, the object will be refused with the reason.
     while rest.first() == Some(&b'"') {
         let (name, after) = cut_string(rest);
         let Some(after) = after.trim_ascii_start().strip_prefix(b":") else { break };
         let (value, after) = cut(after.trim_ascii_start());
-        match name {
-            b"\"events\"" => events = Some(value),
-            b"\"sent_at\"" => sent_at = Some(value),
-            _ => {}
+        if let Some(at) = names.iter().position(|known| *known == name) {
+            found[at] = Some(value);
         }
         let Some(after) = after.strip_prefix(b",") else {
             // Behind an unclosed or overrun object no batch is read.
             if after != b"}" {
-                events = None;
+                found[0] = None;
             }
             break;
         };
         rest = after.trim_ascii_start();
     }
-    let Some(events) = events else { return Ok(single) };
-    if !(events.starts_with(b"[") && events.ends_with(b"]")) {
-        return Err(Refusal::new(Code::WrongType, "/events", "must be an array"));
-    }
-    let sent_at = sent_at.map(time).transpose()?.flatten();
-    open_array(events, sent_at)
+    found
 }
 
 fn time(value: &[u8]) -> Result<Option<UnixMs>, Refusal> {

@@ -211,3 +211,37 @@ pub enum Link {
     Stale,
     Lost,
 }
+
+/// A phone or tracker and the driver who carries it.
+#[derive(ToSchema)]
+pub struct DeviceEntry {
+    /// What its app calls it.
+    #[schema(min_length = 1, max_length = 64)]
+    pub device: String,
+    #[schema(min_length = 1, max_length = 64)]
+    pub driver: String,
+    #[schema(format = DateTime)]
+    pub updated: String,
+}
+
+#[derive(ToSchema)]
+pub struct DevicePage {
+    pub devices: Vec<DeviceEntry>,
+    /// The cursor of the next page; null on the last.
+    #[schema(required = true)]
+    pub next: Option<String>,
+}
+
+/// Whose phone a device is to be.
+#[derive(ToSchema)]
+pub struct DeviceOwner {
+    #[schema(min_length = 1, max_length = 64)]
+    pub driver: String,
+}
+
+/// What Overland reads, and nothing else.
+#[derive(ToSchema)]
+pub struct Taken {
+    #[schema(pattern = "^ok$")]
+    pub result: String,
+}

@@ -102,6 +102,23 @@ pub(super) fn live() -> OperationBuilder {
     problems(operation.response("101", switched), &[&GUARDED[..], &[Kind::Subprotocol, Kind::Origin, Kind::Recovering]].concat())
 }
 
+pub(super) fn stream() -> OperationBuilder {
+    let description = "A WebSocket in one of two subprotocols; the messages are those of `server/proto/waypost.proto`, in JSON objects with one member named as the field. The key comes \
+                       in the `Authorization` header of the handshake or as first message `auth {token}` within 5 s. The server says `hello` with its limits; the client \
+                       sends `batch {number, events, sent_at}`; each is answered by `ack {number, results, position, next_interval_ms, min_distance_m}` when every accepted event of it is durable, in the order \
+                       sent, or by `ack {number, refused {code, detail, retry_in_ms}}` when nothing of it was stored. At most `max_unacked_batches` wait for that: beyond it the \
+                       server reads no further. The last message before a close is `bye {code, reason, reconnect_in_ms}` with the numbers of `/v1/live`. A ping comes every 25 s.";
+    let protocols = header_parameter(
+        "Sec-WebSocket-Protocol",
+        "What the client speaks, separated by commas",
+        string().examples([json!("waypost.ingest.v1.json")]),
+    );
+    let chosen = header(string().enum_values(Some(["waypost.ingest.v1.proto", "waypost.ingest.v1.json"])), "What will be spoken");
+    let operation = operation("stream", "events", "Post events over a connection", description).parameter(protocols.required(Required::True).build());
+    let switched = ResponseBuilder::new().description("The WebSocket is open").header("Sec-WebSocket-Protocol", chosen).build();
+    problems(operation.response("101", switched), &[&GUARDED[..], &[Kind::Subprotocol, Kind::Origin, Kind::Recovering]].concat())
+}
+
 pub(super) fn session() -> OperationBuilder {
     let operation = operation(
         "tradeTicket",

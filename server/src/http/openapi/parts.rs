@@ -16,6 +16,8 @@ use crate::http::gate::Rule;
 use crate::http::problem::Kind;
 
 pub(super) const BEARER: &str = "bearer";
+/// For phone apps alone.
+pub(super) const BASIC: &str = "basic";
 pub(super) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 /// What every route that asks for a credential may answer.
@@ -30,6 +32,12 @@ pub(super) fn ruled(operation: OperationBuilder, rule: Rule) -> OperationBuilder
     let extension = |access: &str| Some(ExtensionsBuilder::new().add("x-waypost-access", access).build());
     match rule {
         Rule::Open => operation.extensions(extension("open")),
+        // The key is a parameter of the path, of which the document has no scheme.
+        Rule::KeyInAddress(access) => operation.extensions(extension(access.as_str())),
+        Rule::Phone(access) => operation
+            .security(SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, []))
+            .security(SecurityRequirement::new::<_, [&str; 0], &str>(BASIC, []))
+            .extensions(extension(access.as_str())),
         Rule::Credential(access) | Rule::FirstMessage(access) => {
             operation.security(SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])).extensions(extension(access.as_str()))
         }
@@ -73,8 +81,12 @@ pub(super) fn query(name: &str, description: &str, schema: ObjectBuilder) -> Par
 }
 
 pub(super) fn path_id(description: &str) -> Parameter {
-    let parameter = ParameterBuilder::new().name("id").parameter_in(ParameterIn::Path).required(Required::True);
-    parameter.description(Some(description)).schema(Some(id())).build()
+    path_parameter("id", description, id())
+}
+
+pub(super) fn path_parameter(name: &str, description: &str, schema: ObjectBuilder) -> Parameter {
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
+    parameter.description(Some(description)).schema(Some(schema)).build()
 }
 
 pub(super) fn header_parameter(name: &str, description: &str, schema: ObjectBuilder) -> ParameterBuilder {

@@ -1,0 +1,103 @@
+//! Which driver each report of a request is by: the table of devices, else the credential's one driver, else the device itself.
+
+use crate::config::UnlistedDevices;
+use crate::formats::phone::Item;
+use crate::formats::phone::pairs::Pairs;
+use crate::formats::problem::Problem;
+use crate::formats::refusal::{Code, Refusal};
+use crate::http::problem::Kind;
+use crate::model::device::DeviceId;
+use crate::model::id::DriverId;
+
+use super::credential::only_driver;
+use super::{App, Call};
+
+/// The owners of one request's devices.
+pub(super) struct Owners<'a> {
+    call: &'a Call<'a>,
+    only_driver: Option<DriverId>,
+    /// What a report is by that does not say it: nearly always all are by one phone.
+    unnamed: Vec<String>,
+    /// Asked about last.
+    last: Option<(Vec<String>, Result<DriverId, Refusal>)>,
+    found: usize,
+    /// The first for whom nobody stands.
+    unknown: Option<Refusal>,
+}
+
+impl<'a> Owners<'a> {
+    pub(super) fn of(call: &'a Call<'a>, items: &[Item]) -> Self {
+        // `Overland` alone sends batches, and its address may say whose phone it is.
+        let in_address = || {
+            let query = call.head.uri.query().filter(|_query| call.app == App::Overland)?;
+            Pairs::parse(query.as_bytes()).ok()?.text(&["device_id", "device", "id"])
+        };
+        let neighbour = || items.iter().find_map(|item| item.device.as_ref()?.last().cloned());
+        let unnamed = in_address().or_else(|| call.login.clone()).or_else(neighbour);
+        let only_driver = only_driver(&call.principal);
+        Self { call, only_driver, unnamed: unnamed.into_iter().collect(), last: None, found: 0, unknown: None }
+    }
+
+    /// The driver of a device by its names, or the refusal of its report.
+    pub(super) async fn find(&mut self, device: &[String]) -> Result<Result<DriverId, Refusal>, Problem> {
+        let names = if device.is_empty() { self.unnamed.clone() } else { device.to_vec() };
+        let known = self.last.as_ref().filter(|(asked, _)| *asked == names).map(|(_, owner)| owner.clone());
+        let owner = match known {
+            Some(owner) => owner,
+            None => self.look_up(&names).await?,
+        };
+        match &owner {
+            Err(refusal) if matches!(refusal.code, Code::UnknownDevice | Code::MissingField) => drop(self.unknown.get_or_insert(refusal.clone())),
+            _ => self.found += 1,
+        }
+        self.last = Some((names, owner.clone()));
+        Ok(owner)
+    }
+
+    async fn look_up(&self, names: &[String]) -> Result<Result<DriverId, Refusal>, Problem> {
+        let (state, tenant) = (self.call.state, self.call.principal.tenant);
+        for name in names {
+            let Ok(device) = DeviceId::parse(name) else { continue };
+            let driver = state.devices.driver_of(tenant, &device).await.map_err(|error| {
+                tracing::error!(%error, "a device could not be looked up");
+                Kind::KeyStore.says("the table of devices failed; try again")
+            })?;
+            if let Some(driver) = driver {
+                return Ok(Ok(driver));
+            }
+        }
+        if let Some(driver) = &self.only_driver {
+            return Ok(Ok(driver.clone()));
+        }
+        let at = device_at(self.call.app);
+        Ok(match (names.last(), state.unlisted) {
+            (None, _) => Err(Refusal::new(Code::MissingField, at, "says whose phone this is, and is required")),
+            (Some(_), UnlistedDevices::Strict) => Err(Refusal::new(Code::UnknownDevice, at, "is no device of this tenant: PUT /v1/devices/{device}")),
+            (Some(name), UnlistedDevices::Open) => DriverId::parse(name).map_err(|error| Refusal::new(Code::InvalidId, at, error.to_string())),
+        })
+    }
+
+    /// When nobody stands for any of the reports, the phone keeps them until somebody does: the whole request is refused.
+    pub(super) fn check(self) -> Result<(), Problem> {
+        match self.unknown.filter(|_refusal| self.found == 0) {
+            None => Ok(()),
+            Some(refusal) => {
+                // The protocol of `OsmAnd` knows 400 for both.
+                let unknown = refusal.code == Code::UnknownDevice && self.call.app != App::OsmAnd;
+                let kind = if unknown { Kind::NotFound } else { Kind::InvalidParameter };
+                Err(kind.says(refusal.detail).at(refusal.pointer))
+            }
+        }
+    }
+}
+
+/// Where an app says what the phone is called.
+fn device_at(app: App) -> &'static str {
+    match app {
+        App::OsmAnd | App::GpsLogger => "/id",
+        App::Traccar => "/device_id",
+        App::OwnTracks => "/topic",
+        App::Overland => "/properties/device_id",
+        App::CloudEvents => "/source",
+    }
+}
