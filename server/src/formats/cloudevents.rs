@@ -332,7 +332,7 @@ mod tests {
     fn a_batch_is_read_item_by_item_and_those_beyond_the_limit_are_counted() {
         let body = format!("[{PING},7,{PING}]");
         let (events, found) = decode_batch(open_batch(body.as_bytes()).expect("opens"), 2, &tenant(), NOW).expect("splits");
-        assert_eq!((events[0].0.is_ok(), events[1].0.is_ok(), events.len(), found), (true, false, 2, 3));
+        assert_eq!((events[0].0.0.is_ok(), events[1].0.0.is_ok(), events.len(), found), (true, false, 2, 3));
         assert!(open_batch(PING.as_bytes()).is_err());
     }
 }
