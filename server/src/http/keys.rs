@@ -46,6 +46,8 @@ struct Cache {
 #[derive(Clone, Debug)]
 struct Known {
     secret_hash: [u8; 32],
+    /// Of the cache when the row was read.
+    generation: u64,
     principal: Arc<Principal>,
 }
 
@@ -167,18 +169,10 @@ impl Keys {
 
     /// Forgets the keys that are not as they were, and ends what they opened.
     pub async fn refresh(&self) -> Result<(), KeysError> {
-        // What is looked up from here on is not taken in: the rows below may be older or newer than it.
-        self.cache.write().generation += 1;
+        // What is looked up from here on may be newer than the rows below, and is not judged by them.
+        let began = self.cache.write().next_generation();
         let good: HashMap<String, Vec<u8>> = self.good_keys().await?.into_iter().collect();
-        let mut cache = self.cache.write();
-        cache.generation += 1;
-        cache.known.retain(|id, known| {
-            let same = good.get(&**id).is_some_and(|secret_hash| known.secret_hash == secret_hash.as_slice());
-            if !same {
-                known.principal.ended.cancel();
-            }
-            same
-        });
+        self.cache.write().keep(&good, began);
         Ok(())
     }
 
@@ -193,7 +187,7 @@ impl Keys {
 
     fn forget(&self, id: &str) {
         let mut cache = self.cache.write();
-        cache.generation += 1;
+        cache.next_generation();
         if let Some(known) = cache.known.remove(id) {
             known.principal.ended.cancel();
         }
@@ -213,13 +207,32 @@ impl Keys {
             };
             let KeyInfo { tenant, role, scope, .. } = info;
             let principal = Principal { tenant, role, scope, key: Arc::from(id), ended: CancellationToken::new(), expires: None };
-            let known = Known { secret_hash, principal: Arc::new(principal) };
+            let known = Known { secret_hash, generation, principal: Arc::new(principal) };
             let mut cache = self.cache.write();
             if cache.generation == generation {
                 // Two may have asked at once: one token ends what both opened.
                 return Ok(Some(cache.known.entry(Box::from(id)).or_insert(known).clone()));
             }
         }
+    }
+}
+
+impl Cache {
+    fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// Ends what was read before `began` and is not among the `good` keys, with their secrets, that were read then.
+    fn keep(&mut self, good: &HashMap<String, Vec<u8>>, began: u64) {
+        self.known.retain(|id, known| {
+            let same = good.get(&**id).is_some_and(|secret_hash| known.secret_hash == secret_hash.as_slice());
+            let stays = same || known.generation >= began;
+            if !stays {
+                known.principal.ended.cancel();
+            }
+            stays
+        });
     }
 }
 
@@ -326,6 +339,22 @@ mod tests {
             server.revoke(&texts[0].0, Some(kept.tenant), NOW).await.expect("writes") && held[0].ended.is_cancelled(),
             "in its own process at once"
         );
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_made_while_the_store_is_read_anew_is_not_taken_for_a_revoked_one() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let keys = Keys::open(folder.path()).await.expect("opens");
+        let (_, before) = keys.make(&of("acme", Role::Admin), NOW).await.expect("creates");
+        let early = keys.verify(&before).await.expect("reads").expect("good");
+        let began = keys.cache.write().next_generation();
+        let read: HashMap<_, _> = keys.good_keys().await.expect("reads").into_iter().collect();
+        let (_, text) = keys.make(&of("acme", Role::Admin), NOW).await.expect("creates");
+        let late = keys.verify(&text).await.expect("reads").expect("good");
+        keys.cache.write().keep(&read, began);
+        assert!(!early.ended.is_cancelled() && !late.ended.is_cancelled());
+        keys.cache.write().keep(&HashMap::new(), began);
+        assert!(early.ended.is_cancelled() && !late.ended.is_cancelled(), "what was read before is judged by what was read then");
     }
 
     #[tokio::test]
