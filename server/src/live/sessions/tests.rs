@@ -175,6 +175,23 @@ fn the_recipient_of_one_delivery_sees_its_status_and_not_that_of_the_van() {
 }
 
 #[test]
+fn who_sees_an_area_is_told_when_its_edge_is_crossed_also_where_the_cell_shows_no_change() {
+    // Both places are in one cell, and rounded to one, at every level but the finest.
+    let (inside, outside) = ((57.700_01, 11.97), (57.699_99, 11.97));
+    for zoom in [14.0, 11.0, 8.0, 5.0, 1.0] {
+        let scope = Scope::new(None, None, Some(Area::new(11.0, 57.7, 13.0, 58.0).unwrap())).unwrap();
+        let mut world = World::scoped(Settings::default(), scope);
+        world.view.zoom = zoom;
+        world.look();
+        for (place, seen) in [(outside, false), (inside, true), (outside, false), (inside, true)] {
+            world.step(Step::Put { number: 1, place, status: 1, heading: false, driver: 1 });
+            world.settle_and_compare();
+            assert_eq!(world.client.markers.len() + world.client.counts.len(), usize::from(seen), "at zoom {zoom}");
+        }
+    }
+}
+
+#[test]
 fn more_removals_than_a_cell_remembers_are_answered_with_the_whole_cell() {
     let mut world = World::new(Settings { max_bytes_in_flight: 1 << 20, ..Settings::default() });
     let many = Cell::MAX_REMOVALS as u64 + 50;
