@@ -46,7 +46,7 @@ use crate::live::socket::Serving;
 use crate::metrics;
 use crate::readiness::Readiness;
 use flow::Flow;
-use stages::{Stages, live_settings};
+use stages::{Entrance, Stages, live_settings};
 
 /// Serves until `stop`; the first line on stdout says where.
 pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
@@ -117,13 +117,7 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let events = EventsState { ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
         let devices = Arc::new(Devices::open(data.path(), clock.clone()).await?);
-        let reads = ReadState {
-            map: Arc::clone(&entrance.map),
-            partitions: entrance.partitions.clone().into(),
-            shards: entrance.questions.clone().into(),
-            progress: Arc::clone(&entrance.progress),
-            readiness: Arc::clone(&readiness),
-        };
+        let reads = reads(&entrance, &readiness);
         let serving = Serving { commands: entrance.commands.clone(), settings: live_settings(&config), clock: clock.clone(), shutdown: stop.clone() };
         let sockets = TaskTracker::new();
         let seats = Seats::new(config.max_sessions_per_key);
@@ -181,6 +175,17 @@ impl Server {
         auth.close().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// What REST looks into.
+fn reads(entrance: &Entrance, readiness: &Arc<Readiness>) -> ReadState {
+    ReadState {
+        map: Arc::clone(&entrance.map),
+        partitions: entrance.partitions.clone().into(),
+        shards: entrance.questions.clone().into(),
+        progress: Arc::clone(&entrance.progress),
+        readiness: Arc::clone(readiness),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod pulse;
 pub mod read;
 pub mod ready;
 pub mod routes;
+pub mod search;
 pub mod session;
 pub mod shares;
 pub mod stats;

@@ -3,6 +3,7 @@
 mod admission;
 mod authority;
 pub mod body;
+mod decoding;
 pub mod hints;
 pub mod ledger;
 mod letters;
@@ -26,17 +27,14 @@ use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::dead_letters::DeadLetters;
 use crate::dead_letters::letter::{Letter, Protocol};
-use crate::formats::json::items::{self, Item};
 use crate::formats::refusal::{Code, Refusal};
 use crate::formats::results::{ItemResult, Outcome};
-use crate::formats::{json, protobuf};
 use crate::log::{AppendError, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
 use crate::model::event::Event;
 use crate::model::id::TenantId;
 use crate::model::scope::Scope;
-use crate::model::time::UnixMs;
-use admission::{Admission, Arrival};
+use admission::Admission;
 use body::{BodyError, Encoding};
 use hints::Hint;
 use ledger::{Account, Ledger};
@@ -262,55 +260,6 @@ impl<L: EventLog> Ingest<L> {
         let senders = self.limits.driver.is_some().then_some(&self.senders);
         self.limits.take(tenant, account, senders, admission.len() as u64, admission.runs(), now_ns).map_err(Refused::Limited)?;
         if admission.must_come_again() { Err(Refused::Pressure) } else { Ok(admission) }
-    }
-
-    /// Also says whether the body is one event alone.
-    fn decode(&self, tenant: TenantId, scope: Scope, media: MediaType, body: &[u8]) -> Result<(Admission<'_>, bool), Refused> {
-        match media {
-            MediaType::Protobuf => Ok((self.read_protobuf(tenant, scope, body)?, false)),
-            MediaType::Json | MediaType::NdJson => self.read_json(tenant, scope, media, body),
-        }
-    }
-
-    fn read_protobuf(&self, tenant: TenantId, scope: Scope, body: &[u8]) -> Result<Admission<'_>, Refused> {
-        let items = protobuf::split(body, self.limits.max_events).map_err(Refused::Malformed)?;
-        self.check_count(items.count)?;
-        let mut admission = self.admission(tenant, scope, items.events.len(), items.sent_at);
-        for item in items.events {
-            admission.add(protobuf::decode(item, &tenant), || protobuf::claimed_id(item));
-        }
-        Ok(admission)
-    }
-
-    fn read_json(&self, tenant: TenantId, scope: Scope, media: MediaType, body: &[u8]) -> Result<(Admission<'_>, bool), Refused> {
-        /// Of a usual event, about: how many there are is not known beforehand.
-        const EVENT_BYTES: usize = 200;
-        let mut items = if media == MediaType::NdJson { items::open_lines(body) } else { items::open(body).map_err(Refused::Malformed)? };
-        let (single, max) = (items.is_single(), self.limits.max_events);
-        let mut admission = self.admission(tenant, scope, (body.len() / EVENT_BYTES + 1).min(max), items.sent_at);
-        let mut found = 0;
-        // Those beyond the limit are counted and not read.
-        while let Some(item) = items.next(|text| if found < max { json::decode_first(text, &tenant) } else { None }).map_err(Refused::Malformed)? {
-            found += 1;
-            match item {
-                _ if found > max => {}
-                Item::Read(event) => admission.add(Ok(event), String::new),
-                Item::Cut(item) => admission.add(json::decode(item, &tenant), || json::claimed_id(item)),
-            }
-        }
-        self.check_count(found)?;
-        Ok((admission, single))
-    }
-
-    fn admission(&self, tenant: TenantId, scope: Scope, events: usize, sent_at: Option<UnixMs>) -> Admission<'_> {
-        let (partitions, now) = (self.log.partitions(), self.clock.now());
-        let arrival = Arrival { partitions, sent_at, now, pressure: self.valve.pressure(), valve: &self.valve, salt: self.senders.salt(tenant) };
-        Admission::new(scope, events, arrival)
-    }
-
-    fn check_count(&self, found: usize) -> Result<(), Refused> {
-        let max = self.limits.max_events;
-        if found > max { Err(Refused::TooMany { found, max }) } else { Ok(()) }
     }
 }
 

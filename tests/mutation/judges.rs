@@ -16,7 +16,7 @@ use waypost::formats::refusal::Code;
 use waypost::formats::{json, protobuf};
 use waypost::http::auth::{Access, Auth, Role};
 use waypost::http::keys::Keys;
-use waypost::http::read::Search;
+use waypost::http::search::Search;
 use waypost::live::sessions::Sessions;
 use waypost::live::{Format, Settings};
 use waypost::logging::request_id::RequestId;

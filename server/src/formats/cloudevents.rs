@@ -48,7 +48,7 @@ pub fn open_batch(body: &[u8]) -> Result<Items<'_>, Refusal> {
 }
 
 /// The events of a batch, at most `max` of them, and how many there are.
-pub fn decode_batch<'a>(mut items: Items<'a>, max: usize, tenant: &TenantId, now: UnixMs) -> Result<(Vec<(Read, &'a [u8])>, usize), Refusal> {
+pub fn decode_batch<'a>(mut items: Items<'a>, max: usize, tenant: &TenantId, now: UnixMs) -> Result<(Vec<ReadFrom<'a>>, usize), Refusal> {
     let (mut events, mut found) = (Vec::new(), 0);
     while let Some(item) = items.next(|_text| None::<((), usize)>)? {
         found += 1;
@@ -60,6 +60,9 @@ pub fn decode_batch<'a>(mut items: Items<'a>, max: usize, tenant: &TenantId, now
     }
     Ok((events, found))
 }
+
+/// What was read, and the bytes it was read from.
+pub type ReadFrom<'a> = (Read, &'a [u8]);
 
 /// An event or why it is none, and the id that it claims.
 pub type Read = (Result<Event, Refusal>, String);

@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse as _;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,16 +15,15 @@ use crate::formats::problem::Problem;
 use crate::formats::time::print as time;
 use crate::http::auth::Principal;
 use crate::http::problem::{self, Kind};
+use crate::http::search::{Search, bad, filter, limit, viewport};
 use crate::ingest::position::LogPosition;
 use crate::map::SharedMap;
-use crate::map::query::{Row, RowFilter};
-use crate::map::viewport::Viewport;
+use crate::map::query::Row;
 use crate::marker::shard::MarkerQuery;
 use crate::model::change::{Carrier, Marker};
 use crate::model::event::partition_of;
 use crate::model::id::{DeliveryId, DriverId, TenantId};
 use crate::model::position::Position;
-use crate::model::scope::Scope;
 use crate::model::status::Status;
 use crate::progress::{Progress, Stage};
 use crate::readiness::Readiness;
@@ -46,41 +44,6 @@ pub struct ReadState {
 
 /// How long a reader waits for its own writes.
 const POSITION_WAIT: Duration = Duration::from_secs(2);
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 10_000;
-
-/// The query of `GET /v1/deliveries` and `/v1/deliveries/nearest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Search {
-    /// west,south,east,north in degrees; west greater than east crosses the antimeridian.
-    bbox: Option<String>,
-    /// Statuses, joined by commas.
-    status: Option<String>,
-    driver: Option<String>,
-    /// Part of a delivery's id.
-    q: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    /// `id`: id and position alone.
-    fields: Option<String>,
-    lat: Option<f64>,
-    lng: Option<f64>,
-}
-
-impl Search {
-    /// Whether every parameter is what it must be, whichever route asks.
-    pub fn check(&self) -> Result<(), Problem> {
-        self.bbox.as_deref().map(viewport).transpose()?;
-        filter(self, &Scope::default())?;
-        limit(self)?;
-        self.after().map(drop)
-    }
-
-    fn after(&self) -> Result<Option<DeliveryId>, Problem> {
-        self.cursor.as_deref().map(|cursor| DeliveryId::parse(cursor).map_err(|error| bad("/cursor", &error.to_string()))).transpose()
-    }
-}
 
 type Answer = Result<Response<Body>, Problem>;
 /// Who asks, as the gate has found.
@@ -232,27 +195,6 @@ impl ReadState {
     }
 }
 
-fn filter(search: &Search, scope: &Scope) -> Result<RowFilter, Problem> {
-    let statuses = search.status.iter().flat_map(|list| list.split(',')).map(str::parse::<Status>).collect::<Result<_, _>>();
-    let driver = search.driver.as_deref().map(DriverId::parse).transpose().map_err(|error| bad("/driver", &error.to_string()))?;
-    Ok(RowFilter { statuses: statuses.map_err(|error| bad("/status", &error.to_string()))?, driver, q: search.q.clone(), scope: scope.clone() })
-}
-
-fn limit(search: &Search) -> Result<usize, Problem> {
-    match search.limit.unwrap_or(DEFAULT_LIMIT) {
-        limit @ 1..=MAX_LIMIT => Ok(limit),
-        _ => Err(bad("/limit", &format!("must be from 1 to {MAX_LIMIT}"))),
-    }
-}
-
-fn viewport(bbox: &str) -> Result<Viewport, Problem> {
-    let numbers: Option<Vec<f64>> = bbox.split(',').map(|part| part.trim().parse().ok()).collect();
-    let Some([west, south, east, north]) = numbers.as_deref() else {
-        return Err(bad("/bbox", "must be west,south,east,north in degrees"));
-    };
-    Viewport::new(*west, *south, *east, *north).map_err(|error| bad("/bbox", &format!("{error}")))
-}
-
 fn feature(row: &Row, brief: bool, distance_m: Option<f64>) -> Value {
     let place = row.position();
     let mut feature = json!({"type": "Feature", "id": row.delivery.as_str(), "geometry": {"type": "Point", "coordinates": [place.lng(), place.lat()]}, "properties": {}});
@@ -303,10 +245,6 @@ fn marker_json(marker: &Marker) -> Value {
         "speed_mps": marker.speed_mps, "heading_deg": marker.heading_deg, "status": marker.status.map(Status::as_str),
         "motion": marker.motion.as_str(), "link": marker.link.as_str(), "heard": time(marker.heard),
     })
-}
-
-fn bad(pointer: &str, detail: &str) -> Problem {
-    Kind::InvalidParameter.says(detail).at(pointer)
 }
 
 fn not_found(what: &str) -> Problem {

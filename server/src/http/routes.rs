@@ -173,9 +173,16 @@ impl Route {
             Self::Events => Rule::Credential(Access::Write),
             Self::Phone(_) | Self::PhoneGet(_) => Rule::Phone(Access::Write),
             Self::PhoneByKey(_) | Self::PhoneGetByKey(_) => Rule::KeyInAddress(Access::Write),
-            Self::Devices | Self::Device | Self::PutDevice | Self::DeleteDevice | Self::IngestStats => Rule::Credential(Access::Operate),
+            Self::Devices
+            | Self::Device
+            | Self::PutDevice
+            | Self::DeleteDevice
+            | Self::IngestStats
+            | Self::DeadLetters
+            | Self::Redrive
+            | Self::DeadLetter
+            | Self::RemoveDeadLetter => Rule::Credential(Access::Operate),
             Self::Deliveries | Self::Nearest | Self::Delivery | Self::Driver => Rule::Credential(Access::Read),
-            Self::DeadLetters | Self::Redrive | Self::DeadLetter | Self::RemoveDeadLetter => Rule::Credential(Access::Operate),
             Self::Stream => Rule::FirstMessage(Access::Write),
             Self::Live => Rule::FirstMessage(Access::Read),
             Self::Keys | Self::CreateKey | Self::RevokeKey | Self::RotateKey | Self::Tickets | Self::RevokeToken => Rule::Credential(Access::Manage),

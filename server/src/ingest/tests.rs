@@ -13,12 +13,14 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::formats::refusal::Code;
 use crate::formats::results::ItemId;
+use crate::formats::{json, protobuf};
 use crate::log::block::{Block, BlockNumber};
 use crate::log::prepare::{Batch, Prepared};
 use crate::log::record::decode::Decoder;
 use crate::log::{Appended, LogReader, ReadError, record};
 use crate::model::event::Event;
 use crate::model::id::{Offset, PartitionId};
+use crate::model::time::UnixMs;
 use crate::wire;
 use crate::wire::event::Payload;
 

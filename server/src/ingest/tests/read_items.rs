@@ -4,7 +4,12 @@ use super::*;
 
 fn item(id: &str, at: i64) -> ReadItem {
     let text = json!({"event_id": id, "event_name": "location", "actor_id": "d", "event_time": at, "payload": {"lat": 1, "lng": 1}}).to_string();
-    ReadItem { read: json::decode(text.as_bytes(), &tenant()), claimed_id: id.to_owned(), time_at: "/tst".into(), raw: Bytes::from_static(b"as it came") }
+    ReadItem {
+        read: json::decode(text.as_bytes(), &tenant()),
+        claimed_id: id.to_owned(),
+        time_at: "/tst".into(),
+        raw: Bytes::from_static(b"as it came"),
+    }
 }
 
 fn limited(limits: Limits) -> Ingest<MemoryLog> {
@@ -14,7 +19,8 @@ fn limited(limits: Limits) -> Ingest<MemoryLog> {
 #[tokio::test]
 async fn each_item_is_answered_in_its_place_and_a_wrong_time_is_named_in_the_senders_words() {
     let ingest = limited(Limits::of_requests(4, 1000));
-    let refused = ReadItem { read: Err(Refusal::missing("/lat")), claimed_id: "r".to_owned(), time_at: "/tst".into(), raw: Bytes::from_static(b"as it came") };
+    let refused =
+        ReadItem { read: Err(Refusal::missing("/lat")), claimed_id: "r".to_owned(), time_at: "/tst".into(), raw: Bytes::from_static(b"as it came") };
     let items = vec![item("a", NOW), item("a", NOW), item("b", NOW + 100_000_000), refused];
     let answer = ingest.submit_read(tenant(), Scope::ALL, Protocol::of("owntracks"), items).await.expect("not refused whole");
     let told: Vec<_> = answer.results.iter().map(|result| (result.outcome.status(), result.outcome.code())).collect();
