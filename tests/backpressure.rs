@@ -49,7 +49,7 @@ async fn a_driver_that_sends_too_much_is_told_when_it_fits() {
 
 #[tokio::test]
 async fn one_tenants_limit_is_not_anothers() {
-    let limit = waypost::config::TenantLimit { events_per_s: 10, burst: 10 };
+    let limit = waypost::config::limits::TenantLimit { events_per_s: 10, burst: 10 };
     let server = TestServer::start_with(move |config| config.tenant_limits = [("acme".to_owned(), limit)].into()).await;
     let other = server.key_of("globex").await;
     let post = async |key: &str, id: &str| {

@@ -18,7 +18,7 @@ fn secrets(data: &Data, others: &[&str]) -> Vec<String> {
     let mut secrets: Vec<String> = others.iter().map(|other| (*other).to_owned()).collect();
     for key in [&data.ingest, &data.dashboard] {
         secrets.push(key.clone());
-        secrets.push(key.rsplit('_').next().expect("the secret part").to_owned());
+        secrets.push(key.splitn(3, '_').nth(2).expect("the secret part").to_owned());
     }
     for (lat, lng) in PLACES {
         for degrees in [lat, lng] {

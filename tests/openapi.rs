@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use waypost::config::UnlistedDevices;
+use waypost::config::devices::UnlistedDevices;
 use waypost::http::auth::Role;
 use waypost::http::routes::Route;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use waypost::config::UnlistedDevices;
+use waypost::config::devices::UnlistedDevices;
 use waypost::http::auth::Role;
 use waypost::http::routes::Route;
 

@@ -1,6 +1,8 @@
 //! Every setting with its default: flags over `WAYPOST_*` over `waypost.toml` over what stands here. Reads files once, at start.
 
+pub mod devices;
 pub mod jwt;
+pub mod limits;
 pub mod shell;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::model::speed::SpeedUnit;
+use devices::UnlistedDevices;
 use jwt::JwtIssuer;
+use limits::TenantLimit;
 use shell::LogFormat;
 
 /// The settings of one node.
@@ -126,17 +130,6 @@ pub struct Config {
     pub style_url: Option<String>,
 }
 
-/// What a device is that no table lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnlistedDevices {
-    /// Its own driver.
-    #[default]
-    Open,
-    /// Refused, as the app's protocol does it.
-    Strict,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -194,14 +187,6 @@ impl Default for Config {
             style_url: None,
         }
     }
-}
-
-/// What one tenant may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TenantLimit {
-    pub events_per_s: u64,
-    pub burst: u64,
 }
 
 /// What the command line overrides; absent leaves the lower layers.
@@ -264,10 +249,7 @@ impl Config {
         in_range("driver_burst", self.driver_burst, 1, 1 << 30)?;
         in_range("tenant_events_per_s", self.tenant_events_per_s, 0, 1_000_000_000)?;
         in_range("tenant_burst", self.tenant_burst, 1, 1 << 40)?;
-        for limit in self.tenant_limits.values() {
-            in_range("tenant_limits.events_per_s", limit.events_per_s, 1, 1_000_000_000)?;
-            in_range("tenant_limits.burst", limit.burst, 1, 1 << 40)?;
-        }
+        self.tenant_limits.values().try_for_each(TenantLimit::check)?;
         in_range("shed_lag_s", self.shed_lag_s, 0, 86_400)?;
         in_range("shed_append_ms", self.shed_append_ms, 0, 3_600_000)?;
         in_range("segment_bytes", self.segment_bytes, 1 << 20, 4 << 30)?;

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use metrics::counter;
 
 use crate::clock::Clock;
-use crate::config::UnlistedDevices;
+use crate::config::devices::UnlistedDevices;
 use crate::dead_letters::letter::Protocol;
 use crate::devices::Devices;
 use crate::formats::phone::pairs::Pairs;

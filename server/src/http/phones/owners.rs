@@ -1,6 +1,6 @@
 //! Which driver each report of a request is by: the table of devices, else the credential's one driver, else the device itself.
 
-use crate::config::UnlistedDevices;
+use crate::config::devices::UnlistedDevices;
 use crate::formats::phone::Item;
 use crate::formats::phone::pairs::Pairs;
 use crate::formats::problem::Problem;
