@@ -7,6 +7,7 @@
 mod judges;
 mod mutator;
 mod parsers;
+mod phones;
 
 use std::panic::AssertUnwindSafe;
 use std::process::{Command, Stdio};

@@ -26,7 +26,7 @@ pub(super) struct Parser {
 
 type Feed = Box<dyn Fn(&[u8]) -> bool>;
 
-fn text(name: &'static str, samples: Vec<Vec<u8>>, feed: impl Fn(&[u8]) -> bool + 'static) -> Parser {
+pub(super) fn text(name: &'static str, samples: Vec<Vec<u8>>, feed: impl Fn(&[u8]) -> bool + 'static) -> Parser {
     Parser { name, dialect: Dialect::Text, samples, feed: Box::new(feed) }
 }
 
@@ -42,7 +42,7 @@ fn of_text(feed: impl Fn(&str) -> bool) -> impl Fn(&[u8]) -> bool {
 pub(super) fn all() -> Vec<Parser> {
     let (knocking, resuming, asking) = (Knocking::new(), Resuming::new(), Resuming::new());
     let keys = knocking.samples();
-    vec![
+    let mut all = vec![
         text("JSON event", json_events(), judges::json_event),
         text("NDJSON", vec![json_events().join(&b'\n'), json_events()[0].clone()], judges::ndjson),
         text("JSON batch", json_batches(), judges::json_batch),
@@ -69,7 +69,9 @@ pub(super) fn all() -> Vec<Parser> {
             unpacks(input, Encoding::Gzip)
         }),
         binary("zstd body", vec![judges::zstd(&json_batches()[0]), judges::zstd(&b"[ ".repeat(5_000))], |input| unpacks(input, Encoding::Zstd)),
-    ]
+    ];
+    all.extend(super::phones::rows());
+    all
 }
 
 fn unpacks(input: &[u8], encoding: Encoding) -> bool {
