@@ -79,6 +79,19 @@ async fn a_batch_of_overland_sent_again_is_all_duplicates_and_what_is_refused_fo
     let after = counted(&server).await;
     assert_eq!([0, 1, 2].map(|at| after[at] - before[at]), [2, 2, 2], "two points, twice; 0,0 is refused each time");
     assert_eq!(metric(&server, "waypost_ignored_reports_total{app=\"overland\"}").await - ignored, 2, "the one without geometry");
+    let (status, kept) = Reader::new(&server.url, &server.operator).get("/v1/dead-letters?protocol=overland&reason=null_island", None).await;
+    assert_eq!(status, 200, "{kept}");
+    assert_eq!(kept.to_string().matches("/geometry/coordinates").count(), 2, "what was refused is kept, as often as it came: {kept}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn overland_is_told_how_soon_to_send_where_its_address_asks_for_it() {
+    let server = TestServer::start().await;
+    let phone = Phone::new(&server.url, &server.ingest);
+    let asking = recording("overland-batch").replacen("/v1/in/overland ", "/v1/in/overland?hints=1 ", 1);
+    let reply = phone.send(&asking).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "{\"result\":\"ok\",\"set\":{\"send_interval\":\"15s\"}}"));
     server.stop().await;
 }
 

@@ -142,10 +142,15 @@ impl Call<'_> {
         }
         let items = self.events(heard.items).await?;
         if items.is_empty() {
-            return Ok(reply::taken(self.app, None));
+            return Ok(reply::taken(self.app, None, false));
         }
         let submitted = self.ingest.submit_read(self.principal.tenant, self.principal.scope.clone(), self.protocol(), items).await;
-        Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| reply::taken(self.app, Some(&answer))))
+        Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| reply::taken(self.app, Some(&answer), self.wants_hints())))
+    }
+
+    fn wants_hints(&self) -> bool {
+        let query = self.head.uri.query().unwrap_or("").as_bytes();
+        Pairs::parse(query).ok().and_then(|mut pairs| pairs.text(&["hints"])).is_some_and(|hints| hints == "1" || hints == "true")
     }
 
     fn protocol(&self) -> Protocol {

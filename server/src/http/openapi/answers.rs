@@ -239,9 +239,18 @@ pub struct DeviceOwner {
     pub driver: String,
 }
 
-/// What Overland reads, and nothing else.
+/// What Overland reads, and nothing else unless its address asks for hints.
 #[derive(ToSchema)]
 pub struct Taken {
     #[schema(pattern = "^ok$")]
     pub result: String,
+    pub set: Option<OverlandSettings>,
+}
+
+/// Settings that the app takes from an answer.
+#[derive(ToSchema)]
+pub struct OverlandSettings {
+    /// How soon the next batch is wanted.
+    #[schema(pattern = "^[0-9]+s$")]
+    pub send_interval: String,
 }

@@ -148,7 +148,10 @@ fn parameters(app: App) -> Vec<Parameter> {
             of("spd", "Metres a second (or `s`, `speed`; `spd_kph` is kilometres an hour)", string()),
         ],
         App::OwnTracks => vec![of("u", "The user", string()), of("d", "The user's device", string())],
-        App::Overland => vec![of("device_id", "The device of features that do not say it", string())],
+        App::Overland => vec![
+            of("device_id", "The device of features that do not say it", string()),
+            of("hints", "`1`: the reply may carry `set.send_interval`, how soon the next batch is wanted", string()),
+        ],
         App::CloudEvents => vec![header_parameter("ce-id", "In binary mode each attribute is a header: the event's id", string()).build()],
         App::Traccar => Vec::new(),
     }

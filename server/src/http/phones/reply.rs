@@ -13,14 +13,18 @@ use crate::ingest::Answer;
 /// For people who try an address by hand: the app itself would be told nothing of what was refused.
 const REFUSED: &str = "waypost-refused";
 
-pub(super) fn taken(app: App, answer: Option<&Answer>) -> Response<Body> {
+/// `wants_hints`: Overland is told of its next interval only where its address asks for it, for old apps want exactly the result and nothing beside.
+pub(super) fn taken(app: App, answer: Option<&Answer>, wants_hints: bool) -> Response<Body> {
     let (kind, body) = match app {
         App::OsmAnd | App::Traccar | App::GpsLogger | App::CloudEvents => (None, ""),
         App::OwnTracks => (Some("application/json"), "[]"),
         // The app sends the whole batch again unless this is what it reads.
         App::Overland => (Some("application/json"), r#"{"result":"ok"}"#),
     };
-    let mut response = Response::new(Body::from(body));
+    let hint = answer.and_then(|answer| answer.hint).filter(|_| app == App::Overland && wants_hints);
+    // In whole seconds, as the app's own settings have it.
+    let hinted = hint.map(|hint| format!(r#"{{"result":"ok","set":{{"send_interval":"{}s"}}}}"#, hint.next_interval_ms.div_ceil(1000)));
+    let mut response = Response::new(hinted.map_or_else(|| Body::from(body), Body::from));
     if let Some(kind) = kind {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
