@@ -12,6 +12,7 @@ pub mod schemas;
 
 use utoipa::openapi::Schema;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
+use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     Components, ComponentsBuilder, Info, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, RefOr, Tag,
@@ -106,6 +107,9 @@ fn info() -> Info {
         .build()
 }
 
+/// What is sent to us and may hold nothing that we do not know: a misspelt bound would else be no bound.
+const CLOSED: [&str; 3] = ["NewKey", "NewTicket", "RedriveWanted"];
+
 fn components() -> Components {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -122,7 +126,12 @@ fn components() -> Components {
     let mut components = ComponentsBuilder::new()
         .security_scheme(parts::BEARER, SecurityScheme::Http(bearer))
         .security_scheme(parts::BASIC, SecurityScheme::Http(basic.build()));
-    for (name, schema) in all_schemas() {
+    for (name, mut schema) in all_schemas() {
+        if CLOSED.contains(&name.as_str())
+            && let RefOr::T(Schema::Object(object)) = &mut schema
+        {
+            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
         components = components.schema(name, schema);
     }
     components.build()
