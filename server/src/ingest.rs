@@ -257,9 +257,13 @@ impl<L: EventLog> Ingest<L> {
 
     /// Asks limits and pressure.
     fn admit<'a>(&self, tenant: TenantId, account: &Account, admission: Admission<'a>, now_ns: u64) -> Result<Admission<'a>, Refused> {
+        // Before anything is taken out of a bucket: it comes again, and would else have paid twice.
+        if admission.must_come_again() {
+            return Err(Refused::Pressure);
+        }
         let senders = self.limits.driver.is_some().then_some(&self.senders);
         self.limits.take(tenant, account, senders, admission.len() as u64, admission.runs(), now_ns).map_err(Refused::Limited)?;
-        if admission.must_come_again() { Err(Refused::Pressure) } else { Ok(admission) }
+        Ok(admission)
     }
 }
 

@@ -152,7 +152,7 @@ fn authority(words: Option<String>) -> Result<Authority, DeadLettersError> {
     let Some(words) = words else { return Ok(Authority::default()) };
     let bad = || DeadLettersError::BadRow("authority");
     let words: ScopeWords = serde_json::from_str(&words).ok().ok_or_else(bad)?;
-    words.read().ok().ok_or_else(bad)
+    words.read_stored().ok().ok_or_else(bad)
 }
 
 fn place(row: &SqliteRow) -> Result<Option<Place>, DeadLettersError> {

@@ -44,11 +44,16 @@ impl ScopeWords {
     }
 
     pub fn read(&self) -> Result<Scope, InvalidWord> {
+        if self.areas.len() + usize::from(self.bbox.is_some()) > MAX_AREAS {
+            return Err(InvalidWord { pointer: "/areas".to_owned(), detail: format!("at most {MAX_AREAS} areas, `bbox` among them") });
+        }
+        self.read_stored()
+    }
+
+    /// Reads what `of` wrote. Who makes a credential within its own adds areas to those, so here they are as many as there are.
+    pub fn read_stored(&self) -> Result<Scope, InvalidWord> {
         let drivers = self.drivers.as_ref().map(|ids| list(ids, "drivers", DriverId::parse)).transpose()?;
         let deliveries = self.deliveries.as_ref().map(|ids| list(ids, "deliveries", DeliveryId::parse)).transpose()?;
-        if self.areas.len() > MAX_AREAS {
-            return Err(InvalidWord { pointer: "/areas".to_owned(), detail: format!("at most {MAX_AREAS} areas") });
-        }
         let areas = self.areas.iter().enumerate().map(|(index, area)| (format!("/areas/{index}"), area));
         let areas = areas.chain(self.bbox.as_ref().map(|area| ("/bbox".to_owned(), area)));
         let ids = Scope::new(drivers, deliveries, None).map_err(|invalid| InvalidWord { pointer: String::new(), detail: invalid.to_string() })?;
@@ -84,6 +89,15 @@ mod tests {
         }
         let boxed: ScopeWords = serde_json::from_str(r#"{"bbox":[11,57,12,58]}"#).expect("words");
         assert_eq!(boxed.read().expect("a scope").areas().len(), 1);
+        // What is made within another's areas has more of them than anybody may say, and is read again all the same.
+        let nine = ScopeWords {
+            bbox: Some([0.0, 0.0, 1.0, 1.0]),
+            areas: (1..9).map(|west| [f64::from(west), 0.0, 20.0, 1.0]).collect(),
+            ..ScopeWords::default()
+        };
+        assert_eq!(nine.read().expect_err("too many").pointer, "/areas");
+        let scope = nine.read_stored().expect("as many as there are");
+        assert_eq!((scope.areas().len(), ScopeWords::of(&scope).read_stored().expect("stored")), (9, scope.clone()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::http::grants::Grants;
 use crate::http::jwt::Jwt;
 use crate::http::keys::{self, Keys, KeysError};
+use crate::live::Goodbye;
 use crate::model::id::TenantId;
 use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
@@ -132,7 +133,7 @@ impl Auth {
     /// Makes a token good for nothing at once, by the `jti` that it claims. False: as many are revoked as may be.
     pub async fn revoke_token(&self, tenant: TenantId, jti: &str) -> Result<bool, KeysError> {
         let now = self.clock.now();
-        let denied = self.keys.deny_token(tenant, jti, now + self.tokens.max_life(), now).await?;
+        let denied = self.keys.deny_token(tenant, jti, now + DENIED_FOR, now).await?;
         if denied {
             self.tokens.deny_one(tenant, jti);
         }
@@ -177,12 +178,15 @@ impl Auth {
     }
 
     async fn look(&self) -> Result<(), KeysError> {
-        if self.keys.changed().await? {
-            self.keys.refresh().await?;
-            self.read_denied().await?;
-        }
+        // First, for what has expired ends also while the store fails.
         self.grants.sweep();
         self.tokens.sweep();
+        if let Some(version) = self.keys.changed().await? {
+            self.keys.refresh().await?;
+            self.read_denied().await?;
+            // Only now: what could not be read is looked for again.
+            self.keys.saw(version);
+        }
         for (kind, known) in [("key", self.keys.known()), ("grant", self.grants.known()), ("token", self.tokens.known())] {
             metrics::gauge!("waypost_credentials", "kind" => kind).set(u32::try_from(known).unwrap_or(u32::MAX));
         }
@@ -191,6 +195,17 @@ impl Auth {
 
     pub async fn close(&self) {
         self.keys.close().await;
+    }
+}
+
+/// How long a revoked token is remembered: one that lives longer than tokens may is refused as such until its last days, and then by this.
+const DENIED_FOR: Duration = Duration::from_hours(24 * 400);
+
+impl Denied {
+    /// What a `WebSocket` is told whose first message was refused for this: a store that fails says nothing of the credential, and who brought it comes
+    /// again.
+    pub fn goodbye(&self) -> Goodbye {
+        if matches!(self, Self::Store(_)) { Goodbye::Shutdown } else { Goodbye::AuthFailed }
     }
 }
 

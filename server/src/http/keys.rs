@@ -161,10 +161,15 @@ impl Keys {
     }
 
     /// Looks whether the store was changed, by whichever process, since this was last asked.
-    pub async fn changed(&self) -> Result<bool, KeysError> {
+    pub async fn changed(&self) -> Result<Option<i64>, KeysError> {
         let mut watch = self.watch.lock().await;
         let version: i64 = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut *watch).await?;
-        Ok(self.seen_version.swap(version, Ordering::Relaxed) != version)
+        Ok((self.seen_version.load(Ordering::Relaxed) != version).then_some(version))
+    }
+
+    /// All that this version of the store says is known.
+    pub fn saw(&self, version: i64) {
+        self.seen_version.store(version, Ordering::Relaxed);
     }
 
     /// Forgets the keys that are not as they were, and ends what they opened.
@@ -322,10 +327,13 @@ mod tests {
             held.push(server.verify(&text).await.expect("reads").expect("good"));
             texts.push((id, text));
         }
-        assert!(server.changed().await.expect("reads") && !server.changed().await.expect("reads"));
+        let version = server.changed().await.expect("reads").expect("another wrote");
+        assert!(server.changed().await.expect("reads").is_some(), "until it is known what was written");
+        server.saw(version);
+        assert_eq!(server.changed().await.expect("reads"), None);
         let new_text = tool.rotate(&texts[1].0, Some(rotated.tenant), NOW).await.expect("writes").expect("found");
         assert!(tool.revoke(&texts[2].0, None, NOW).await.expect("writes"));
-        assert!(server.changed().await.expect("reads"));
+        assert!(server.changed().await.expect("reads").is_some());
         server.refresh().await.expect("reads");
         assert_eq!(held.iter().map(|principal| principal.ended.is_cancelled()).collect::<Vec<_>>(), [false, true, true]);
         for (index, (_, text)) in texts.iter().enumerate() {

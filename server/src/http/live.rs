@@ -74,9 +74,9 @@ pub async fn upgrade(
         },
     };
     let (serving, open) = (state.serving.clone(), state.sockets.token());
-    let authenticate = async move |token: &str| state.admit(token, access).await.unwrap_or(Err(Goodbye::AuthFailed));
+    let authenticate = async move |token: &str| state.admit(token, access).await.unwrap_or_else(|denied| Err(denied.goodbye()));
     let max_bytes = serving.settings.max_message_bytes + MESSAGE_SLACK_BYTES;
-    let upgrade = upgrade.protocols([name(format)]).max_message_size(max_bytes).read_buffer_size(8 << 10);
+    let upgrade = upgrade.protocols([name(format)]).max_message_size(max_bytes).max_frame_size(max_bytes).read_buffer_size(8 << 10);
     let serve = async move |socket| {
         socket::serve(socket, format, admitted, authenticate, serving).await;
         drop(open);

@@ -20,6 +20,15 @@ pub(super) fn check(scope: &Scope, event: &Event) -> Result<(), Refusal> {
         Some(place) if !scope.holds_place(place) => Err(outside(pointer, "is outside of the area that this credential is for")),
         _ => Ok(()),
     };
+    let places = match &event.body {
+        Body::Location(_) => 1,
+        Body::Created(created) => usize::from(created.pickup.is_some()) + usize::from(created.destination.is_some()),
+        _ => 0,
+    };
+    // An area says nothing of what has no place, and nothing else bounds such a credential.
+    if places == 0 && scope.drivers().is_none() && scope.deliveries().is_none() {
+        return Err(outside("", "says no place, and this credential is for an area alone"));
+    }
     match &event.body {
         Body::Location(location) => place(Some(location.position), "/payload"),
         Body::Created(created) => place(created.pickup, "/payload/pickup").and_then(|()| place(created.destination, "/payload/destination")),
@@ -81,5 +90,12 @@ mod tests {
         let order =
             r#"{"event_name":"delivery.created","entity_id":"p","payload":{"pickup":{"lat":57.5,"lng":11.5},"destination":{"lat":57.5,"lng":12.5}}}"#;
         assert_eq!(refused_at(&area, order).as_deref(), Some("/payload/destination"));
+        // What has no place lies in no area, unless the credential is for this driver or delivery as well.
+        let status = r#"{"event_name":"delivery.status","entity_id":"p","payload":{"status":"arrived"}}"#;
+        let duty = r#"{"event_name":"driver.duty","actor_id":"van","payload":{"on":false}}"#;
+        for event in [status, duty, r#"{"event_name":"delivery.created","entity_id":"p","payload":{}}"#] {
+            assert_eq!(refused_at(&area, event).as_deref(), Some(""), "{event}");
+        }
+        assert_eq!(refused_at(&parcel.within(&area), status), None);
     }
 }

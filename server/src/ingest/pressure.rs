@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::formats::results::Shed;
 use crate::ingest::senders::Sender;
 use crate::model::event::{Body, Event};
+use crate::model::id::EventId;
 
 /// How far behind the node is: each step lets go of what the one before it does, and of more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +43,7 @@ impl Pressure {
 pub struct Valve {
     pressure: AtomicU8,
     /// The second of event time of each driver's last ping that was let through; kept only while it is asked for.
-    last_pings: Mutex<HashMap<u64, i64>>,
+    last_pings: Mutex<HashMap<u64, (i64, EventId)>>,
 }
 
 /// Drivers whose last ping is remembered; beyond it all are forgotten, and each may ping once more.
@@ -69,18 +70,26 @@ impl Valve {
             // With it goes the proof.
             Body::Status(_) => None,
             Body::Location(_) if pressure >= Pressure::Pings => Some(Shed::Ping),
-            Body::Location(_) => sender.filter(|sender| self.is_repeated(*sender, event.event_time.0.div_euclid(1000))).map(|_| Shed::RepeatedPing),
+            Body::Location(_) => sender.filter(|sender| self.is_repeated(*sender, event)).map(|_| Shed::RepeatedPing),
             _ if pressure >= Pressure::AllButStatus => Some(Shed::NoStatus),
             _ => None,
         }
     }
 
-    fn is_repeated(&self, sender: Sender, second: i64) -> bool {
+    /// The very ping that was let through before is none: its request may have been refused after that, and comes again.
+    fn is_repeated(&self, sender: Sender, event: &Event) -> bool {
+        let second = event.event_time.0.div_euclid(1000);
         let mut last_pings = self.last_pings.lock();
         if last_pings.len() >= MAX_REMEMBERED {
             last_pings.clear();
         }
-        last_pings.insert(sender.key(), second) == Some(second)
+        match last_pings.get(&sender.key()) {
+            Some((last, id)) if *last == second => *id != event.id,
+            _ => {
+                last_pings.insert(sender.key(), (second, event.id.clone()));
+                false
+            }
+        }
     }
 }
 
@@ -89,14 +98,16 @@ mod tests {
     use super::*;
     use crate::ingest::senders::Senders;
     use crate::model::event::{Location, Stamp, StatusChange};
-    use crate::model::id::{DriverId, EventId, TenantId};
+    use crate::model::id::{DriverId, TenantId};
     use crate::model::position::Position;
     use crate::model::status::Status;
     use crate::model::time::UnixMs;
 
+    /// Each by an id of its own.
     fn event(body: Body, at_ms: i64) -> Event {
+        static NUMBER: AtomicU8 = AtomicU8::new(0);
         Event {
-            id: EventId::parse("e").unwrap(),
+            id: EventId::parse(&format!("e{}", NUMBER.fetch_add(1, Ordering::Relaxed))).unwrap(),
             tenant: TenantId::parse("acme").unwrap(),
             actor: Some(DriverId::parse("ann").unwrap()),
             delivery: None,
@@ -137,6 +148,9 @@ mod tests {
         let told =
             [(0, ann), (999, ann), (500, bob), (1_000, ann), (1_001, ann), (-1, ann), (-1_000, ann)].map(|(at_ms, sender)| sheds(at_ms, sender));
         assert_eq!(told, [false, true, false, false, true, false, true]);
+        let first = ping(5_000);
+        let again = [&first, &first, &ping(5_000), &first].map(|event| valve.sheds(Pressure::Repeats, event, ann).is_some());
+        assert_eq!(again, [false, false, true, false], "what comes again because its request was refused is no repetition");
         valve.set(Pressure::Repeats);
         valve.set(Pressure::None);
         assert!(valve.last_pings.lock().is_empty());

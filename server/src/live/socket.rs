@@ -76,6 +76,7 @@ type Refusal = Option<(Goodbye, &'static str)>;
 fn reason_of(goodbye: Goodbye) -> &'static str {
     match goodbye {
         Goodbye::TooManySessions => "this key has as many live sessions as it may",
+        Goodbye::Shutdown => "the token could not be checked; try again",
         _ => "the token is not valid for live views",
     }
 }

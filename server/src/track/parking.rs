@@ -47,7 +47,8 @@ pub(super) fn apply(
     // An entity that cannot even be told of stays as the stages after this one know it.
     let mended = caught(|| state.mend(ingest_time, event, tell)).is_ok();
     counter!("waypost_apply_panics_total").increment(1);
-    tracing::error!(partition = place.partition.0, offset = offset.0, panic, mended, "an event could not be applied; it is kept as a dead letter");
+    // Its words are in the letter alone: they may quote the event.
+    tracing::error!(partition = place.partition.0, offset = offset.0, mended, "an event could not be applied; it is kept as a dead letter");
     Err(Box::new(letter(place, ingest_time, event, &panic)))
 }
 

@@ -133,7 +133,7 @@ fn info(row: &SqliteRow) -> Result<KeyInfo, KeysError> {
         None => Scope::ALL,
         Some(text) => {
             let words: ScopeWords = serde_json::from_str(&text).map_err(|error| bad("scope", &error))?;
-            words.read().map_err(|error| bad("scope", &error))?
+            words.read_stored().map_err(|error| bad("scope", &error))?
         }
     };
     let time = |name: &str| row.try_get::<Option<i64>, _>(name).map(|at| at.map(UnixMs));

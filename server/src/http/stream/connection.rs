@@ -56,6 +56,7 @@ async fn converse<L: EventLog>(socket: &mut WebSocket, format: Format, sender: S
 fn reason_of(goodbye: Goodbye) -> &'static str {
     match goodbye {
         Goodbye::TooManySessions => "this key has as many connections as it may",
+        Goodbye::Shutdown => "the token could not be checked; try again",
         _ => "the token may not post events",
     }
 }
@@ -73,7 +74,7 @@ async fn first_message(socket: &mut WebSocket, format: Format, access: Access, s
         };
         match format.read(message, state.terms.settings.max_message_bytes) {
             Ok(Said::Auth { token }) => {
-                let admitted = state.admit(&token, access).await.unwrap_or(Err(Goodbye::AuthFailed));
+                let admitted = state.admit(&token, access).await.unwrap_or_else(|denied| Err(denied.goodbye()));
                 return admitted.map_err(|goodbye| Some((goodbye, reason_of(goodbye))));
             }
             Ok(Said::Nothing) => {}
