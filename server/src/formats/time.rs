@@ -6,7 +6,8 @@ use crate::model::time::UnixMs;
 
 /// The years 1 to 9999: what RFC 3339 can write, and far from where arithmetic on times would overflow.
 const FIRST: i64 = -62_135_596_800_000;
-const LAST: i64 = 253_402_300_799_999;
+/// 26 hours before the end of 9999: later moments are no time of that year in every zone, and jiff has none of them.
+const LAST: i64 = 253_402_207_200_000;
 
 /// Takes Unix milliseconds from outside; nothing when they lie outside the years 1 to 9999.
 pub fn from_ms(ms: i64) -> Option<UnixMs> {
@@ -38,7 +39,7 @@ fn usual(text: &[u8]) -> Option<UnixMs> {
     // Days since 1970-01-01, counted in years that begin in March, so that a leap day is a year's last (H. Hinnant, "days_from_civil").
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719_469;
-    exists.then_some(UnixMs((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms))
+    exists.then_some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms).and_then(from_ms)
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
@@ -94,6 +95,15 @@ mod tests {
         ];
         for (text, ms) in cases {
             assert_eq!(parse(text), Some(UnixMs(ms)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_can_be_written_again_to_the_last_moment() {
+        assert_eq!(parse("9999-12-31T00:00:00Z"), None);
+        assert_eq!(from_ms(LAST + 1), None);
+        for ms in [FIRST, LAST] {
+            assert_eq!(from_ms(ms).and_then(|time| parse(&print(time))), Some(UnixMs(ms)));
         }
     }
 
