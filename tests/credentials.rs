@@ -154,6 +154,43 @@ async fn a_live_session_sees_its_scope_at_every_zoom() {
 }
 
 #[tokio::test]
+async fn a_narrowed_session_is_not_told_when_others_come_and_move_where_it_sees_counts() {
+    let server = TestServer::start().await;
+    let (admin, _) = (Admin::of(&server).await, fleet(&server).await);
+    let (_, key) = admin.makes(&json!({"role": "dashboard", "deliveries": ["mine"]})).await;
+    let (driver, reader, at) = (server.driver(), server.reader(), server.now_ms());
+    // Where its own is, where somebody else's is, and where nobody is yet.
+    let others = [("near", 57.70, 11.96), ("beside-far", 58.5, 13.0), ("alone", 60.0, 18.0)];
+    let mapped = async |events: &Value| {
+        let (code, answer, position) = driver.post(events).await;
+        assert_eq!(code, 200, "{answer}");
+        assert_eq!(reader.get("/v1/deliveries", position.as_deref()).await.0, 200);
+    };
+    let own = ["en_route_dropoff", "approaching", "arrived"];
+    for (round, (zoom, own)) in (0_i64..).zip([8, 5, 2].into_iter().zip(own)) {
+        let mut dashboard = Dashboard::open(&server.url, &key).await;
+        let whole_world = json!({"west": -170, "south": -80, "east": 170, "north": 80, "zoom": zoom, "view_id": 1});
+        dashboard.look(&whole_world).await;
+        for (name, lat, lng) in others {
+            mapped(&json!([created(&format!("{name}-{round}"), &format!("{name}-{round}"), at + round, lat, lng)])).await;
+            mapped(&json!([status(&format!("{name}-{round}-s"), &format!("{name}-{round}"), at + round + 1, "cancelled")])).await;
+        }
+        mapped(&json!([status(&format!("own-{round}"), "mine", at + 10 + round, own)])).await;
+        let frame = loop {
+            let frame = dashboard.frame().await;
+            if frame["cells"].as_array().is_some_and(|cells| !cells.is_empty()) {
+                break frame;
+            }
+        };
+        let cells = frame["cells"].as_array().expect("cells");
+        let code = 6 + u64::try_from(round).expect("small");
+        assert_eq!((cells.len(), &cells[0]["counts"]), (1, &json!([{"status": code, "markers": 1}])), "its own is the first it hears: {frame}");
+    }
+    drop((admin, driver, reader));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_good_for_nothing_at_once_and_its_sockets_are_closed_by_number() {
     let server = TestServer::start().await;
     let admin = Admin::of(&server).await;

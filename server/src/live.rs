@@ -12,6 +12,7 @@ pub mod sessions;
 pub mod socket;
 mod tally;
 pub mod tick;
+mod told;
 mod view;
 
 use std::time::Duration;

@@ -41,6 +41,15 @@ pub struct Chunk {
     pub bytes: Bytes,
     /// Ingest time of the oldest change in it; none in a whole cell, which is no news.
     pub oldest: Option<UnixMs>,
+    /// What it counts, when it counts for a credential that sees a part alone.
+    pub tally: Option<Tally>,
+}
+
+/// Counts in short: whether there are any, and their checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    pub is_empty: bool,
+    pub checksum: u32,
 }
 
 /// Encodes what `base` lacks of a cell; nothing when it lacks nothing.
@@ -51,7 +60,9 @@ pub fn encode(map: &TenantMap, cell: &Cell, filter: &Filter, base: Base, verify:
         Format::Proto => tagged(&message),
         Format::Json => Bytes::from(json::cell(&message)),
     };
-    Some(Chunk { bytes, oldest: build.oldest })
+    let tally = (cell.key.level.is_counts() && filter.is_narrowed())
+        .then(|| Tally { is_empty: message.counts.is_empty(), checksum: message.checksum.unwrap_or_default() });
+    Some(Chunk { bytes, oldest: build.oldest, tally })
 }
 
 fn tagged(message: &wire::Cell) -> Bytes {

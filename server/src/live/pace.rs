@@ -24,6 +24,17 @@ pub(super) struct Pace {
     penalty: usize,
 }
 
+/// What a session gets in the tick under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has the tick before: the shared chunks.
+    Shared,
+    /// It missed some: the difference since its base.
+    CatchUp,
+    /// Too much is unacknowledged.
+    Blocked,
+}
+
 impl Pace {
     pub(super) fn new(now: UnixMs) -> Self {
         Self { in_flight: VecDeque::new(), progress: now, missed_ticks: 0, behind_since: None, kept_up_since: now, penalty: 0 }

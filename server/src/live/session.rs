@@ -5,8 +5,9 @@ use h3o::CellIndex;
 use hashbrown::{HashMap, HashSet};
 
 use super::chunk::{self, Base, Chunk, Verify};
-use super::pace::Pace;
+use super::pace::{Pace, Turn};
 use super::resume::Resumed;
+use super::told::Told;
 use super::view::{ActiveView, PendingView};
 use super::{Format, OutFrame, Settings};
 use crate::map::TenantMap;
@@ -30,6 +31,7 @@ pub(super) struct Session {
     pub(super) covered: HashMap<CellIndex, bool>,
     /// Some covered cells may not be held yet.
     any_fresh: bool,
+    told: Told,
     /// Cells that the client holds and is to forget.
     dropped: HashSet<CellIndex>,
     /// The client is to forget everything before the next frame.
@@ -48,17 +50,6 @@ pub(super) struct Session {
     oldest: Option<UnixMs>,
 }
 
-/// What a session gets in the tick under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// It has the tick before: the shared chunks.
-    Shared,
-    /// It missed some: the difference since its base.
-    CatchUp,
-    /// Too much is unacknowledged.
-    Blocked,
-}
-
 /// Whole cells encoded in the tick under way.
 pub(super) type Wholes = HashMap<(TenantId, CellKey, LensId, Format), Option<Chunk>>;
 
@@ -72,6 +63,7 @@ impl Session {
             view: None,
             covered: HashMap::new(),
             any_fresh: false,
+            told: Told::default(),
             dropped: HashSet::new(),
             reset: false,
             unanswered: false,
@@ -122,9 +114,12 @@ impl Session {
         self.view.as_ref().filter(|_| self.covered.get(&cell) == Some(&true))
     }
 
-    pub(super) fn add(&mut self, chunk: Chunk) {
-        self.oldest = [self.oldest, chunk.oldest].into_iter().flatten().min();
-        self.chunks.push(chunk.bytes);
+    /// Adds what is new of a cell.
+    pub(super) fn add(&mut self, cell: CellIndex, chunk: Chunk) {
+        if self.told.is_new(cell, &chunk) {
+            self.oldest = [self.oldest, chunk.oldest].into_iter().flatten().min();
+            self.chunks.push(chunk.bytes);
+        }
     }
 
     pub(super) fn turn_at(&self, before: Tick, settings: &Settings) -> Turn {
@@ -154,6 +149,7 @@ impl Session {
             left.drain().for_each(|(cell, _)| map.unwatch(CellKey { level: old.level, cell }, id));
             self.reset = true;
             self.dropped.clear();
+            self.told.clear();
         }
         let cells: HashSet<CellIndex> = map.cover(view.level, &view.viewport).collect();
         for cell in cells {
@@ -163,6 +159,7 @@ impl Session {
         }
         for (cell, held) in left {
             map.unwatch(CellKey { level: view.level, cell }, id);
+            self.told.forget(cell);
             if held {
                 self.dropped.insert(cell);
             }
@@ -181,6 +178,7 @@ impl Session {
     fn resume(&mut self, id: SessionId, resumed: Resumed, view: &ActiveView, map: &mut TenantMap) {
         let Some(held) = resumed.held(view.level, &view.viewport, self.covered.keys().copied(), map) else {
             self.reset = true;
+            self.told.clear();
             self.covered.values_mut().for_each(|held| *held = false);
             return;
         };
@@ -262,9 +260,10 @@ impl Session {
     fn catch_up(&mut self, map: &TenantMap, view: &ActiveView, now: UnixMs) {
         let held: Vec<CellIndex> = self.covered.iter().filter(|(_, held)| **held).map(|(cell, _)| *cell).collect();
         for cell in held {
-            let Some(cell) = map.cell(CellKey { level: view.level, cell }) else { continue };
+            let key = CellKey { level: view.level, cell };
+            let Some(cell) = map.cell(key) else { continue };
             if let Some(chunk) = chunk::encode(map, cell, &view.filter, Base::At(self.base), Verify::NotDue, now, self.format) {
-                self.add(chunk);
+                self.add(key.cell, chunk);
             }
         }
     }
@@ -282,7 +281,7 @@ impl Session {
                 .entry((self.tenant, key, view.lens, self.format))
                 .or_insert_with(|| chunk::encode(map, cell, &view.filter, Base::Nothing, Verify::Due, now, self.format));
             if let Some(chunk) = whole.clone() {
-                self.add(chunk);
+                self.add(key.cell, chunk);
             }
         }
     }

@@ -5,8 +5,9 @@ use hashbrown::HashMap;
 
 use super::chunk::{self, Base, Chunk, Verify};
 use super::lens::Lenses;
+use super::pace::Turn;
 use super::resume::Resumed;
-use super::session::{Session, Turn, Wholes};
+use super::session::{Session, Wholes};
 use super::view::{ActiveView, PendingView};
 use super::{Format, Goodbye, OutFrame, Settings};
 use crate::attention::Watched;
@@ -212,7 +213,7 @@ impl Sessions {
                     encoded.len() - 1
                 });
                 if let Some(chunk) = &encoded[index].1 {
-                    session.add(chunk.clone());
+                    session.add(key.cell, chunk.clone());
                 }
             }
         }
