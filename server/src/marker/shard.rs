@@ -21,9 +21,9 @@ pub const NOTHING_DUE: i64 = i64::MAX;
 /// How many facts are applied before the task looks at its clock and its questions again.
 const MAX_CHANGES_A_TURN: usize = 8 * 1024;
 
-/// A shard tells at most 200,000 changes a second, unless markers would be older than `MOST_TICKS`.
-const REST_AFTER_A_CHANGE: Duration = Duration::from_micros(5);
-const MOST_TICKS: u32 = 4;
+/// A shard tells at most 125,000 changes a second, unless markers would be older than `MOST_TICKS`.
+const REST_AFTER_A_CHANGE: Duration = Duration::from_micros(8);
+const MOST_TICKS: u32 = 6;
 
 /// Those near a stop are told no more often: a ping that comes meanwhile gets the hint of a second ago.
 const PUBLISHES_EVERY: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ pub async fn run(
 }
 
 /// How long nothing is told after so many changes. A flood is not told at its own pace: what is merged meanwhile costs neither this shard nor
-/// the map, and a marker that moves ten times a second is seen as well at five.
+/// the map, and the page interpolates between the fixes that it gets.
 fn rest_after(changes: usize, tick: Duration) -> Duration {
     let rest = REST_AFTER_A_CHANGE * u32::try_from(changes).unwrap_or(u32::MAX);
     rest.min(tick * MOST_TICKS).max(tick)

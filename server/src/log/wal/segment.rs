@@ -49,6 +49,9 @@ pub(crate) fn create<S: Storage>(storage: &S, header: SegmentHeader, bytes: u64)
     Ok(file)
 }
 
+/// What zeros are written from: not memory of its own, which would have to be cleared first.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// What is synced in one go of a segment that is made ahead.
 const SPARE_PIECE_BYTES: u64 = 1 << 20;
 
@@ -85,13 +88,11 @@ pub(crate) fn retire(storage: &impl Storage, first: BlockNumber, bytes: u64) -> 
 
 /// Fills `from..to` with zeros. Real ones: a hole would make each later fdatasync write metadata as well.
 pub(crate) fn zero(file: &impl File, from: u64, to: u64) -> io::Result<()> {
-    const CHUNK: u64 = 1 << 20;
-    let zeros = vec![0_u8; usize::try_from(CHUNK).expect("a MiB fits")];
     let mut at = from;
     while at < to {
-        let count = usize::try_from((to - at).min(CHUNK)).expect("a MiB fits");
-        file.write_at(at, &zeros[..count])?;
-        at += count as u64;
+        let count = (to - at).min(ZEROS.len() as u64);
+        file.write_at(at, &ZEROS[..usize::try_from(count).expect("no more than there are zeros")])?;
+        at += count;
     }
     Ok(())
 }
