@@ -298,9 +298,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_flood_of_markers_the_next_is_told_later_and_never_later_than_four_ticks() {
+    async fn after_a_flood_of_markers_the_next_is_told_later_and_never_later_than_six_ticks() {
         let mut rig = Rig::start(64);
-        for (crowd, at, expected) in [(100_i64, 1_000_i32, TICK), (30_000, 3_000, TICK * 3 / 2), (200_000, 5_000, TICK * 4)] {
+        for (crowd, at, expected) in [(100_i64, 1_000_i32, TICK), (30_000, 3_000, TICK * 12 / 5), (200_000, 5_000, TICK * 6)] {
             let changes = (0..crowd).map(|number| own_fix(&format!("driver{number}"), 57.0 + f64::from(at) / 1e5, at.into(), number)).collect();
             rig.send(at.into(), changes).await;
             assert_eq!(puts(&rig.at_once().await.expect("leading edge")).len(), usize::try_from(crowd).unwrap());
@@ -309,7 +309,7 @@ mod tests {
             rig.output.recv().await.expect("the tick after it");
             let rest = told.elapsed();
             assert!(rest.abs_diff(expected) <= TICK / 10, "{rest:?} after {crowd}, not {expected:?}");
-            advance(TICK * 5).await;
+            advance(TICK * 7).await;
         }
     }
 
