@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -190,6 +192,14 @@ async fn a_credential_has_so_many_connections_and_requests_and_is_told_so() {
     };
     eventually("the first is under way", async || (ask(&server.ingest).await == (429, true, "too_many_in_flight".into())).then_some(())).await;
     assert_eq!(ask(&server.dashboard).await.0, 403, "another credential has its own");
+    let in_a_password = format!("Basic {}", STANDARD.encode(format!("anybody:{}", server.ingest)));
+    let elsewhere = format!("/v1/in/k/{}/osmand", server.ingest);
+    for (path, spelled) in
+        [("/v1/events", format!("bEARER   {}", server.ingest)), ("/v1/in/osmand", in_a_password), (elsewhere.as_str(), "Bearer another".to_owned())]
+    {
+        let answer = client.post(format!("{}{path}", server.url)).header("authorization", spelled).send().await.expect("answers");
+        assert_eq!(answer.status(), 429, "{path}: one key however it is spelled");
+    }
     // A second connection that keeps the credential takes the last place.
     let mut second = TcpStream::connect(address(&server.url)).await.expect("connects");
     second

@@ -23,6 +23,7 @@ pub mod config;
 pub mod courtesy;
 pub mod data_dir;
 pub mod devices;
+pub mod ended;
 pub mod logging;
 pub mod metrics;
 pub mod progress;

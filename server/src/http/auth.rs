@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::ended::Ended;
 use crate::http::grants::Grants;
 use crate::http::jwt::Jwt;
 use crate::http::keys::{self, Keys, KeysError};
@@ -29,7 +30,7 @@ pub struct Principal {
     /// Which credential it was: what its limits are counted by. Never the secret.
     pub key: Arc<str>,
     /// Cancelled when the credential is good no more: what it opened is closed.
-    pub ended: CancellationToken,
+    pub ended: Ended,
     /// Good until then.
     pub expires: Option<UnixMs>,
 }
@@ -148,8 +149,7 @@ impl Auth {
 
     /// A ticket of all of a tenant, given by the server itself.
     pub fn ticket(&self, tenant: TenantId, role: Role) -> Result<String, KeysError> {
-        let all =
-            Principal { tenant, role: Role::Admin, scope: Scope::ALL, key: Arc::from("server"), ended: CancellationToken::new(), expires: None };
+        let all = Principal { tenant, role: Role::Admin, scope: Scope::ALL, key: Arc::from("server"), ended: Ended::default(), expires: None };
         self.grants.ticket(&all, role, &Scope::ALL).map(|ticket| ticket.text)
     }
 

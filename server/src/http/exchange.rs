@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body as AxumBody;
-use axum::http::header::{AUTHORIZATION, CONNECTION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 
 use crate::http::paced::{Pace, PacedBody};
 use crate::http::path_key;
+use crate::http::phones::credential::Credential;
 use crate::http::problem::{self, Kind};
 use crate::http::pulse::Pulse;
 use crate::http::shares::{InFlight, SocketShare};
@@ -30,8 +31,6 @@ use crate::logging::strike::struck;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Two years: what preload lists ask for. Only said over TLS; browsers ignore it otherwise.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
-/// Apps that can set nothing but a URL carry their key in it, behind this.
-const KEY_IN_PATH: &str = "/v1/in/k/";
 
 /// Whether what is said on a connection can be read on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +90,10 @@ impl Exchange {
     }
 
     async fn work(&self, request: Request<Incoming>) -> (Response<AxumBody>, Option<InFlight>) {
-        let in_flight = match self.share.admit(presented(&request)) {
+        // From here on nobody sees a key that stands in the address.
+        let request = path_key::strike(request);
+        let presented = Credential::of(&request).ok();
+        let in_flight = match self.share.admit(presented.as_ref().map(|credential| credential.key.as_str())) {
             Ok(in_flight) => in_flight,
             Err(kind) => {
                 let mut refusal = problem::respond(&kind.says(kind.means()));
@@ -101,8 +103,7 @@ impl Exchange {
                 return (refusal, None);
             }
         };
-        // Whose it is has been looked at; from here on nobody sees a key that stands in the address.
-        let request = path_key::strike(request).map(|body| AxumBody::new(PacedBody::new(body, self.pace)));
+        let request = request.map(|body| AxumBody::new(PacedBody::new(body, self.pace)));
         let answered = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
         let response = match answered {
             Ok(Ok(response)) => response,
@@ -121,12 +122,6 @@ impl Exchange {
             headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
         }
     }
-}
-
-/// What a request's room is counted by: its credential, as it presents it.
-fn presented<B>(request: &Request<B>) -> Option<&[u8]> {
-    let in_header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    in_header.or_else(|| request.uri().path().strip_prefix(KEY_IN_PATH)?.split('/').next().map(str::as_bytes))
 }
 
 /// A request's line in the log, at debug; nothing is reckoned when nobody reads it.

@@ -104,7 +104,7 @@ impl Grants {
         let expires = giver.expires.map_or(now + life, |end| end.min(now + life));
         let key = Arc::from(format!("session {:02x?}", &hash[..8]));
         // Cancelled with its giver's, in whatever time: a ticket's session outlives the ticket, not the key that gave it.
-        let ended = if kind == GrantKind::Ticket { giver.ended.child_token() } else { giver.ended.clone() };
+        let ended = if kind == GrantKind::Ticket { giver.ended.child() } else { giver.ended.clone() };
         let until = if kind == GrantKind::Ticket { giver.expires } else { Some(expires) };
         let principal = Principal { tenant: giver.tenant, role, scope: scope.clone(), key, ended, expires: until };
         let mut grants = self.by_hash.lock();
@@ -140,14 +140,13 @@ impl Grant {
 
 #[cfg(test)]
 mod tests {
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
+    use crate::ended::Ended;
     use crate::model::id::TenantId;
 
     fn admin(tenant: &str) -> Principal {
         let (tenant, key) = (TenantId::parse(tenant).expect("valid"), Arc::from("admin"));
-        Principal { tenant, role: Role::Admin, scope: Scope::ALL, key, ended: CancellationToken::new(), expires: None }
+        Principal { tenant, role: Role::Admin, scope: Scope::ALL, key, ended: Ended::default(), expires: None }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::jwt::JwtIssuer;
+use crate::ended::Ended;
 use crate::http::auth::{Denied, Principal};
 use crate::http::keys::hash;
 use crate::model::id::TenantId;
@@ -57,7 +58,8 @@ pub enum JwtError {
 pub const MAX_JTI_BYTES: usize = 128;
 /// Longer ones are not looked at.
 const MAX_TOKEN_BYTES: usize = 8_192;
-/// Verified tokens that are known. When there are more, a sixteenth goes: those that expire first.
+/// Verified tokens that are known. When there are more, some of the tenant that has the most go, and are verified anew when they come again. Those
+/// that hold something open stay, for they must hear when they end; there are no more of them than sockets.
 const MAX_VERIFIED: usize = 65_536;
 
 impl Jwt {
@@ -105,7 +107,7 @@ impl Jwt {
     /// either sweeps the table afterwards.
     fn admit(&self, hash: [u8; 32], claimed: Claimed, issuer: usize, fingerprint: [u8; 32]) -> Result<Arc<Principal>, Denied> {
         let Claimed { tenant, role, scope, key, expires, jti } = claimed;
-        let principal = Principal { tenant, role, scope, key, ended: CancellationToken::new(), expires: Some(expires) };
+        let principal = Principal { tenant, role, scope, key, ended: Ended::default(), expires: Some(expires) };
         let mut verified = self.verified.write();
         if jti.as_ref().is_some_and(|jti| self.denied.read().contains(&(tenant, jti.clone()))) {
             return Err(Denied::Token("it was revoked"));
@@ -114,7 +116,7 @@ impl Jwt {
             return Err(Denied::Token("the key that signed it was withdrawn"));
         }
         if verified.len() >= MAX_VERIFIED {
-            forget_earliest(&mut verified);
+            forget_some(&mut verified);
         }
         let known = verified.entry(hash).or_insert_with(|| Verified { principal: Arc::new(principal), expires, jti, issuer, fingerprint });
         Ok(Arc::clone(&known.principal))
@@ -188,17 +190,25 @@ impl Jwt {
     }
 }
 
-fn forget_earliest(verified: &mut HashMap<[u8; 32], Verified>) {
-    let mut ends: Vec<UnixMs> = verified.values().map(|token| token.expires).collect();
-    let (_, last, _) = ends.select_nth_unstable(MAX_VERIFIED / 16);
-    let last = *last;
-    verified.retain(|_, token| {
-        let stays = token.expires > last;
-        if !stays {
-            token.principal.ended.cancel();
-        }
-        stays
-    });
+/// Of the tenant with the most tokens that nobody uses, half, or a sixteenth of all if that is less: those that expire first. Ends nothing.
+fn forget_some(verified: &mut HashMap<[u8; 32], Verified>) {
+    let mut unused: HashMap<TenantId, Vec<(UnixMs, [u8; 32])>> = HashMap::new();
+    for (hash, token) in verified.iter().filter(|(_, token)| !token.is_in_use()) {
+        unused.entry(token.principal.tenant).or_default().push((token.expires, *hash));
+    }
+    let Some(mut most) = unused.into_values().max_by_key(Vec::len) else { return };
+    let gone = most.len().div_ceil(2).min(MAX_VERIFIED / 16);
+    most.select_nth_unstable(gone - 1);
+    for (_, hash) in &most[..gone] {
+        verified.remove(hash);
+    }
+}
+
+impl Verified {
+    /// Whether a request is under way with it, or anything that it opened is left.
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.principal) > 1 || self.principal.ended.is_in_use()
+    }
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::ended::Ended;
 use crate::http::auth::{Principal, Role};
 use crate::model::id::TenantId;
 use crate::model::scope::Scope;
@@ -211,7 +211,7 @@ impl Keys {
                 return Ok(None);
             };
             let KeyInfo { tenant, role, scope, .. } = info;
-            let principal = Principal { tenant, role, scope, key: Arc::from(id), ended: CancellationToken::new(), expires: None };
+            let principal = Principal { tenant, role, scope, key: Arc::from(id), ended: Ended::default(), expires: None };
             let known = Known { secret_hash, generation, principal: Arc::new(principal) };
             let mut cache = self.cache.write();
             if cache.generation == generation {

@@ -1,6 +1,6 @@
 //! How much of the server one credential may hold at a time: open sockets and requests in flight. Does not know whether a credential is valid.
 //!
-//! Counted by what the client presents, before it is looked up: so it costs no look-up, holds for keys, tokens and guesses alike, and needs as
+//! Counted by the key or token that the client presents, before it is looked up: so it costs no look-up, holds for keys, tokens and guesses alike, and needs as
 //! many counts as there are sockets and no more.
 
 use std::collections::HashMap;
@@ -72,7 +72,7 @@ impl Shares {
 
 impl SocketShare {
     /// Lets a request in that presents this credential, or says why not. Who presents none is bounded by its sockets.
-    pub fn admit(&self, presented: Option<&[u8]>) -> Result<Option<InFlight>, Kind> {
+    pub fn admit(&self, presented: Option<&str>) -> Result<Option<InFlight>, Kind> {
         let admitted = presented.map(|presented| self.try_admit(presented)).transpose();
         if let Err(kind) = &admitted {
             let reason = if *kind == Kind::TooManyConnections { "credential" } else { "in_flight" };
@@ -81,7 +81,7 @@ impl SocketShare {
         admitted
     }
 
-    fn try_admit(&self, presented: &[u8]) -> Result<InFlight, Kind> {
+    fn try_admit(&self, presented: &str) -> Result<InFlight, Kind> {
         let hash = self.shares.hasher.hash_one(presented);
         let mut current = self.current.lock();
         let usage = match current.as_ref() {
@@ -125,12 +125,12 @@ mod tests {
         let shares = Shares::new(2, 10);
         let sockets = [0; 4].map(|_| shares.socket());
         for socket in &sockets[..2] {
-            drop(socket.admit(Some(b"Bearer a")).expect("room"));
+            drop(socket.admit(Some("a")).expect("room"));
         }
-        assert_eq!(sockets[2].admit(Some(b"Bearer a")).expect_err("a third"), Kind::TooManyConnections);
-        drop(sockets[2].admit(Some(b"Bearer b")).expect("room"));
-        drop(sockets[0].admit(Some(b"Bearer b")).expect("it changes sides"));
-        drop(sockets[3].admit(Some(b"Bearer a")).expect("and makes room"));
+        assert_eq!(sockets[2].admit(Some("a")).expect_err("a third"), Kind::TooManyConnections);
+        drop(sockets[2].admit(Some("b")).expect("room"));
+        drop(sockets[0].admit(Some("b")).expect("it changes sides"));
+        drop(sockets[3].admit(Some("a")).expect("and makes room"));
         drop(sockets);
         assert!(shares.used.lock().is_empty(), "no socket, no count");
     }
@@ -139,11 +139,11 @@ mod tests {
     fn requests_under_way_are_bounded_over_all_sockets_of_a_credential() {
         let shares = Shares::new(10, 2);
         let sockets = [0; 3].map(|_| shares.socket());
-        let first = sockets[0].admit(Some(b"Bearer a")).expect("room");
-        let _second = sockets[1].admit(Some(b"Bearer a")).expect("room");
-        assert_eq!(sockets[2].admit(Some(b"Bearer a")).expect_err("a third"), Kind::TooManyInFlight);
+        let first = sockets[0].admit(Some("a")).expect("room");
+        let _second = sockets[1].admit(Some("a")).expect("room");
+        assert_eq!(sockets[2].admit(Some("a")).expect_err("a third"), Kind::TooManyInFlight);
         assert!(sockets[2].admit(None).expect("counted by its socket alone").is_none());
         drop(first);
-        assert!(sockets[2].admit(Some(b"Bearer a")).expect("room again").is_some());
+        assert!(sockets[2].admit(Some("a")).expect("room again").is_some());
     }
 }

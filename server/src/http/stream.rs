@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::ended::Ended;
 use crate::http::auth::{Access, Auth, Denied, bearer};
 use crate::http::origins::Origins;
 use crate::http::problem::{self, Kind};
@@ -84,7 +85,7 @@ struct Sender {
     tenant: TenantId,
     scope: Scope,
     /// Cancelled when the credential is good no more.
-    ended: CancellationToken,
+    ended: Ended,
 }
 
 impl StreamState {

@@ -13,6 +13,7 @@ use super::seats::Seat;
 use super::tick::OUTBOX;
 use super::{Format, Goodbye, OutFrame, SessionCommand, Settings, json};
 use crate::clock::Clock;
+use crate::ended::Ended;
 use crate::map::cells::SessionId;
 use crate::model::id::TenantId;
 use crate::model::scope::Scope;
@@ -47,7 +48,7 @@ pub struct Admitted {
     pub tenant: TenantId,
     pub scope: Scope,
     /// Cancelled when the credential is good no more.
-    pub ended: CancellationToken,
+    pub ended: Ended,
     pub seat: Seat,
 }
 
@@ -137,7 +138,7 @@ struct Connection {
     format: Format,
     session: SessionId,
     serving: Serving,
-    ended: CancellationToken,
+    ended: Ended,
     /// The newest view that came faster than views may: it waits for its turn, and a newer one replaces it.
     waiting_view: Option<wire::View>,
     next_view: Instant,
@@ -168,7 +169,7 @@ impl Connection {
     async fn run(&mut self, mut frames: mpsc::Receiver<OutFrame>) {
         let mut ping = pings(self.serving.settings.ping_every);
         let shutdown = self.serving.shutdown.clone();
-        let mut ended = std::pin::pin!(self.ended.clone().cancelled_owned());
+        let mut ended = std::pin::pin!(self.ended.cancelled());
         loop {
             let next = tokio::select! {
                 () = shutdown.cancelled() => Next::Bye(Goodbye::Shutdown, "the server shuts down"),
@@ -285,7 +286,7 @@ mod tests {
         Admitted {
             tenant: TenantId::parse("acme").unwrap(),
             scope: Scope::ALL,
-            ended: CancellationToken::new(),
+            ended: Ended::default(),
             seat: seats.take(&Arc::from("key")).unwrap(),
         }
     }

@@ -203,19 +203,32 @@ async fn an_unknown_key_is_fetched_for_once_a_minute_and_a_failure_keeps_the_kno
 }
 
 #[test]
-fn when_too_many_are_known_those_that_expire_first_go() {
-    let principal = |expires| {
-        let (tenant, ended) = (TenantId::parse("acme").expect("valid"), CancellationToken::new());
-        let scope = crate::model::scope::Scope::ALL;
-        Arc::new(Principal { tenant, role: Role::Dashboard, scope, key: Arc::from("k"), ended, expires: Some(expires) })
+fn when_too_many_are_known_some_of_the_largest_tenant_go_and_none_that_is_in_use() {
+    let token = |tenant: &str, number: usize| {
+        let (tenant, scope) = (TenantId::parse(tenant).expect("valid"), crate::model::scope::Scope::ALL);
+        let expires = UnixMs(i64::try_from(number / 100).expect("small"));
+        let principal = Principal { tenant, role: Role::Dashboard, scope, key: Arc::from("k"), ended: Ended::default(), expires: Some(expires) };
+        let known = Verified { principal: Arc::new(principal), expires, jti: None, issuer: 0, fingerprint: [0; 32] };
+        (hash(format!("{tenant} {number}").as_bytes()), known)
     };
-    let token = |number: usize| {
-        let expires = UnixMs(i64::try_from(number).expect("small"));
-        (hash(&number.to_be_bytes()), Verified { principal: principal(expires), expires, jti: None, issuer: 0, fingerprint: [0; 32] })
-    };
-    let mut verified: HashMap<_, _> = (0..MAX_VERIFIED).map(token).collect();
-    let first = Arc::clone(&verified[&hash(&0_usize.to_be_bytes())].principal);
-    forget_earliest(&mut verified);
-    assert!(first.ended.is_cancelled() && verified.len() == MAX_VERIFIED - MAX_VERIFIED / 16 - 1);
-    assert!(verified.values().all(|token| token.expires.0 > i64::try_from(MAX_VERIFIED / 16).expect("small")));
+    let few = 1_000;
+    let mut verified: HashMap<_, _> = (0..few).map(|number| token("few", number)).collect();
+    verified.extend((few..MAX_VERIFIED).map(|number| token("many", number)));
+    let at = |number: usize| hash(format!("many {number}").as_bytes());
+    let (open, asking) = (verified[&at(few)].principal.ended.child(), Arc::clone(&verified[&at(few + 1)].principal));
+    forget_some(&mut verified);
+    assert_eq!(verified.len(), MAX_VERIFIED - MAX_VERIFIED / 16, "those that expire in the same second are told apart");
+    assert_eq!(verified.values().filter(|token| token.principal.tenant.as_str() == "few").count(), few);
+    assert!(verified.contains_key(&at(few)) && verified.contains_key(&at(few + 1)), "both would have been the first");
+    assert!(!open.is_cancelled() && !asking.ended.is_cancelled());
+    let last = UnixMs(i64::try_from((few + 2 + MAX_VERIFIED / 16) / 100).expect("small"));
+    assert!(
+        verified.values().all(|token| token.principal.tenant.as_str() == "few" || token.is_in_use() || token.expires >= last),
+        "the rest expires later"
+    );
+
+    let mut in_use: HashMap<_, _> = (0..10).map(|number| token("few", number)).collect();
+    let held: Vec<_> = in_use.values().map(|token| token.principal.ended.clone()).collect();
+    forget_some(&mut in_use);
+    assert_eq!(in_use.len(), held.len());
 }

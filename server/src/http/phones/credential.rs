@@ -72,9 +72,8 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
 mod tests {
     use std::sync::Arc;
 
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
+    use crate::ended::Ended;
     use crate::http::auth::Role;
     use crate::model::id::TenantId;
     use crate::model::scope::Scope;
@@ -98,7 +97,7 @@ mod tests {
         let of = |drivers: Option<&[&str]>| {
             let drivers = drivers.map(|drivers| drivers.iter().map(|driver| DriverId::parse(driver).expect("valid")).collect());
             let scope = Scope::new(drivers, None, None).expect("few");
-            let (tenant, ended) = (TenantId::parse("acme").expect("valid"), CancellationToken::new());
+            let (tenant, ended) = (TenantId::parse("acme").expect("valid"), Ended::default());
             Principal { tenant, role: Role::Ingest, scope, key: Arc::from("k"), ended, expires: None }
         };
         let credential = |in_address| Credential { key: String::new(), login: Login::default(), in_address };

@@ -18,6 +18,7 @@ use super::super::Settings;
 use super::*;
 use crate::attention::Attention;
 use crate::clock::Clock;
+use crate::ended::Ended;
 use crate::ingest::limits::Limits;
 use crate::log::block::{Block, BlockNumber};
 use crate::log::prepare::Batch;
@@ -90,7 +91,7 @@ async fn world(settings: Settings) -> World {
         let (ingest, terms, end) = (Arc::clone(&ingest), terms.clone(), Arc::clone(&end));
         let serve = async move |mut socket: WebSocket| {
             let tenant = TenantId::parse("acme").expect("valid");
-            let sender = Sender { tenant, scope: Scope::ALL, ended: CancellationToken::new() };
+            let sender = Sender { tenant, scope: Scope::ALL, ended: Ended::default() };
             if let Some((goodbye, reason)) = converse(&mut socket, Format::Json, sender, &ingest, &terms).await {
                 say_bye(&mut socket, Format::Json, goodbye, reason).await;
                 *end.lock() = Some(goodbye);
