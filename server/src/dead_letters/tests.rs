@@ -210,6 +210,26 @@ async fn a_store_that_fails_holds_up_nobody_and_goes_on_when_it_is_mended() {
 }
 
 #[tokio::test]
+async fn what_was_counted_for_a_write_that_failed_counts_no_more_though_the_table_could_not_be_asked_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rig = Rig::open(folder.path(), 1 << 20).await;
+    let page = async || rig.store.page(tenant("acme"), &Filter::default(), None, 10).await.expect("reads").letters;
+    rig.store.keep(vec![letter("acme", "before", b"x"), letter("acme", "settled", b"x")]).await;
+    let alter = async |sql: &'static str| sqlx::query(sql).execute(&rig.store.pool).await.expect("altered");
+    // Letters can be written still, and what is held neither written nor read.
+    alter("ALTER TABLE held RENAME TO away").await;
+    rig.store.keep((0..5).map(|number| letter("acme", &number.to_string(), b"x")).collect()).await;
+    let settled = rig.store.settle(tenant("acme"), vec![page().await[0].cursor], Vec::new()).await;
+    assert!(matches!(settled, Err(DeadLettersError::NotWritten)), "{settled:?}");
+    alter("ALTER TABLE away RENAME TO held").await;
+    rig.store.keep(vec![letter("acme", "after", b"x")]).await;
+    assert_eq!(rig.ids("acme").await, ["after", "settled", "before"]);
+    let held: (i64, i64) = sqlx::query_as("SELECT letters, bytes FROM held").fetch_one(&rig.store.pool).await.expect("reads");
+    assert_eq!(held, (3, 3 * letter("acme", "", b"x").charge().cast_signed()));
+    rig.close().await;
+}
+
+#[tokio::test]
 async fn who_brings_letters_waits_for_room_and_gives_up_after_a_moment() {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Clock::Manual(ManualClock::new(NOW));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, Sqlite};
+use sqlx::{Connection as _, Sqlite, SqliteConnection};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,8 @@ pub struct Writer {
     inbox: mpsc::Receiver<Command>,
     bounds: Bounds,
     clock: Clock,
-    held: Held,
+    /// Absent when a transaction failed: what it had counted is not so, and the table is asked within the next one.
+    held: Option<Held>,
     complained: Option<Instant>,
 }
 
@@ -69,7 +70,7 @@ impl Writer {
     ) -> Result<Self, DeadLettersError> {
         let held = Held::load(&mut connection).await?;
         held.tell();
-        Ok(Self { connection, inbox, bounds, clock, held, complained: None })
+        Ok(Self { connection, inbox, bounds, clock, held: Some(held), complained: None })
     }
 
     /// On `stop` what waits is written still, and nothing more is taken.
@@ -127,10 +128,10 @@ impl Writer {
             }
             Err(error) => {
                 counter!("waypost_dead_letters_dropped_total").increment(letters.len() as u64);
-                self.failed(&error).await;
+                self.failed(&error);
             }
         }
-        self.held.tell();
+        self.tell();
         for parcel in parcels {
             // Who waited for it may have lost patience.
             parcel.written.send(()).ok();
@@ -140,10 +141,12 @@ impl Writer {
     /// Says how many were new, and how many had to go for them.
     async fn try_write(&mut self, letters: &[&Letter]) -> Result<(u64, u64), DeadLettersError> {
         let mut transaction = self.connection.begin().await?;
-        let kept = changes::insert(&mut transaction, letters, self.clock.now(), &mut self.held).await?;
-        let evicted = changes::evict(&mut transaction, &mut self.held, self.bounds.max_bytes).await?;
-        self.held.save(&mut transaction).await?;
+        let mut held = known(&mut self.held, &mut transaction).await?;
+        let kept = changes::insert(&mut transaction, letters, self.clock.now(), &mut held).await?;
+        let evicted = changes::evict(&mut transaction, &mut held, self.bounds.max_bytes).await?;
+        held.save(&mut transaction).await?;
         transaction.commit().await?;
+        self.held = Some(held);
         Ok((kept, evicted))
     }
 
@@ -152,46 +155,49 @@ impl Writer {
             Ok(removed) => {
                 settlement.done.send(removed).ok();
             }
-            Err(error) => self.failed(&error).await,
+            Err(error) => self.failed(&error),
         }
-        self.held.tell();
+        self.tell();
     }
 
     async fn try_settle(&mut self, settlement: &Settlement) -> Result<u64, DeadLettersError> {
         let Settlement { tenant, removed, again, .. } = settlement;
         let mut transaction = self.connection.begin().await?;
-        let removed = changes::remove(&mut transaction, *tenant, removed, &mut self.held).await?;
+        let mut held = known(&mut self.held, &mut transaction).await?;
+        let removed = changes::remove(&mut transaction, *tenant, removed, &mut held).await?;
         changes::note_tries(&mut transaction, *tenant, again, self.clock.now()).await?;
-        self.held.save(&mut transaction).await?;
+        held.save(&mut transaction).await?;
         transaction.commit().await?;
+        self.held = Some(held);
         Ok(removed)
     }
 
     /// Lets go what is too old, the oldest first.
     async fn expire(&mut self) {
-        while !self.held.is_empty() {
+        while !self.held.as_ref().is_some_and(Held::is_empty) {
             match self.try_expire().await {
                 Ok(0) => return,
                 Ok(expired) => counter!("waypost_dead_letters_evicted_total", "cause" => "age").increment(expired),
-                Err(error) => return self.failed(&error).await,
+                Err(error) => return self.failed(&error),
             }
-            self.held.tell();
+            self.tell();
         }
     }
 
     async fn try_expire(&mut self) -> Result<u64, DeadLettersError> {
         let oldest_kept = self.clock.now() - self.bounds.max_age;
         let mut transaction = self.connection.begin().await?;
-        let expired = changes::expire(&mut transaction, oldest_kept, &mut self.held).await?;
+        let mut held = known(&mut self.held, &mut transaction).await?;
+        let expired = changes::expire(&mut transaction, oldest_kept, &mut held).await?;
         if expired > 0 {
-            self.held.save(&mut transaction).await?;
+            held.save(&mut transaction).await?;
         }
         transaction.commit().await?;
+        self.held = Some(held);
         Ok(expired)
     }
 
-    /// What was counted for a transaction that failed is not so: the table knows what is.
-    async fn failed(&mut self, error: &DeadLettersError) {
+    fn failed(&mut self, error: &DeadLettersError) {
         if self.complained.is_none_or(|last| last.elapsed() >= COMPLAINS_EVERY) {
             self.complained = Some(Instant::now());
             tracing::error!(
@@ -199,8 +205,18 @@ impl Writer {
                 "the store of dead letters failed; what could not be kept is counted as dropped"
             );
         }
-        if let Ok(held) = Held::load(&mut self.connection).await {
-            self.held = held;
-        }
+    }
+
+    /// While nobody knows what is held, the gauges stay as they are.
+    fn tell(&self) {
+        self.held.iter().for_each(Held::tell);
+    }
+}
+
+/// What is held as the last transaction left it, else as the table has it. Taken out, and put back only when the transaction at hand is committed.
+async fn known(held: &mut Option<Held>, connection: &mut SqliteConnection) -> Result<Held, DeadLettersError> {
+    match held.take() {
+        Some(held) => Ok(held),
+        None => Held::load(connection).await,
     }
 }
