@@ -190,6 +190,20 @@ async fn what_was_tried_is_taken_out_or_learns_why_not_inside_its_tenant_alone()
 }
 
 #[tokio::test]
+async fn what_a_letter_is_replaced_by_stands_in_its_place_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rig = Rig::open(folder.path(), 1 << 20).await;
+    rig.store.keep(vec![letter("acme", "whole", b"x"), letter("acme", "other", b"x")]).await;
+    let page = rig.store.page(tenant("acme"), &Filter::default(), None, 10).await.expect("reads");
+    let parts = || vec![letter("acme", "part-1", b"x"), letter("acme", "part-2", b"x")];
+    for _ in 0..2 {
+        rig.store.replace(tenant("acme"), page.letters[1].cursor, parts()).await.expect("replaces");
+    }
+    assert_eq!(rig.ids("acme").await, ["part-2", "part-1", "other"], "who comes second finds it gone, and brings nothing");
+    rig.close().await;
+}
+
+#[tokio::test]
 async fn a_store_that_fails_holds_up_nobody_and_goes_on_when_it_is_mended() {
     let folder = tempfile::tempdir().expect("a folder");
     let rig = Rig::open(folder.path(), 1 << 20).await;

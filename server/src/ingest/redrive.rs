@@ -55,10 +55,19 @@ pub enum RedriveError {
 enum Fate {
     Accepted,
     Duplicate,
-    /// A body that can be taken apart now, and none of its items was taken: each is a letter of its own.
-    TakenApart,
     /// Stays, for this refusal or because it differs from what stands in the log.
     Refused(Outcome),
+    Skipped,
+    /// A body that can be taken apart now: what was refused of it stands in its place already. It counts as the best that became of an item.
+    TakenApart(Count),
+}
+
+/// As what a letter is counted.
+#[derive(Clone, Copy)]
+enum Count {
+    Accepted,
+    Duplicate,
+    Refused,
     Skipped,
 }
 
@@ -84,28 +93,21 @@ impl<L: EventLog> Ingest<L> {
         Ok(total)
     }
 
-    async fn redrive_page(
+    pub(super) async fn redrive_page(
         &self,
         store: &DeadLetters,
         tenant: TenantId,
         letters: &[(Kept, Vec<u8>)],
         total: &mut Redriven,
     ) -> Result<(), RedriveError> {
-        let fates = self.fates(tenant, letters).await?;
+        let fates = self.fates(store, tenant, letters).await?;
         let (mut removed, mut again) = (Vec::new(), Vec::new());
         for ((kept, _), fate) in letters.iter().zip(&fates) {
-            let (counted, outcome) = match fate {
-                Fate::Accepted => (&mut total.accepted, "accepted"),
-                Fate::Duplicate => (&mut total.duplicate, "duplicate"),
-                Fate::TakenApart | Fate::Refused(_) => (&mut total.refused, "refused"),
-                Fate::Skipped => (&mut total.skipped, "skipped"),
-            };
-            *counted += 1;
-            counter!("waypost_dead_letters_redriven_total", "outcome" => outcome).increment(1);
+            total.count(fate.count());
             match fate {
-                Fate::Accepted | Fate::Duplicate | Fate::TakenApart => removed.push(kept.cursor),
+                Fate::Accepted | Fate::Duplicate => removed.push(kept.cursor),
                 Fate::Refused(outcome) => again.extend(letters::fault(outcome).map(|fault| RefusedAgain { cursor: kept.cursor, fault })),
-                Fate::Skipped => {}
+                Fate::Skipped | Fate::TakenApart(_) => {}
             }
         }
         // When this process ends before that is written, a letter is tried twice: it is a duplicate then.
@@ -116,7 +118,7 @@ impl<L: EventLog> Ingest<L> {
     }
 
     /// In the order of the letters.
-    async fn fates(&self, tenant: TenantId, letters: &[(Kept, Vec<u8>)]) -> Result<Vec<Fate>, RedriveError> {
+    async fn fates(&self, store: &DeadLetters, tenant: TenantId, letters: &[(Kept, Vec<u8>)]) -> Result<Vec<Fate>, RedriveError> {
         let mut fates: Vec<Fate> = letters.iter().map(|_letter| Fate::Skipped).collect();
         let (mut admission, mut tried) = (self.admission(tenant, Authority::default(), letters.len(), None), Vec::with_capacity(letters.len()));
         for (index, (kept, raw)) in letters.iter().enumerate() {
@@ -130,7 +132,7 @@ impl<L: EventLog> Ingest<L> {
                 }
                 (Some(media), Scope::Body) => {
                     let origin = Origin { tenant, authority: kept.about.authority.clone(), media, received: kept.about.received };
-                    fates[index] = self.fate_of_body(&origin, raw).await?;
+                    fates[index] = self.fate_of_body(store, &origin, kept.cursor, raw).await?;
                 }
                 (None, _) => {}
             }
@@ -147,24 +149,53 @@ impl<L: EventLog> Ingest<L> {
         Ok(fates)
     }
 
-    async fn fate_of_body(&self, origin: &Origin, body: &[u8]) -> Result<Fate, RedriveError> {
+    async fn fate_of_body(&self, store: &DeadLetters, origin: &Origin, cursor: Cursor, body: &[u8]) -> Result<Fate, RedriveError> {
         let admission = match self.decode(origin.tenant, origin.authority.clone(), origin.media, body) {
             Ok((admission, _single)) => admission,
             Err(Refused::Malformed(refusal)) => return Ok(Fate::Refused(Outcome::Rejected(refusal))),
             Err(_) => return Ok(Fate::Skipped),
         };
         let results = self.append(self.ledger.account(origin.tenant), admission).await?;
-        self.keep_refused(origin, body, &results).await;
         let any = |wanted: fn(&Outcome) -> bool| results.iter().any(|result| wanted(&result.outcome));
-        Ok(if any(|outcome| matches!(outcome, Outcome::Shed(_))) {
-            Fate::Skipped
-        } else if any(|outcome| matches!(outcome, Outcome::Accepted { .. })) {
-            Fate::Accepted
+        let refused = results.iter().filter(|result| letters::fault(&result.outcome).is_some()).count();
+        let parts = if refused > 0 { origin.refused(body, &results) } else { Vec::new() };
+        // What was let go comes again with the whole body, and what was refused beside it as well. Nothing of it is given up, either, that is no letter.
+        if any(|outcome| matches!(outcome, Outcome::Shed(_))) || parts.len() < refused {
+            return Ok(Fate::Skipped);
+        }
+        store.replace(origin.tenant, cursor, parts).await?;
+        Ok(Fate::TakenApart(if any(|outcome| matches!(outcome, Outcome::Accepted { .. })) {
+            Count::Accepted
         } else if any(|outcome| matches!(outcome, Outcome::Duplicate { content_differs: false, .. })) {
-            Fate::Duplicate
+            Count::Duplicate
         } else {
-            Fate::TakenApart
-        })
+            Count::Refused
+        }))
+    }
+}
+
+impl Redriven {
+    fn count(&mut self, count: Count) {
+        let (counted, outcome) = match count {
+            Count::Accepted => (&mut self.accepted, "accepted"),
+            Count::Duplicate => (&mut self.duplicate, "duplicate"),
+            Count::Refused => (&mut self.refused, "refused"),
+            Count::Skipped => (&mut self.skipped, "skipped"),
+        };
+        *counted += 1;
+        counter!("waypost_dead_letters_redriven_total", "outcome" => outcome).increment(1);
+    }
+}
+
+impl Fate {
+    fn count(&self) -> Count {
+        match self {
+            Self::Accepted => Count::Accepted,
+            Self::Duplicate => Count::Duplicate,
+            Self::Refused(_) => Count::Refused,
+            Self::Skipped => Count::Skipped,
+            Self::TakenApart(count) => *count,
+        }
     }
 }
 
