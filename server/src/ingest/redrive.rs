@@ -1,20 +1,22 @@
 //! Letters are tried again: decoded anew and taken like any event of their tenant. What stands in the log then leaves the store; the rest learns its newest fault.
 
+mod reports;
+
 use metrics::counter;
 use thiserror::Error;
 
 use crate::dead_letters::filter::{Cursor, Filter};
-use crate::dead_letters::letter::Scope;
 use crate::dead_letters::{DeadLetters, DeadLettersError, Kept, RefusedAgain};
+use crate::devices::DevicesError;
 use crate::formats::results::{ItemResult, Outcome};
-use crate::formats::{json, protobuf};
 use crate::ingest::authority;
 use crate::ingest::letters::{self, Origin};
 use crate::ingest::pressure::Pressure;
-use crate::ingest::{Ingest, MediaType, Refused};
+use crate::ingest::{Ingest, Refused};
 use crate::log::{AppendError, EventLog};
 use crate::model::id::TenantId;
 use crate::model::scope::Scope as Authority;
+use reports::{ReadAgain, Way};
 
 /// Letters of one append.
 const LETTERS_AT_ONCE: usize = 256;
@@ -31,7 +33,7 @@ pub struct Redriven {
     pub duplicate: u64,
     /// Stay, with their newest reason.
     pub refused: u64,
-    /// Stay untouched: they cannot be read here as they are kept.
+    /// Stay untouched: they cannot be read here as they are kept, or were let go under pressure that has risen meanwhile.
     pub skipped: u64,
     /// Where to go on; `None`: no letter is left that was not tried.
     pub next: Option<Cursor>,
@@ -41,6 +43,8 @@ pub struct Redriven {
 pub enum RedriveError {
     #[error(transparent)]
     Store(#[from] DeadLettersError),
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
     #[error(transparent)]
     Log(#[from] AppendError),
     /// What waits in the store can wait longer, and must not be let go.
@@ -122,23 +126,26 @@ impl<L: EventLog> Ingest<L> {
         let mut fates: Vec<Fate> = letters.iter().map(|_letter| Fate::Skipped).collect();
         let (mut admission, mut tried) = (self.admission(tenant, Authority::default(), letters.len(), None), Vec::with_capacity(letters.len()));
         for (index, (kept, raw)) in letters.iter().enumerate() {
-            match (readable_as(kept, raw), kept.about.scope) {
-                (Some(media), Scope::Item) => {
-                    let read = if media == MediaType::Protobuf { protobuf::decode(raw, &tenant) } else { json::decode(raw, &tenant) };
-                    // Who tries it again may say more than who sent it, and lends it nothing of that.
-                    let allowed = read.and_then(|event| authority::check(&kept.about.authority, &event).map(|()| event));
-                    admission.add(allowed, String::new);
-                    tried.push(index);
-                }
-                (Some(media), Scope::Body) => {
+            let again = match (Way::of(kept, raw), &self.phone_book) {
+                (Some(Way::Event(media)), _) => Some(ReadAgain::event(media, raw, tenant)),
+                (Some(Way::Report(app, postmark)), Some(book)) => ReadAgain::report(book, app, postmark, (kept, raw), tenant).await?,
+                (Some(Way::Body(media)), _) => {
                     let origin = Origin { tenant, authority: kept.about.authority.clone(), media, received: kept.about.received };
                     fates[index] = self.fate_of_body(store, &origin, kept.cursor, raw).await?;
+                    None
                 }
-                (None, _) => {}
+                (Some(Way::Report(..)), None) | (None, _) => None,
+            };
+            if let Some(ReadAgain { read, time_at }) = again {
+                // Who tries it again may say more than who sent it, and lends it nothing of that.
+                let allowed = read.and_then(|event| authority::check(&kept.about.authority, &event).map(|()| event));
+                admission.add(allowed, String::new);
+                tried.push((index, time_at));
             }
         }
         let results = self.append(self.ledger.account(tenant), admission).await?;
-        for (index, ItemResult { outcome, .. }) in tried.into_iter().zip(results) {
+        for ((index, time_at), ItemResult { mut outcome, .. }) in tried.into_iter().zip(results) {
+            letters::word(&mut outcome, time_at);
             fates[index] = match outcome {
                 Outcome::Accepted { .. } => Fate::Accepted,
                 Outcome::Duplicate { content_differs: false, .. } => Fate::Duplicate,
@@ -197,10 +204,4 @@ impl Fate {
             Self::TakenApart(count) => *count,
         }
     }
-}
-
-/// How the letter is to be read; nothing when it was cut, when its protocol is none of ours, and when its event stands in the log already.
-fn readable_as(kept: &Kept, raw: &[u8]) -> Option<MediaType> {
-    let whole = kept.about.came_bytes == raw.len() as u64;
-    if whole { MediaType::of(&kept.about.protocol) } else { None }
 }
