@@ -15,6 +15,7 @@ mod logs;
 mod metrics;
 mod mutation;
 mod openapi;
+mod phone_letters;
 mod phones;
 mod readiness;
 mod simulated;

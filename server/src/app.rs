@@ -38,6 +38,7 @@ use crate::http::jwt::Jwt;
 use crate::http::keys::Keys;
 use crate::http::live::LiveState;
 use crate::http::origins::Origins;
+use crate::http::phones::PhonesState;
 use crate::http::read::ReadState;
 use crate::http::routes::{self, Routed};
 use crate::http::tls::{Files, Tls};
@@ -117,6 +118,7 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let events = EventsState { ingest: Arc::new(OnceLock::new()), max_body_bytes: config.max_body_bytes };
         let devices = Arc::new(Devices::open(data.path(), clock.clone()).await?);
+        let phone_book = ways_in::phone_book(&config, &devices);
         let reads = reads(&entrance, &readiness);
         let serving = Serving { commands: entrance.commands.clone(), settings: live_settings(&config), clock: clock.clone(), shutdown: stop.clone() };
         let sockets = TaskTracker::new();
@@ -136,7 +138,7 @@ impl Server {
             credentials: CredentialState { auth: Arc::clone(&auth), clock: clock.clone() },
             events: events.clone(),
             dead_letters: DeadLettersState { letters: letters.clone(), ingest: Arc::clone(&events.ingest) },
-            phones: ways_in::phones(&config, &events, &devices, &clock),
+            phones: PhonesState { events: events.clone(), phone_book: phone_book.clone(), clock: clock.clone() },
             devices: DevicesState { devices: Arc::clone(&devices) },
             stream,
             reads,
@@ -151,7 +153,8 @@ impl Server {
         let fresh = keep_fresh(tls, Duration::from_secs(config.tls_reload_s), stop.clone());
         let (stopping, done) = (stop.clone(), http_done.clone());
         let kept = letters.clone();
-        let flow = Flow { config: &config, clock, data: data.path(), events, letters: kept, readiness, metrics, stop: stopping, http_done: done };
+        let (data, config) = (data.path(), &config);
+        let flow = Flow { config, clock, data, events, letters: kept, phone_book, readiness, metrics, stop: stopping, http_done: done };
         // A stage that dies early brings the process down: whatever ends the flow stops the shell as well.
         let flowing = async {
             let flowed = flow.run(entrance, &mut stages).await;

@@ -194,9 +194,20 @@ impl DeadLetters {
             .into_iter()
             .map(|RefusedAgain { cursor, fault }| (cursor, fault.reason, letter::cut(fault.pointer), letter::cut(fault.detail)))
             .collect();
+        self.command(tenant, Settlement { removed, again, ..Settlement::default() }).await
+    }
+
+    /// Puts `parts` in the place of the letter that they were one, in one go: when they cannot be written it stays, and when it is gone already, taken
+    /// apart or let go by somebody else, they are not written.
+    pub async fn replace(&self, tenant: TenantId, whole: Cursor, parts: Vec<Letter>) -> Result<(), DeadLettersError> {
+        let room = self.room_for(&parts).await.ok_or(DeadLettersError::NotWritten)?;
+        let settlement = Settlement { removed: vec![whole], parts, room: Some(room), ..Settlement::default() };
+        self.command(tenant, settlement).await.map(drop)
+    }
+
+    async fn command(&self, tenant: TenantId, settlement: Settlement) -> Result<u64, DeadLettersError> {
         let (done, answer) = oneshot::channel();
-        let settlement = Settlement { tenant, removed, again, done };
-        self.commands.send(Command::Settle(settlement)).await.map_err(|_ended| DeadLettersError::NotWritten)?;
+        self.commands.send(Command::Settle(tenant, settlement, done)).await.map_err(|_ended| DeadLettersError::NotWritten)?;
         answer.await.map_err(|_failed| DeadLettersError::NotWritten)
     }
 

@@ -1,6 +1,7 @@
 //! Whose phone a device is: a table for each tenant, kept in the key store's `SQLite` and in part in memory. Never judges a credential.
 
 mod known;
+pub mod phone_book;
 
 use std::path::Path;
 use std::time::Duration;

@@ -10,6 +10,7 @@ pub mod osmand;
 pub mod overland;
 pub mod owntracks;
 pub mod phone;
+pub mod postmark;
 pub mod problem;
 pub mod protobuf;
 pub mod refusal;

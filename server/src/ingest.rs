@@ -26,19 +26,23 @@ use tokio_util::task::TaskTracker;
 use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::dead_letters::DeadLetters;
-use crate::dead_letters::letter::{Letter, Protocol};
-use crate::formats::refusal::{Code, Refusal};
-use crate::formats::results::{ItemResult, Outcome};
+use crate::dead_letters::letter::Letter;
+use crate::devices::phone_book::PhoneBook;
+use crate::formats::phone::app::App;
+use crate::formats::postmark::Postmark;
+use crate::formats::refusal::Refusal;
+use crate::formats::results::ItemResult;
 use crate::log::{AppendError, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
 use crate::model::event::Event;
-use crate::model::id::TenantId;
+use crate::model::id::{DriverId, TenantId};
 use crate::model::scope::Scope;
+use crate::model::time::UnixMs;
 use admission::Admission;
 use body::{BodyError, Encoding};
 use hints::Hint;
 use ledger::{Account, Ledger};
-use letters::Origin;
+use letters::{Origin, ReadOrigin};
 use limits::{Limited, Limits};
 use position::LogPosition;
 use pressure::Valve;
@@ -65,6 +69,20 @@ pub struct Request {
     pub body: Bytes,
 }
 
+/// A request as the protocol of an app has read it, item by item.
+#[derive(Debug)]
+pub struct ReadRequest {
+    pub tenant: TenantId,
+    /// What of the tenant its credential may speak of.
+    pub scope: Scope,
+    pub app: App,
+    /// A report without a time happened then.
+    pub received: UnixMs,
+    /// What its items were read with, besides their bytes.
+    pub postmark: Postmark,
+    pub items: Vec<ReadItem>,
+}
+
 /// An item that its protocol has read already.
 #[derive(Debug)]
 pub struct ReadItem {
@@ -73,6 +91,8 @@ pub struct ReadItem {
     pub claimed_id: String,
     /// What its sender calls the event's time, as a JSON pointer.
     pub time_at: Cow<'static, str>,
+    /// Whose phone it came from; absent when that was not to be found, and when its protocol knows no phones.
+    pub driver: Option<DriverId>,
     /// As it came, to be kept when it is refused.
     pub raw: Bytes,
 }
@@ -120,19 +140,27 @@ pub struct Ingest<L> {
     attention: Arc<Attention>,
     /// Where what is refused is kept.
     letters: Option<DeadLetters>,
+    /// Whose a phone's report is that is read again.
+    phone_book: Option<PhoneBook>,
 }
 
 impl<L: EventLog> Ingest<L> {
     pub fn new(log: Arc<L>, clock: Clock, limits: Limits, attention: Arc<Attention>) -> Self {
         let senders = Senders::new(limits.driver.unwrap_or(Rate::new(1, 1)));
         let (valve, counts, ledger, unanswered) = (Valve::default(), Arc::default(), Ledger::default(), TaskTracker::new());
-        Self { log, clock, limits, senders, valve, counts, ledger, unanswered, attention, letters: None }
+        Self { log, clock, limits, senders, valve, counts, ledger, unanswered, attention, letters: None, phone_book: None }
     }
 
     /// Keeps what it refuses.
     #[must_use]
     pub fn keeping(self, letters: DeadLetters) -> Self {
         Self { letters: Some(letters), ..self }
+    }
+
+    /// Reads also phones' reports again, for who stands in this book.
+    #[must_use]
+    pub fn knowing(self, phone_book: PhoneBook) -> Self {
+        Self { phone_book: Some(phone_book), ..self }
     }
 
     /// What became of the events so far.
@@ -179,23 +207,20 @@ impl<L: EventLog> Ingest<L> {
     }
 
     /// Stamps and appends what a protocol of its own has read, by the same rules.
-    pub async fn submit_read(&self, tenant: TenantId, scope: Scope, protocol: Protocol, items: Vec<ReadItem>) -> Result<Answer, Refused> {
+    pub async fn submit_read(&self, request: ReadRequest) -> Result<Answer, Refused> {
+        let ReadRequest { tenant, scope, app, received, postmark, items } = request;
         let account = self.ledger.account(tenant);
         let events = items.len().max(1) as u64;
-        let came: Vec<_> = items.iter().map(|item| (item.time_at.clone(), item.raw.clone())).collect();
-        let (received, authority) = (self.clock.now(), scope.clone());
+        let came: Vec<_> = items.iter().map(|item| (item.time_at.clone(), item.driver.clone(), item.raw.clone())).collect();
+        let origin = ReadOrigin { tenant, authority: scope.clone(), app, received, postmark };
         let read = self.take_read(tenant, scope, items, &account);
         let admission = read.inspect_err(|_| self.count_refused(&account, events))?;
         let hint = admission.last_ping().map(|last| last.hint(tenant, &self.attention));
         let mut results = self.append(account, admission).await?;
         let mut refused = Vec::new();
-        for (result, (time_at, raw)) in results.iter_mut().zip(came) {
-            if let Outcome::Rejected(refusal) = &mut result.outcome
-                && refusal.code == Code::TimeTooFarAhead
-            {
-                refusal.pointer = time_at.into_owned();
-            }
-            refused.extend(letters::of_read(tenant, &protocol, &authority, result, &raw, received));
+        for (result, (time_at, driver, raw)) in results.iter_mut().zip(came) {
+            letters::word(&mut result.outcome, time_at);
+            refused.extend(origin.refused(result, driver.as_ref(), &raw));
         }
         if !refused.is_empty() {
             self.keep(|| refused).await;

@@ -17,6 +17,7 @@ use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dead_letters::DeadLetters;
+use crate::devices::phone_book::PhoneBook;
 use crate::http::events::EventsState;
 use crate::ingest::Ingest;
 use crate::ingest::limits::Limits;
@@ -41,6 +42,7 @@ pub(super) struct Flow<'a> {
     pub(super) data: &'a Path,
     pub(super) events: EventsState,
     pub(super) letters: DeadLetters,
+    pub(super) phone_book: PhoneBook,
     pub(super) readiness: Arc<Readiness>,
     pub(super) metrics: Arc<PrometheusHandle>,
     pub(super) stop: CancellationToken,
@@ -125,7 +127,8 @@ impl Flow<'_> {
             () = progress.level(Stage::Mapped) => {}
         }
         let limits = limits(self.config);
-        let ingest = Ingest::new(Arc::clone(log), self.clock.clone(), limits, Arc::clone(attention)).keeping(self.letters.clone());
+        let ingest = Ingest::new(Arc::clone(log), self.clock.clone(), limits, Arc::clone(attention));
+        let ingest = ingest.keeping(self.letters.clone()).knowing(self.phone_book.clone());
         drop(self.events.ingest.set(ingest));
         self.readiness.set(State::Ready(Lag::default()));
         tracing::info!("ready");

@@ -5,21 +5,15 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::devices::Devices;
+use crate::devices::phone_book::PhoneBook;
 use crate::http::auth::Auth;
 use crate::http::events::EventsState;
 use crate::http::live::LiveState;
-use crate::http::phones::PhonesState;
 use crate::http::stream::{Settings, StreamState, Terms};
 use crate::live::seats::Seats;
 
-pub(super) fn phones(config: &Config, events: &EventsState, devices: &Arc<Devices>, clock: &Clock) -> PhonesState {
-    PhonesState {
-        events: events.clone(),
-        devices: Arc::clone(devices),
-        clock: clock.clone(),
-        osmand_speed_unit: config.osmand_speed_unit,
-        unlisted: config.devices,
-    }
+pub(super) fn phone_book(config: &Config, devices: &Arc<Devices>) -> PhoneBook {
+    PhoneBook { devices: Arc::clone(devices), unlisted: config.devices, osmand_speed_unit: config.osmand_speed_unit }
 }
 
 /// Beside live views: a stop waits for the goodbyes of both, and the same pages may use them.

@@ -41,7 +41,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, letters: &[&Letter
 fn rows_of(letters: &[&Letter], now: UnixMs) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(
         "INSERT INTO letters (id, tenant, reason, pointer, detail, protocol, whole_body, schema_version, event_id, actor, authority, received_ms, kept_ms, log_partition, \
-         log_offset, came_bytes, tries, charge, raw) ",
+         log_offset, came_bytes, tries, charge, raw, postmark) ",
     );
     query.push_values(letters, |mut row, letter| {
         let about = &letter.about;
@@ -63,7 +63,8 @@ fn rows_of(letters: &[&Letter], now: UnixMs) -> QueryBuilder<Sqlite> {
             .push_bind(about.came_bytes.cast_signed())
             .push_bind(i64::from(about.tries))
             .push_bind(letter.charge().cast_signed())
-            .push_bind(letter.raw.as_slice());
+            .push_bind(letter.raw.as_slice())
+            .push_bind(about.postmark.as_ref().and_then(|postmark| postmark.to_text()));
     });
     query
 }

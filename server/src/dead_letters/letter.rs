@@ -6,6 +6,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::formats::claims::Claims;
+use crate::formats::postmark::Postmark;
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::scope::Scope as Authority;
 use crate::model::time::UnixMs;
@@ -68,6 +69,8 @@ pub struct About {
     pub claims: Claims,
     /// What its sender's credential may speak of: a redrive lets it say no more.
     pub authority: Authority,
+    /// What came beside the bytes of a phone's report: without it they cannot be read again.
+    pub postmark: Option<Box<Postmark>>,
     pub received: UnixMs,
     pub place: Option<Place>,
     /// How many raw bytes came: more than are kept when they were cut.
@@ -104,6 +107,13 @@ impl Letter {
         self
     }
 
+    /// Came with this beside its bytes.
+    #[must_use]
+    pub fn postmarked(mut self, postmark: Postmark) -> Self {
+        self.about.postmark = Some(Box::new(postmark));
+        self
+    }
+
     /// Keeps at most so many of the raw bytes.
     #[must_use]
     pub fn cut_to(mut self, bytes: usize) -> Self {
@@ -113,7 +123,8 @@ impl Letter {
 
     /// What it counts against the bound of the store.
     pub(super) fn charge(&self) -> u64 {
-        ROW_BYTES + self.raw.len() as u64
+        let beside = self.about.postmark.as_ref().map_or(0, |postmark| postmark.bytes());
+        ROW_BYTES + (self.raw.len() + beside) as u64
     }
 }
 
@@ -136,6 +147,7 @@ impl About {
             scope,
             claims,
             authority: Authority::default(),
+            postmark: None,
             received,
             place: None,
             came_bytes: 0,

@@ -8,13 +8,14 @@ use super::filter::{Cursor, Filter};
 use super::letter::{About, LetterId, Place, Protocol, Reason, Scope};
 use super::{DeadLettersError, Kept, Page, Parked};
 use crate::formats::claims::Claims;
+use crate::formats::postmark::Postmark;
 use crate::formats::scope::ScopeWords;
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::scope::Scope as Authority;
 use crate::model::time::UnixMs;
 
 const ABOUT: &str = "seq, id, reason, pointer, detail, protocol, whole_body, schema_version, event_id, actor, authority, received_ms, log_partition, log_offset, \
-                     came_bytes, tries, tried_ms";
+                     came_bytes, tries, tried_ms, postmark";
 
 /// Questions to the table, each by a connection of the pool.
 pub(super) struct Read<'a>(pub(super) &'a SqlitePool);
@@ -139,6 +140,7 @@ fn kept(row: &SqliteRow) -> Result<Kept, DeadLettersError> {
             schema_version: version.map_err(|_wide| DeadLettersError::BadRow("schema_version"))?,
         },
         authority: authority(row.try_get("authority")?)?,
+        postmark: row.try_get::<Option<&str>, _>("postmark")?.and_then(Postmark::of_text).map(Box::new),
         received: UnixMs(row.try_get("received_ms")?),
         place: place(row)?,
         came_bytes: row.try_get::<i64, _>("came_bytes")?.cast_unsigned(),

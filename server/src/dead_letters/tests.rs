@@ -1,5 +1,6 @@
 //! Holds the store against its promises: what is kept, in what bounds, for whom. Uses a folder of its own and a clock in the test's hand.
 
+use sqlx::Connection as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -7,7 +8,8 @@ use super::letter::{Protocol, Reason, Scope};
 use super::*;
 use crate::clock::ManualClock;
 use crate::formats::claims::Claims;
-use crate::model::id::{Offset, PartitionId};
+use crate::formats::postmark::{Manner, Postmark};
+use crate::model::id::{DriverId, Offset, PartitionId};
 
 const NOW: UnixMs = UnixMs(1_790_000_000_000);
 
@@ -65,7 +67,9 @@ async fn a_letter_comes_back_as_it_was_kept_also_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let rig = Rig::open(folder.path(), 1 << 20).await;
     let raw = b"{\"event_id\":\"\xff\0".to_vec();
-    let sent = [letter("acme", "a", &raw), parked(u64::MAX)];
+    let driver = DriverId::parse("van-1").expect("valid");
+    let postmark = Postmark::of(Manner::Query, Some("phone".to_owned())).by(Some(&driver));
+    let sent = [letter("acme", "a", &raw).postmarked(postmark), parked(u64::MAX)];
     rig.store.keep(sent.to_vec()).await;
     rig.close().await;
     let rig = Rig::open(folder.path(), 1 << 20).await;
@@ -74,6 +78,25 @@ async fn a_letter_comes_back_as_it_was_kept_also_after_a_restart() {
         assert_eq!((&kept.about, &raw), (&letter.about, &letter.raw));
         assert!(rig.store.get(tenant("globex"), letter.about.id).await.expect("reads").is_none(), "another's tenant");
     }
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn letters_of_before_postmarks_are_read_without_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = format!("sqlite:{}?mode=rwc", folder.path().join("dead_letters.db").display());
+    let mut old = sqlx::SqliteConnection::connect(&path).await.expect("opens");
+    let first = sqlx::migrate!("./migrations-dead-letters").iter().next().expect("one").clone();
+    let only_first = sqlx::migrate::Migrator { migrations: vec![first].into(), ..sqlx::migrate::Migrator::DEFAULT };
+    only_first.run_direct(None, &mut old, false).await.expect("migrates");
+    let insert = "INSERT INTO letters (id, tenant, reason, pointer, detail, protocol, whole_body, event_id, actor, received_ms, kept_ms, came_bytes, tries, charge, raw) \
+                  VALUES (randomblob(16), 'acme', 'out_of_range', '/lat', '', 'osmand', 0, 'old', '', ?1, ?1, 4, 0, 516, x'69643d37')";
+    sqlx::query(insert).bind(NOW.0).execute(&mut old).await.expect("written");
+    old.close().await.expect("closed");
+    let rig = Rig::open(folder.path(), 1 << 20).await;
+    let page = rig.store.page(tenant("acme"), &Filter::default(), None, 10).await.expect("reads");
+    let told: Vec<_> = page.letters.iter().map(|kept| (kept.about.claims.event_id.as_str(), kept.about.postmark.clone())).collect();
+    assert_eq!(told, [("old", None)]);
     rig.close().await;
 }
 
@@ -190,6 +213,20 @@ async fn what_was_tried_is_taken_out_or_learns_why_not_inside_its_tenant_alone()
 }
 
 #[tokio::test]
+async fn what_a_letter_is_replaced_by_stands_in_its_place_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rig = Rig::open(folder.path(), 1 << 20).await;
+    rig.store.keep(vec![letter("acme", "whole", b"x"), letter("acme", "other", b"x")]).await;
+    let page = rig.store.page(tenant("acme"), &Filter::default(), None, 10).await.expect("reads");
+    let parts = || vec![letter("acme", "part-1", b"x"), letter("acme", "part-2", b"x")];
+    for _ in 0..2 {
+        rig.store.replace(tenant("acme"), page.letters[1].cursor, parts()).await.expect("replaces");
+    }
+    assert_eq!(rig.ids("acme").await, ["part-2", "part-1", "other"], "who comes second finds it gone, and brings nothing");
+    rig.close().await;
+}
+
+#[tokio::test]
 async fn a_store_that_fails_holds_up_nobody_and_goes_on_when_it_is_mended() {
     let folder = tempfile::tempdir().expect("a folder");
     let rig = Rig::open(folder.path(), 1 << 20).await;
@@ -206,6 +243,26 @@ async fn a_store_that_fails_holds_up_nobody_and_goes_on_when_it_is_mended() {
     assert_eq!(rig.ids("acme").await, ["after", "before"]);
     let held: (i64, i64) = sqlx::query_as("SELECT letters, bytes FROM held").fetch_one(&rig.store.pool).await.expect("reads");
     assert_eq!(held, (2, 2 * letter("acme", "", b"x").charge().cast_signed()), "what was not kept is not counted");
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn what_was_counted_for_a_write_that_failed_counts_no_more_though_the_table_could_not_be_asked_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rig = Rig::open(folder.path(), 1 << 20).await;
+    let page = async || rig.store.page(tenant("acme"), &Filter::default(), None, 10).await.expect("reads").letters;
+    rig.store.keep(vec![letter("acme", "before", b"x"), letter("acme", "settled", b"x")]).await;
+    let alter = async |sql: &'static str| sqlx::query(sql).execute(&rig.store.pool).await.expect("altered");
+    // Letters can be written still, and what is held neither written nor read.
+    alter("ALTER TABLE held RENAME TO away").await;
+    rig.store.keep((0..5).map(|number| letter("acme", &number.to_string(), b"x")).collect()).await;
+    let settled = rig.store.settle(tenant("acme"), vec![page().await[0].cursor], Vec::new()).await;
+    assert!(matches!(settled, Err(DeadLettersError::NotWritten)), "{settled:?}");
+    alter("ALTER TABLE away RENAME TO held").await;
+    rig.store.keep(vec![letter("acme", "after", b"x")]).await;
+    assert_eq!(rig.ids("acme").await, ["after", "settled", "before"]);
+    let held: (i64, i64) = sqlx::query_as("SELECT letters, bytes FROM held").fetch_one(&rig.store.pool).await.expect("reads");
+    assert_eq!(held, (3, 3 * letter("acme", "", b"x").charge().cast_signed()));
     rig.close().await;
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, Sqlite};
+use sqlx::{Connection as _, Sqlite, SqliteConnection};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,8 @@ const COMPLAINS_EVERY: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) enum Command {
     Keep(Parcel),
-    Settle(Settlement),
+    /// The sender is told how many letters were taken out; dropped when none could be.
+    Settle(TenantId, Settlement, oneshot::Sender<u64>),
 }
 
 /// Letters with the room they take up in the queue.
@@ -38,15 +39,25 @@ pub(super) struct Parcel {
     pub(super) written: oneshot::Sender<()>,
 }
 
-/// What became of letters that were tried again.
-#[derive(Debug)]
+/// What became of letters that were tried again. All of it is written, or nothing.
+#[derive(Debug, Default)]
 pub(super) struct Settlement {
-    pub(super) tenant: TenantId,
     pub(super) removed: Vec<Cursor>,
+    /// Written when something was removed: they stand for it.
+    pub(super) parts: Vec<Letter>,
+    #[expect(dead_code, reason = "held until the parts are written: that is all it is for")]
+    pub(super) room: Option<OwnedSemaphorePermit>,
     /// With the newest reason, pointer and detail.
     pub(super) again: Vec<(Cursor, Reason, String, String)>,
-    /// Told how many letters were taken out; dropped when none could be.
-    pub(super) done: oneshot::Sender<u64>,
+}
+
+/// What a transaction did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    removed: u64,
+    kept: u64,
+    /// Had to go for those that were kept.
+    evicted: u64,
 }
 
 /// Writes until its inbox ends or it is told to stop.
@@ -56,7 +67,8 @@ pub struct Writer {
     inbox: mpsc::Receiver<Command>,
     bounds: Bounds,
     clock: Clock,
-    held: Held,
+    /// Absent when a transaction failed: what it had counted is not so, and the table is asked within the next one.
+    held: Option<Held>,
     complained: Option<Instant>,
 }
 
@@ -69,7 +81,7 @@ impl Writer {
     ) -> Result<Self, DeadLettersError> {
         let held = Held::load(&mut connection).await?;
         held.tell();
-        Ok(Self { connection, inbox, bounds, clock, held, complained: None })
+        Ok(Self { connection, inbox, bounds, clock, held: Some(held), complained: None })
     }
 
     /// On `stop` what waits is written still, and nothing more is taken.
@@ -105,9 +117,9 @@ impl Writer {
                     parcels.push(parcel);
                 }
                 // What was kept before it may be what it is about.
-                Command::Settle(settlement) => {
+                Command::Settle(tenant, settlement, done) => {
                     self.write(std::mem::take(&mut parcels)).await;
-                    self.settle(settlement).await;
+                    self.settle(tenant, &settlement, done).await;
                 }
             }
             next = if letters < LETTERS_AT_ONCE { self.inbox.try_recv().ok() } else { None };
@@ -121,77 +133,84 @@ impl Writer {
             return;
         }
         match self.try_write(&letters).await {
-            Ok((kept, evicted)) => {
-                counter!("waypost_dead_letters_kept_total").increment(kept);
-                counter!("waypost_dead_letters_evicted_total", "cause" => "size").increment(evicted);
-            }
+            Ok(done) => done.count(),
             Err(error) => {
                 counter!("waypost_dead_letters_dropped_total").increment(letters.len() as u64);
-                self.failed(&error).await;
+                self.failed(&error);
             }
         }
-        self.held.tell();
+        self.tell();
         for parcel in parcels {
             // Who waited for it may have lost patience.
             parcel.written.send(()).ok();
         }
     }
 
-    /// Says how many were new, and how many had to go for them.
-    async fn try_write(&mut self, letters: &[&Letter]) -> Result<(u64, u64), DeadLettersError> {
+    async fn try_write(&mut self, letters: &[&Letter]) -> Result<Done, DeadLettersError> {
         let mut transaction = self.connection.begin().await?;
-        let kept = changes::insert(&mut transaction, letters, self.clock.now(), &mut self.held).await?;
-        let evicted = changes::evict(&mut transaction, &mut self.held, self.bounds.max_bytes).await?;
-        self.held.save(&mut transaction).await?;
+        let mut held = known(&mut self.held, &mut transaction).await?;
+        let kept = changes::insert(&mut transaction, letters, self.clock.now(), &mut held).await?;
+        let evicted = changes::evict(&mut transaction, &mut held, self.bounds.max_bytes).await?;
+        held.save(&mut transaction).await?;
         transaction.commit().await?;
-        Ok((kept, evicted))
+        self.held = Some(held);
+        Ok(Done { removed: 0, kept, evicted })
     }
 
-    async fn settle(&mut self, settlement: Settlement) {
-        match self.try_settle(&settlement).await {
-            Ok(removed) => {
-                settlement.done.send(removed).ok();
+    async fn settle(&mut self, tenant: TenantId, settlement: &Settlement, answer: oneshot::Sender<u64>) {
+        match self.try_settle(tenant, settlement).await {
+            Ok(done) => {
+                done.count();
+                // Who asked may have gone.
+                answer.send(done.removed).ok();
             }
-            Err(error) => self.failed(&error).await,
+            Err(error) => self.failed(&error),
         }
-        self.held.tell();
+        self.tell();
     }
 
-    async fn try_settle(&mut self, settlement: &Settlement) -> Result<u64, DeadLettersError> {
-        let Settlement { tenant, removed, again, .. } = settlement;
+    async fn try_settle(&mut self, tenant: TenantId, Settlement { removed, parts, again, .. }: &Settlement) -> Result<Done, DeadLettersError> {
+        let (now, parts) = (self.clock.now(), parts.iter().collect::<Vec<_>>());
         let mut transaction = self.connection.begin().await?;
-        let removed = changes::remove(&mut transaction, *tenant, removed, &mut self.held).await?;
-        changes::note_tries(&mut transaction, *tenant, again, self.clock.now()).await?;
-        self.held.save(&mut transaction).await?;
+        let mut held = known(&mut self.held, &mut transaction).await?;
+        let mut done = Done { removed: changes::remove(&mut transaction, tenant, removed, &mut held).await?, ..Done::default() };
+        changes::note_tries(&mut transaction, tenant, again, now).await?;
+        if done.removed > 0 && !parts.is_empty() {
+            done.kept = changes::insert(&mut transaction, &parts, now, &mut held).await?;
+            done.evicted = changes::evict(&mut transaction, &mut held, self.bounds.max_bytes).await?;
+        }
+        held.save(&mut transaction).await?;
         transaction.commit().await?;
-        Ok(removed)
+        self.held = Some(held);
+        Ok(done)
     }
 
     /// Lets go what is too old, the oldest first.
     async fn expire(&mut self) {
-        while !self.held.is_empty() {
+        while !self.held.as_ref().is_some_and(Held::is_empty) {
             match self.try_expire().await {
                 Ok(0) => return,
                 Ok(expired) => counter!("waypost_dead_letters_evicted_total", "cause" => "age").increment(expired),
-                Err(error) => return self.failed(&error).await,
+                Err(error) => return self.failed(&error),
             }
-            self.held.tell();
+            self.tell();
         }
     }
 
     async fn try_expire(&mut self) -> Result<u64, DeadLettersError> {
         let oldest_kept = self.clock.now() - self.bounds.max_age;
         let mut transaction = self.connection.begin().await?;
-        let expired = changes::expire(&mut transaction, oldest_kept, &mut self.held).await?;
+        let mut held = known(&mut self.held, &mut transaction).await?;
+        let expired = changes::expire(&mut transaction, oldest_kept, &mut held).await?;
         if expired > 0 {
-            self.held.save(&mut transaction).await?;
+            held.save(&mut transaction).await?;
         }
         transaction.commit().await?;
+        self.held = Some(held);
         Ok(expired)
     }
 
-    /// What was counted for a transaction that failed is not so: the table knows what is.
-    async fn failed(&mut self, error: &DeadLettersError) {
+    fn failed(&mut self, error: &DeadLettersError) {
         if self.complained.is_none_or(|last| last.elapsed() >= COMPLAINS_EVERY) {
             self.complained = Some(Instant::now());
             tracing::error!(
@@ -199,8 +218,25 @@ impl Writer {
                 "the store of dead letters failed; what could not be kept is counted as dropped"
             );
         }
-        if let Ok(held) = Held::load(&mut self.connection).await {
-            self.held = held;
-        }
+    }
+
+    /// While nobody knows what is held, the gauges stay as they are.
+    fn tell(&self) {
+        self.held.iter().for_each(Held::tell);
+    }
+}
+
+impl Done {
+    fn count(self) {
+        counter!("waypost_dead_letters_kept_total").increment(self.kept);
+        counter!("waypost_dead_letters_evicted_total", "cause" => "size").increment(self.evicted);
+    }
+}
+
+/// What is held as the last transaction left it, else as the table has it. Taken out, and put back only when the transaction at hand is committed.
+async fn known(held: &mut Option<Held>, connection: &mut SqliteConnection) -> Result<Held, DeadLettersError> {
+    match held.take() {
+        Some(held) => Ok(held),
+        None => Held::load(connection).await,
     }
 }

@@ -39,6 +39,9 @@ struct Words {
 const STRUCTURED: Words = Words { attribute: "/", data: "/data" };
 const BINARY: Words = Words { attribute: "/ce-", data: "" };
 
+/// What is refused for its time is named so.
+pub const TIME_AT: &str = "/time";
+
 /// Opens a batch (`application/cloudevents-batch+json`).
 pub fn open_batch(body: &[u8]) -> Result<Items<'_>, Refusal> {
     if !body.trim_ascii_start().starts_with(b"[") {

@@ -29,15 +29,27 @@ pub fn decode(body: &[u8], max: usize) -> Result<Heard, NoBatch> {
     while let Some(feature) = items.next(|_text| None::<((), usize)>).map_err(NoBatch::Malformed)? {
         found += 1;
         let Some(feature) = cut(&feature).filter(|_feature| found <= max) else { continue };
-        let (mut loose, place) = (Loose::default(), Some(phone::place(body, feature)));
-        match read(feature, &mut loose).transpose() {
-            Some(Ok(report)) => heard.items.push(Item { device: Some(loose.device().into_iter().collect()), read: Ok(Some(report)), place }),
-            // Of a feature that was not read to its end nothing may be known of its device.
-            Some(Err(refusal)) => heard.items.push(Item { device: loose.device().map(|device| vec![device]), read: Err(refusal), place }),
+        match item(feature) {
+            Some(item) => heard.items.push(Item { place: Some(phone::place(body, feature)), ..item }),
             None => heard.ignored += 1,
         }
     }
     if found > max { Err(NoBatch::TooMany { found }) } else { Ok(heard) }
+}
+
+/// Reads one feature as it stood in a batch.
+pub fn decode_feature(feature: &[u8]) -> Heard {
+    item(feature).map_or_else(Heard::nothing, Heard::one)
+}
+
+/// None when it is nothing to store.
+fn item(feature: &[u8]) -> Option<Item> {
+    let mut loose = Loose::default();
+    match read(feature, &mut loose).transpose()? {
+        Ok(report) => Some(Item { device: Some(loose.device().into_iter().collect()), read: Ok(Some(report)), place: None }),
+        // Of a feature that was not read to its end nothing may be known of its device.
+        Err(refusal) => Some(Item { device: loose.device().map(|device| vec![device]), read: Err(refusal), place: None }),
+    }
 }
 
 /// Nothing is read where it stands, so each is cut off.

@@ -4,6 +4,8 @@
 //! percent. `_id` is the event's id. Whose phone it is say the address, headers, the `topic` (`owntracks/user/device`), the login, or the `tid`. A
 //! `transition` (a fence entered or left) is the event `owntracks.transition` with the message as its payload. Whatever else is said is kept.
 
+use serde::{Deserialize, Serialize};
+
 use super::checks::LooseLocation;
 use super::json::Others;
 use super::json::scan::{Name, Scanner};
@@ -14,11 +16,15 @@ use crate::model::speed::SpeedUnit;
 use crate::model::time::UnixMs;
 
 /// Who the request says it comes from, besides its body.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Origin {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// The user name of its credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 //! Every format becomes the event that the same facts give as JSON: what the app says beyond our schema stands in its payload as unknown members.
 //! A refusal's pointer uses the app's own names. Where an app has a way to say "unknown" (nothing, an empty text, a negative number) nothing is said.
 
+pub mod app;
 pub mod pairs;
 pub mod time;
 

@@ -155,6 +155,10 @@ impl DeadLettersState {
         let ingest = self.ingest.get().ok_or_else(problem::recovering)?;
         let redriven = ingest.redrive(tenant, &filter, after, limit).await.map_err(|error| match error {
             RedriveError::Store(error) => failed(&error),
+            RedriveError::Devices(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a device could not be looked up");
+                Kind::KeyStore.says("the table of devices failed; try again")
+            }
             RedriveError::Log(error) => problem::refused(&Refused::Log(error)),
             RedriveError::Pressure => Kind::Overloaded.says(error.to_string()),
             RedriveError::NoStore => Kind::DeadLetterStore.says("this node keeps no letters"),

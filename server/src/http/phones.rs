@@ -18,58 +18,35 @@ use bytes::Bytes;
 use metrics::counter;
 
 use crate::clock::Clock;
-use crate::config::devices::UnlistedDevices;
-use crate::dead_letters::letter::Protocol;
-use crate::devices::Devices;
+use crate::devices::phone_book::PhoneBook;
+use crate::formats::phone::app::App;
 use crate::formats::phone::pairs::Pairs;
 use crate::formats::phone::{Heard, Item};
+use crate::formats::postmark::{Manner, Postmark};
 use crate::formats::problem::Problem;
 use crate::formats::refusal::Refusal;
-use crate::formats::{gpslogger, osmand, overland, owntracks, traccar};
+use crate::formats::{overland, owntracks};
 use crate::http::auth::Principal;
 use crate::http::events::{self, EventsState};
 use crate::http::problem;
 use crate::ingest::body::expand;
-use crate::ingest::{Ingest, ReadItem, Refused};
+use crate::ingest::{Ingest, ReadItem, ReadRequest, Refused};
 use crate::log::wal::Wal;
-use crate::model::speed::SpeedUnit;
+use crate::model::id::DriverId;
+use crate::model::time::UnixMs;
 use credential::Login;
 use owners::Owners;
-
-/// The protocols that have an address of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum App {
-    OsmAnd,
-    Traccar,
-    OwnTracks,
-    Overland,
-    GpsLogger,
-    CloudEvents,
-}
 
 /// What the routes need.
 #[derive(Clone, Debug)]
 pub struct PhonesState {
     pub events: EventsState,
-    pub devices: Arc<Devices>,
+    pub phone_book: PhoneBook,
     pub clock: Clock,
-    pub osmand_speed_unit: SpeedUnit,
-    pub unlisted: UnlistedDevices,
 }
 
 impl App {
-    /// The value of the label `app`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OsmAnd => "osmand",
-            Self::Traccar => "traccar",
-            Self::OwnTracks => "owntracks",
-            Self::Overland => "overland",
-            Self::GpsLogger => "gpslogger",
-            Self::CloudEvents => "cloudevents",
-        }
-    }
-
+    /// Its address.
     pub fn path(self) -> &'static str {
         match self {
             Self::OsmAnd => "/v1/in/osmand",
@@ -109,7 +86,8 @@ async fn answer(app: App, state: &PhonesState, request: HttpRequest) -> Result<R
     let body = events::read_body(&state.events, body).await?;
     let body = expand(body, encoding, ingest.limits().max_bytes).map_err(|refused| problem::refused(&Refused::Body(refused)))?;
     let started = Instant::now();
-    let call = Call { app: spoken(app, &head, &body), state, head, body, principal, login: login.0, ingest };
+    let received = state.clock.now();
+    let call = Call { app: spoken(app, &head, &body), state, head, body, principal, login: login.0, ingest, received };
     let answered = if app == App::CloudEvents { cloud::answer(&call).await } else { call.answer().await };
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
     answered
@@ -131,20 +109,22 @@ struct Call<'a> {
     /// The user name that came with the key.
     login: Option<String>,
     ingest: &'a Ingest<Wal>,
+    received: UnixMs,
 }
 
 impl Call<'_> {
     async fn answer(&self) -> Result<Response<Body>, Problem> {
-        let heard = self.decode()?;
+        let manner = self.manner();
+        let heard = self.decode(&manner)?;
         let ignored = heard.ignored + heard.items.iter().filter(|item| item.read == Ok(None)).count();
         if ignored > 0 {
             counter!("waypost_ignored_reports_total", "app" => self.app.name()).increment(ignored as u64);
         }
-        let items = self.events(heard.items).await?;
-        if items.is_empty() {
+        let request = self.events(manner, heard.items).await?;
+        if request.items.is_empty() {
             return Ok(reply::taken(self.app, None, false));
         }
-        let submitted = self.ingest.submit_read(self.principal.tenant, self.principal.scope.clone(), self.protocol(), items).await;
+        let submitted = self.ingest.submit_read(request).await;
         Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| reply::taken(self.app, Some(&answer), self.wants_hints())))
     }
 
@@ -153,36 +133,47 @@ impl Call<'_> {
         Pairs::parse(query).ok().and_then(|mut pairs| pairs.text(&["hints"])).is_some_and(|hints| hints == "1" || hints == "true")
     }
 
-    fn protocol(&self) -> Protocol {
-        Protocol::of(self.app.name())
+    /// What is to be sent to `ingest`, without items yet.
+    fn request(&self, manner: Manner, unnamed: Option<String>) -> ReadRequest {
+        let postmark = Postmark::of(manner, unnamed);
+        let (tenant, scope) = (self.principal.tenant, self.principal.scope.clone());
+        ReadRequest { tenant, scope, app: self.app, received: self.received, postmark, items: Vec::new() }
     }
 
-    /// An item as it came: its place in the body, else all of the body, or of the query where there is none.
-    fn raw(&self, place: Option<Range<usize>>) -> Bytes {
-        match place {
-            Some(place) => self.body.slice(place),
-            None if self.body.is_empty() => Bytes::copy_from_slice(self.head.uri.query().unwrap_or("").as_bytes()),
-            None => self.body.clone(),
+    fn manner(&self) -> Manner {
+        let query = self.head.uri.query().unwrap_or("");
+        match self.app {
+            App::OsmAnd | App::GpsLogger if !query.is_empty() => Manner::Query,
+            App::OwnTracks => Manner::OwnTracks(self.origin(query.as_bytes())),
+            _ => Manner::Body,
         }
     }
 
-    fn decode(&self) -> Result<Heard, Problem> {
-        let query = self.head.uri.query().unwrap_or("").as_bytes();
-        Ok(match self.app {
-            App::OsmAnd => osmand::decode(query, &self.body, self.state.osmand_speed_unit),
-            App::GpsLogger => gpslogger::decode(query, &self.body),
-            App::Traccar => traccar::decode(&self.body),
-            App::OwnTracks => owntracks::decode(&self.body, &self.origin(query)),
-            App::Overland => {
-                let max = self.ingest.limits().max_events;
-                overland::decode(&self.body, max).map_err(|refused| {
-                    problem::refused(&match refused {
-                        overland::NoBatch::Malformed(refusal) => Refused::Malformed(refusal),
-                        overland::NoBatch::TooMany { found } => Refused::TooMany { found, max },
-                    })
-                })?
-            }
-            App::CloudEvents => Heard::default(),
+    /// What a report is read from.
+    fn bytes(&self, manner: &Manner) -> &[u8] {
+        if *manner == Manner::Query { self.head.uri.query().unwrap_or("").as_bytes() } else { &self.body }
+    }
+
+    /// An item as it came: its place in the body, else all of what it is read from.
+    fn raw(&self, manner: &Manner, place: Option<Range<usize>>) -> Bytes {
+        match (place, manner) {
+            (Some(place), _) => self.body.slice(place),
+            (None, Manner::Query) => Bytes::copy_from_slice(self.bytes(manner)),
+            (None, _) => self.body.clone(),
+        }
+    }
+
+    fn decode(&self, manner: &Manner) -> Result<Heard, Problem> {
+        if self.app != App::Overland {
+            // By the way in which a letter of it would be read again.
+            return Ok(manner.report(self.app, self.bytes(manner), self.state.phone_book.osmand_speed_unit));
+        }
+        let max = self.ingest.limits().max_events;
+        overland::decode(&self.body, max).map_err(|refused| {
+            problem::refused(&match refused {
+                overland::NoBatch::Malformed(refusal) => Refused::Malformed(refusal),
+                overland::NoBatch::TooMany { found } => Refused::TooMany { found, max },
+            })
         })
     }
 
@@ -197,39 +188,40 @@ impl Call<'_> {
     }
 
     /// Finds each report's driver and makes its event.
-    async fn events(&self, items: Vec<Item>) -> Result<Vec<ReadItem>, Problem> {
+    async fn events(&self, manner: Manner, items: Vec<Item>) -> Result<ReadRequest, Problem> {
         let mut owners = Owners::of(self, &items);
-        let now = self.state.clock.now();
         let mut events = Vec::with_capacity(items.len());
         for Item { device, read, place } in items {
-            let raw = self.raw(place);
+            let raw = self.raw(&manner, place);
             let (read, device) = match (read, device) {
                 // What cannot be read is refused for good, whoever sent it.
                 (Err(refusal), None) => {
-                    events.push(refused(refusal, raw));
+                    events.push(refused(refusal, None, raw));
                     continue;
                 }
                 (read, device) => (read, device.unwrap_or_default()),
             };
             let owner = owners.find(&device).await?;
+            let driver = owner.as_ref().ok().cloned();
             events.extend(match read {
                 Ok(None) => None,
-                Err(refusal) => Some(refused(refusal, raw)),
+                Err(refusal) => Some(refused(refusal, driver, raw)),
                 Ok(Some(report)) => {
                     let (claimed_id, time_at) = (report.event_id.clone().unwrap_or_default(), report.words.time.clone());
                     let named = device.first().map(String::as_str);
-                    let read = owner.and_then(|driver| report.event(named, &driver, &self.principal.tenant, now));
-                    Some(ReadItem { read, claimed_id, time_at, raw })
+                    let read = owner.and_then(|driver| report.event(named, &driver, &self.principal.tenant, self.received));
+                    Some(ReadItem { read, claimed_id, time_at, driver, raw })
                 }
             });
         }
+        let unnamed = owners.unnamed();
         owners.check()?;
-        Ok(events)
+        Ok(ReadRequest { items: events, ..self.request(manner, unnamed) })
     }
 }
 
-fn refused(refusal: Refusal, raw: Bytes) -> ReadItem {
-    ReadItem { read: Err(refusal), claimed_id: String::new(), time_at: Cow::default(), raw }
+fn refused(refusal: Refusal, driver: Option<DriverId>, raw: Bytes) -> ReadItem {
+    ReadItem { read: Err(refusal), claimed_id: String::new(), time_at: Cow::default(), driver, raw }
 }
 
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {

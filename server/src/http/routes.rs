@@ -12,6 +12,7 @@ use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
+use crate::formats::phone::app::App;
 use crate::http::auth::{Access, Auth};
 use crate::http::credentials::{self, CredentialState};
 use crate::http::dead_letters::{self, DeadLettersState};
@@ -21,7 +22,7 @@ use crate::http::gate::{self, Rule};
 use crate::http::live::{self, LiveState};
 use crate::http::origins::Origins;
 use crate::http::page::{self, Policy};
-use crate::http::phones::{self, App, PhonesState};
+use crate::http::phones::{self, PhonesState};
 use crate::http::problem::{self, Kind};
 use crate::http::read::{self, ReadState};
 use crate::http::stats::{self, StatsState};

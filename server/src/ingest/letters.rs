@@ -1,15 +1,19 @@
 //! What was refused, as letters to be kept. It is found by taking the body apart a second time, so that what is accepted pays nothing for it.
 
+use std::borrow::Cow;
+
 use crate::dead_letters::letter::{Fault, Letter, Protocol, Reason, Scope};
 use crate::formats::claims::{self, Claims};
 use crate::formats::json::MAX_EVENT_BYTES;
 use crate::formats::json::items::{self, Item, Items};
+use crate::formats::phone::app::App;
+use crate::formats::postmark::Postmark;
 use crate::formats::protobuf;
-use crate::formats::refusal::Refusal;
+use crate::formats::refusal::{Code, Refusal};
 use crate::formats::results::{ItemResult, Outcome};
 use crate::ingest::body::BodyError;
 use crate::ingest::{MediaType, Refused, Request};
-use crate::model::id::TenantId;
+use crate::model::id::{DriverId, TenantId};
 use crate::model::scope::Scope as Authority;
 use crate::model::time::UnixMs;
 
@@ -21,6 +25,16 @@ pub(super) struct Origin {
     pub(super) authority: Authority,
     pub(super) media: MediaType,
     pub(super) received: UnixMs,
+}
+
+/// The same of what the protocol of an app has read.
+#[derive(Clone, Debug)]
+pub(super) struct ReadOrigin {
+    pub(super) tenant: TenantId,
+    pub(super) authority: Authority,
+    pub(super) app: App,
+    pub(super) received: UnixMs,
+    pub(super) postmark: Postmark,
 }
 
 /// Why an item is to be kept; nothing when it stands in the log or was let go by policy.
@@ -38,17 +52,30 @@ pub(super) fn fault_of(refusal: &Refusal) -> Fault<'_> {
     Fault { reason: Reason::of(refusal.code.as_str()), pointer: &refusal.pointer, detail: &refusal.detail }
 }
 
-/// An item that its protocol read by itself, if it is to be kept.
-pub(super) fn of_read(
-    tenant: TenantId,
-    protocol: &Protocol,
-    authority: &Authority,
-    result: &ItemResult,
-    raw: &[u8],
-    received: UnixMs,
-) -> Option<Letter> {
-    let letter = Letter::refused(tenant, protocol.clone(), Scope::Item, fault(&result.outcome)?, Claims::default(), raw, received);
-    Some(letter.cut_to(MAX_EVENT_BYTES).sent_by(authority.clone()))
+/// Whether something was refused because its sender may not speak for whom it is by, or not of what it speaks of.
+pub(super) fn is_for_whom_it_is_by(reason: &Reason) -> bool {
+    reason.as_str() == Code::OutOfScope.as_str()
+}
+
+/// Names the time at fault as its sender does.
+pub(super) fn word(outcome: &mut Outcome, time_at: Cow<'static, str>) {
+    if let Outcome::Rejected(refusal) = outcome
+        && refusal.code == Code::TimeTooFarAhead
+    {
+        refusal.pointer = time_at.into_owned();
+    }
+}
+
+impl ReadOrigin {
+    /// One of the items, if it is to be kept.
+    pub(super) fn refused(&self, result: &ItemResult, driver: Option<&DriverId>, raw: &[u8]) -> Option<Letter> {
+        let fault = fault(&result.outcome)?;
+        // One that was refused for whom it is by is by whom the phone is when it is read again.
+        let driver = driver.filter(|_driver| !is_for_whom_it_is_by(&fault.reason));
+        let protocol = Protocol::of(self.app.name());
+        let letter = Letter::refused(self.tenant, protocol, Scope::Item, fault, Claims::default(), raw, self.received);
+        Some(letter.cut_to(MAX_EVENT_BYTES).sent_by(self.authority.clone()).postmarked(self.postmark.clone().by(driver)))
+    }
 }
 
 impl Origin {
@@ -119,7 +146,6 @@ mod tests {
     use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
     use super::*;
-    use crate::formats::refusal::Code;
     use crate::formats::results::ItemId;
     use crate::model::id::{Offset, PartitionId};
 

@@ -1,20 +1,22 @@
 //! Letters are tried again: decoded anew and taken like any event of their tenant. What stands in the log then leaves the store; the rest learns its newest fault.
 
+mod reports;
+
 use metrics::counter;
 use thiserror::Error;
 
 use crate::dead_letters::filter::{Cursor, Filter};
-use crate::dead_letters::letter::Scope;
 use crate::dead_letters::{DeadLetters, DeadLettersError, Kept, RefusedAgain};
+use crate::devices::DevicesError;
 use crate::formats::results::{ItemResult, Outcome};
-use crate::formats::{json, protobuf};
 use crate::ingest::authority;
 use crate::ingest::letters::{self, Origin};
 use crate::ingest::pressure::Pressure;
-use crate::ingest::{Ingest, MediaType, Refused};
+use crate::ingest::{Ingest, Refused};
 use crate::log::{AppendError, EventLog};
 use crate::model::id::TenantId;
 use crate::model::scope::Scope as Authority;
+use reports::{ReadAgain, Way};
 
 /// Letters of one append.
 const LETTERS_AT_ONCE: usize = 256;
@@ -31,7 +33,7 @@ pub struct Redriven {
     pub duplicate: u64,
     /// Stay, with their newest reason.
     pub refused: u64,
-    /// Stay untouched: they cannot be read here as they are kept.
+    /// Stay untouched: they cannot be read here as they are kept, or were let go under pressure that has risen meanwhile.
     pub skipped: u64,
     /// Where to go on; `None`: no letter is left that was not tried.
     pub next: Option<Cursor>,
@@ -41,6 +43,8 @@ pub struct Redriven {
 pub enum RedriveError {
     #[error(transparent)]
     Store(#[from] DeadLettersError),
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
     #[error(transparent)]
     Log(#[from] AppendError),
     /// What waits in the store can wait longer, and must not be let go.
@@ -55,10 +59,19 @@ pub enum RedriveError {
 enum Fate {
     Accepted,
     Duplicate,
-    /// A body that can be taken apart now, and none of its items was taken: each is a letter of its own.
-    TakenApart,
     /// Stays, for this refusal or because it differs from what stands in the log.
     Refused(Outcome),
+    Skipped,
+    /// A body that can be taken apart now: what was refused of it stands in its place already. It counts as the best that became of an item.
+    TakenApart(Count),
+}
+
+/// As what a letter is counted.
+#[derive(Clone, Copy)]
+enum Count {
+    Accepted,
+    Duplicate,
+    Refused,
     Skipped,
 }
 
@@ -84,28 +97,21 @@ impl<L: EventLog> Ingest<L> {
         Ok(total)
     }
 
-    async fn redrive_page(
+    pub(super) async fn redrive_page(
         &self,
         store: &DeadLetters,
         tenant: TenantId,
         letters: &[(Kept, Vec<u8>)],
         total: &mut Redriven,
     ) -> Result<(), RedriveError> {
-        let fates = self.fates(tenant, letters).await?;
+        let fates = self.fates(store, tenant, letters).await?;
         let (mut removed, mut again) = (Vec::new(), Vec::new());
         for ((kept, _), fate) in letters.iter().zip(&fates) {
-            let (counted, outcome) = match fate {
-                Fate::Accepted => (&mut total.accepted, "accepted"),
-                Fate::Duplicate => (&mut total.duplicate, "duplicate"),
-                Fate::TakenApart | Fate::Refused(_) => (&mut total.refused, "refused"),
-                Fate::Skipped => (&mut total.skipped, "skipped"),
-            };
-            *counted += 1;
-            counter!("waypost_dead_letters_redriven_total", "outcome" => outcome).increment(1);
+            total.count(fate.count());
             match fate {
-                Fate::Accepted | Fate::Duplicate | Fate::TakenApart => removed.push(kept.cursor),
+                Fate::Accepted | Fate::Duplicate => removed.push(kept.cursor),
                 Fate::Refused(outcome) => again.extend(letters::fault(outcome).map(|fault| RefusedAgain { cursor: kept.cursor, fault })),
-                Fate::Skipped => {}
+                Fate::Skipped | Fate::TakenApart(_) => {}
             }
         }
         // When this process ends before that is written, a letter is tried twice: it is a duplicate then.
@@ -116,27 +122,30 @@ impl<L: EventLog> Ingest<L> {
     }
 
     /// In the order of the letters.
-    async fn fates(&self, tenant: TenantId, letters: &[(Kept, Vec<u8>)]) -> Result<Vec<Fate>, RedriveError> {
+    async fn fates(&self, store: &DeadLetters, tenant: TenantId, letters: &[(Kept, Vec<u8>)]) -> Result<Vec<Fate>, RedriveError> {
         let mut fates: Vec<Fate> = letters.iter().map(|_letter| Fate::Skipped).collect();
         let (mut admission, mut tried) = (self.admission(tenant, Authority::default(), letters.len(), None), Vec::with_capacity(letters.len()));
         for (index, (kept, raw)) in letters.iter().enumerate() {
-            match (readable_as(kept, raw), kept.about.scope) {
-                (Some(media), Scope::Item) => {
-                    let read = if media == MediaType::Protobuf { protobuf::decode(raw, &tenant) } else { json::decode(raw, &tenant) };
-                    // Who tries it again may say more than who sent it, and lends it nothing of that.
-                    let allowed = read.and_then(|event| authority::check(&kept.about.authority, &event).map(|()| event));
-                    admission.add(allowed, String::new);
-                    tried.push(index);
-                }
-                (Some(media), Scope::Body) => {
+            let again = match (Way::of(kept, raw), &self.phone_book) {
+                (Some(Way::Event(media)), _) => Some(ReadAgain::event(media, raw, tenant)),
+                (Some(Way::Report(app, postmark)), Some(book)) => ReadAgain::report(book, app, postmark, (kept, raw), tenant).await?,
+                (Some(Way::Body(media)), _) => {
                     let origin = Origin { tenant, authority: kept.about.authority.clone(), media, received: kept.about.received };
-                    fates[index] = self.fate_of_body(&origin, raw).await?;
+                    fates[index] = self.fate_of_body(store, &origin, kept.cursor, raw).await?;
+                    None
                 }
-                (None, _) => {}
+                (Some(Way::Report(..)), None) | (None, _) => None,
+            };
+            if let Some(ReadAgain { read, time_at }) = again {
+                // Who tries it again may say more than who sent it, and lends it nothing of that.
+                let allowed = read.and_then(|event| authority::check(&kept.about.authority, &event).map(|()| event));
+                admission.add(allowed, String::new);
+                tried.push((index, time_at));
             }
         }
         let results = self.append(self.ledger.account(tenant), admission).await?;
-        for (index, ItemResult { outcome, .. }) in tried.into_iter().zip(results) {
+        for ((index, time_at), ItemResult { mut outcome, .. }) in tried.into_iter().zip(results) {
+            letters::word(&mut outcome, time_at);
             fates[index] = match outcome {
                 Outcome::Accepted { .. } => Fate::Accepted,
                 Outcome::Duplicate { content_differs: false, .. } => Fate::Duplicate,
@@ -147,29 +156,52 @@ impl<L: EventLog> Ingest<L> {
         Ok(fates)
     }
 
-    async fn fate_of_body(&self, origin: &Origin, body: &[u8]) -> Result<Fate, RedriveError> {
+    async fn fate_of_body(&self, store: &DeadLetters, origin: &Origin, cursor: Cursor, body: &[u8]) -> Result<Fate, RedriveError> {
         let admission = match self.decode(origin.tenant, origin.authority.clone(), origin.media, body) {
             Ok((admission, _single)) => admission,
             Err(Refused::Malformed(refusal)) => return Ok(Fate::Refused(Outcome::Rejected(refusal))),
             Err(_) => return Ok(Fate::Skipped),
         };
         let results = self.append(self.ledger.account(origin.tenant), admission).await?;
-        self.keep_refused(origin, body, &results).await;
         let any = |wanted: fn(&Outcome) -> bool| results.iter().any(|result| wanted(&result.outcome));
-        Ok(if any(|outcome| matches!(outcome, Outcome::Shed(_))) {
-            Fate::Skipped
-        } else if any(|outcome| matches!(outcome, Outcome::Accepted { .. })) {
-            Fate::Accepted
+        let refused = results.iter().filter(|result| letters::fault(&result.outcome).is_some()).count();
+        let parts = if refused > 0 { origin.refused(body, &results) } else { Vec::new() };
+        // What was let go comes again with the whole body, and what was refused beside it as well. Nothing of it is given up, either, that is no letter.
+        if any(|outcome| matches!(outcome, Outcome::Shed(_))) || parts.len() < refused {
+            return Ok(Fate::Skipped);
+        }
+        store.replace(origin.tenant, cursor, parts).await?;
+        Ok(Fate::TakenApart(if any(|outcome| matches!(outcome, Outcome::Accepted { .. })) {
+            Count::Accepted
         } else if any(|outcome| matches!(outcome, Outcome::Duplicate { content_differs: false, .. })) {
-            Fate::Duplicate
+            Count::Duplicate
         } else {
-            Fate::TakenApart
-        })
+            Count::Refused
+        }))
     }
 }
 
-/// How the letter is to be read; nothing when it was cut, when its protocol is none of ours, and when its event stands in the log already.
-fn readable_as(kept: &Kept, raw: &[u8]) -> Option<MediaType> {
-    let whole = kept.about.came_bytes == raw.len() as u64;
-    if whole { MediaType::of(&kept.about.protocol) } else { None }
+impl Redriven {
+    fn count(&mut self, count: Count) {
+        let (counted, outcome) = match count {
+            Count::Accepted => (&mut self.accepted, "accepted"),
+            Count::Duplicate => (&mut self.duplicate, "duplicate"),
+            Count::Refused => (&mut self.refused, "refused"),
+            Count::Skipped => (&mut self.skipped, "skipped"),
+        };
+        *counted += 1;
+        counter!("waypost_dead_letters_redriven_total", "outcome" => outcome).increment(1);
+    }
+}
+
+impl Fate {
+    fn count(&self) -> Count {
+        match self {
+            Self::Accepted => Count::Accepted,
+            Self::Duplicate => Count::Duplicate,
+            Self::Refused(_) => Count::Refused,
+            Self::Skipped => Count::Skipped,
+            Self::TakenApart(count) => *count,
+        }
+    }
 }

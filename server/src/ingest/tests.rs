@@ -2,6 +2,7 @@
 
 mod backpressure;
 mod read_items;
+mod redrive;
 
 use std::sync::Mutex;
 

@@ -89,6 +89,14 @@ impl Scope {
         self.0.as_ref()?.drivers.as_deref()
     }
 
+    /// The one driver that it is for.
+    pub fn only_driver(&self) -> Option<&DriverId> {
+        match self.drivers() {
+            Some([only]) => Some(only),
+            _ => None,
+        }
+    }
+
     pub fn deliveries(&self) -> Option<&[DeliveryId]> {
         self.0.as_ref()?.deliveries.as_deref()
     }

@@ -134,7 +134,8 @@ pub struct Redriven {
     pub duplicate: u64,
     /// Stay, with their newest reason.
     pub refused: u64,
-    /// Stay as they were: cut to the bound, of a protocol that is not read again, or in the log already without being applied.
+    /// Stay as they were: cut to the bound, packed in a way that could not be undone, in the log already without being applied, let go under pressure
+    /// that rose meanwhile, or a phone's report that an older version kept without what came beside its bytes (or with more than 32 KiB of it).
     pub skipped: u64,
     /// Whether letters are left that this call did not try: ask again with `cursor` = `next`.
     pub more: bool,
@@ -172,7 +173,8 @@ pub(super) fn remove() -> OperationBuilder {
 
 pub(super) fn redrive() -> OperationBuilder {
     let description = "Each matching letter, the oldest first, is decoded again and taken like any event of its tenant: deduplicated by its id, stamped with the \
-                       time of now. At most 1,000 letters and 32 MiB a call.";
+                       time of now, and held to what its sender might say. A phone's report is read as its app's, by whom the phone was then, or by whom it is now \
+                       when nobody was known or that was what it was refused for. At most 1,000 letters and 32 MiB a call.";
     let body = RequestBodyBuilder::new().required(Some(Required::True));
     let body = body.content(JSON, content::<RedriveWanted>(json!({"reason": "time_too_far_ahead", "since": "2026-11-24T00:00:00Z"})));
     let example = json!({"accepted": 12, "duplicate": 1, "refused": 3, "skipped": 0, "more": false, "next": null});

@@ -10,7 +10,7 @@ use super::answers::Taken;
 use super::parts::{GUARDED, JSON, content, header, header_parameter, number, operation, path_parameter, position};
 use super::parts::{problem_responses, query, string, text_content};
 use super::schemas::BatchResult;
-use crate::http::phones::App;
+use crate::formats::phone::app::App;
 use crate::http::problem::Kind;
 
 pub(super) fn post(app: App) -> OperationBuilder {

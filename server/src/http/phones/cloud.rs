@@ -7,38 +7,47 @@ use bytes::Bytes;
 
 use super::{Call, header_text};
 use crate::formats::cloudevents::{self, Read};
+use crate::formats::postmark::Manner;
 use crate::formats::problem::Problem;
 use crate::http::events;
 use crate::http::problem::{self, Kind};
-use crate::ingest::{Answer, ReadItem, Refused};
+use crate::ingest::{Answer, ReadItem, ReadRequest, Refused};
 
 const BATCH: &str = "application/cloudevents-batch+json";
 const STRUCTURED: &str = "application/cloudevents+json";
 
 pub(super) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
-    let (items, single) = read(call)?;
-    let item = |((read, claimed_id), raw): (Read, Bytes)| ReadItem { read, claimed_id, time_at: "/time".into(), raw };
-    let items = items.into_iter().map(item).collect();
-    let submitted = call.ingest.submit_read(call.principal.tenant, call.principal.scope.clone(), call.protocol(), items).await;
+    let Said { events, manner, single } = read(call)?;
+    let item = |((read, claimed_id), raw): (Read, Bytes)| ReadItem { read, claimed_id, time_at: cloudevents::TIME_AT.into(), driver: None, raw };
+    let items = events.into_iter().map(item).collect();
+    let submitted = call.ingest.submit_read(ReadRequest { items, ..call.request(manner, None) }).await;
     Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| events::word(&Answer { single, ..answer }, false)))
 }
 
-/// The events with the bytes they came as, and whether the request is one event alone.
-fn read(call: &Call<'_>) -> Result<(Vec<(Read, Bytes)>, bool), Problem> {
+/// What a request says.
+struct Said {
+    /// With the bytes that each came as.
+    events: Vec<(Read, Bytes)>,
+    manner: Manner,
+    /// It is one event alone.
+    single: bool,
+}
+
+fn read(call: &Call<'_>) -> Result<Said, Problem> {
     let media = header_text(&call.head.headers, CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
     let media = media.split(';').next().unwrap_or("").trim();
-    let (tenant, now) = (&call.principal.tenant, call.state.clock.now());
     if media == BATCH {
         let malformed = |refusal| problem::refused(&Refused::Malformed(refusal));
         let (max, items) = (call.ingest.limits().max_events, cloudevents::open_batch(&call.body).map_err(malformed)?);
-        let (events, found) = cloudevents::decode_batch(items, max, tenant, now).map_err(malformed)?;
+        let (events, found) = cloudevents::decode_batch(items, max, &call.principal.tenant, call.received).map_err(malformed)?;
         if found > max {
             return Err(problem::refused(&Refused::TooMany { found, max }));
         }
-        return Ok((events.into_iter().map(|(read, raw)| (read, call.body.slice_ref(raw))).collect(), false));
+        let events = events.into_iter().map(|(read, raw)| (read, call.body.slice_ref(raw))).collect();
+        return Ok(Said { events, manner: Manner::Body, single: false });
     }
     if media == STRUCTURED {
-        return Ok((vec![(cloudevents::decode(&call.body, tenant, now), call.body.clone())], true));
+        return Ok(Said::one(call, Manner::Body));
     }
     if !call.head.headers.contains_key("ce-specversion") {
         let detail =
@@ -49,5 +58,14 @@ fn read(call: &Call<'_>) -> Result<(Vec<(Read, Bytes)>, bool), Problem> {
     let json = media.is_empty() || media == "application/json" || media.ends_with("+json");
     // What `datacontenttype` says in the other modes, the Content-Type says here.
     let typed = (!media.is_empty()).then_some(("datacontenttype", media));
-    Ok((vec![(cloudevents::decode_binary(attributes.chain(typed), json, &call.body, tenant, now), call.body.clone())], true))
+    let attributes = attributes.chain(typed).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Ok(Said::one(call, Manner::Attributes { attributes, json }))
+}
+
+impl Said {
+    /// Read in the way in which a letter of it would be read again.
+    fn one(call: &Call<'_>, manner: Manner) -> Self {
+        let read = manner.cloud_event(&call.body, &call.principal.tenant, call.received);
+        Self { events: vec![(read, call.body.clone())], manner, single: true }
+    }
 }

@@ -9,7 +9,6 @@ use crate::formats::problem::Problem;
 use crate::http::auth::{Denied, Principal, bearer};
 use crate::http::path_key::PathKey;
 use crate::http::problem::{self, Kind};
-use crate::model::id::DriverId;
 
 pub(in crate::http) struct Credential {
     pub(in crate::http) key: String,
@@ -36,23 +35,10 @@ impl Credential {
 
     /// An address is seen by whoever handles it on its way, so a key in one must not be worth much.
     pub(in crate::http) fn check(&self, principal: &Principal) -> Result<(), Problem> {
-        if self.in_address && !is_for_one_driver(principal) {
+        if self.in_address && principal.scope.only_driver().is_none() {
             return Err(Kind::Role.says("a key in an address must speak for one driver alone; send this one as bearer token or password"));
         }
         Ok(())
-    }
-}
-
-/// Whether the credential speaks for one driver and nobody else.
-fn is_for_one_driver(principal: &Principal) -> bool {
-    only_driver(principal).is_some()
-}
-
-/// The one driver that the credential speaks for.
-pub(super) fn only_driver(principal: &Principal) -> Option<DriverId> {
-    match principal.scope.drivers() {
-        Some([only]) => Some(only.clone()),
-        _ => None,
     }
 }
 
@@ -75,7 +61,7 @@ mod tests {
     use super::*;
     use crate::ended::Ended;
     use crate::http::auth::Role;
-    use crate::model::id::TenantId;
+    use crate::model::id::{DriverId, TenantId};
     use crate::model::scope::Scope;
 
     #[test]
@@ -106,6 +92,6 @@ mod tests {
             assert!(credential(false).check(&of(drivers)).is_ok());
         }
         assert!(credential(true).check(&of(Some(&["van-1"]))).is_ok());
-        assert_eq!(only_driver(&of(Some(&["van-1"]))), DriverId::parse("van-1").ok());
+        assert_eq!(of(Some(&["van-1"])).scope.only_driver(), DriverId::parse("van-1").ok().as_ref());
     }
 }

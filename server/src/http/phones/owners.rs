@@ -1,21 +1,19 @@
-//! Which driver each report of a request is by: the table of devices, else the credential's one driver, else the device itself.
+//! Which driver each report of a request is by, and what an app is told when nobody stands for any. Whose a phone is, the phone book says.
 
-use crate::config::devices::UnlistedDevices;
 use crate::formats::phone::Item;
+use crate::formats::phone::app::App;
 use crate::formats::phone::pairs::Pairs;
 use crate::formats::problem::Problem;
 use crate::formats::refusal::{Code, Refusal};
+use crate::http::auth::Principal;
 use crate::http::problem::Kind;
-use crate::model::device::DeviceId;
 use crate::model::id::DriverId;
 
-use super::credential::only_driver;
-use super::{App, Call};
+use super::Call;
 
 /// The owners of one request's devices.
 pub(super) struct Owners<'a> {
     call: &'a Call<'a>,
-    only_driver: Option<DriverId>,
     /// What a report is by that does not say it: nearly always all are by one phone.
     unnamed: Vec<String>,
     /// Asked about last.
@@ -34,8 +32,7 @@ impl<'a> Owners<'a> {
         };
         let neighbour = || items.iter().find_map(|item| item.device.as_ref()?.last().cloned());
         let unnamed = in_address().or_else(|| call.login.clone()).or_else(neighbour);
-        let only_driver = only_driver(&call.principal);
-        Self { call, only_driver, unnamed: unnamed.into_iter().collect(), last: None, found: 0, unknown: None }
+        Self { call, unnamed: unnamed.into_iter().collect(), last: None, found: 0, unknown: None }
     }
 
     /// The driver of a device by its names, or the refusal of its report.
@@ -55,26 +52,16 @@ impl<'a> Owners<'a> {
     }
 
     async fn look_up(&self, names: &[String]) -> Result<Result<DriverId, Refusal>, Problem> {
-        let (state, tenant) = (self.call.state, self.call.principal.tenant);
-        for name in names {
-            let Ok(device) = DeviceId::parse(name) else { continue };
-            let driver = state.devices.driver_of(tenant, &device).await.map_err(|error| {
-                tracing::error!(%error, "a device could not be looked up");
-                Kind::KeyStore.says("the table of devices failed; try again")
-            })?;
-            if let Some(driver) = driver {
-                return Ok(Ok(driver));
-            }
-        }
-        if let Some(driver) = &self.only_driver {
-            return Ok(Ok(driver.clone()));
-        }
-        let at = device_at(self.call.app);
-        Ok(match (names.last(), state.unlisted) {
-            (None, _) => Err(Refusal::new(Code::MissingField, at, "says whose phone this is, and is required")),
-            (Some(_), UnlistedDevices::Strict) => Err(Refusal::new(Code::UnknownDevice, at, "is no device of this tenant: PUT /v1/devices/{device}")),
-            (Some(name), UnlistedDevices::Open) => DriverId::parse(name).map_err(|error| Refusal::new(Code::InvalidId, at, error.to_string())),
+        let Principal { tenant, scope, .. } = &*self.call.principal;
+        self.call.state.phone_book.owner(*tenant, scope, self.call.app, names).await.map_err(|error| {
+            tracing::error!(%error, "a device could not be looked up");
+            Kind::KeyStore.says("the table of devices failed; try again")
         })
+    }
+
+    /// What a report is by that does not say it.
+    pub(super) fn unnamed(&self) -> Option<String> {
+        self.unnamed.first().cloned()
     }
 
     /// When nobody stands for any of the reports, the phone keeps them until somebody does: the whole request is refused.
@@ -88,16 +75,5 @@ impl<'a> Owners<'a> {
                 Err(kind.says(refusal.detail).at(refusal.pointer))
             }
         }
-    }
-}
-
-/// Where an app says what the phone is called.
-fn device_at(app: App) -> &'static str {
-    match app {
-        App::OsmAnd | App::GpsLogger => "/id",
-        App::Traccar => "/device_id",
-        App::OwnTracks => "/topic",
-        App::Overland => "/properties/device_id",
-        App::CloudEvents => "/source",
     }
 }

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response};
 
-use super::App;
+use crate::formats::phone::app::App;
 use crate::formats::problem::Problem;
 use crate::formats::results::Outcome;
 use crate::http::problem;
