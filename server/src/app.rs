@@ -41,6 +41,7 @@ use crate::http::origins::Origins;
 use crate::http::phones::PhonesState;
 use crate::http::read::ReadState;
 use crate::http::routes::{self, Routed};
+use crate::http::searches::Searches;
 use crate::http::tls::{Files, Tls};
 use crate::live::seats::Seats;
 use crate::live::socket::Serving;
@@ -185,6 +186,7 @@ impl Server {
 fn reads(entrance: &Entrance, readiness: &Arc<Readiness>) -> ReadState {
     ReadState {
         map: Arc::clone(&entrance.map),
+        searches: Searches::default(),
         partitions: entrance.partitions.clone().into(),
         shards: entrance.questions.clone().into(),
         progress: Arc::clone(&entrance.progress),

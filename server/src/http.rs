@@ -27,6 +27,7 @@ pub mod read;
 pub mod ready;
 pub mod routes;
 pub mod search;
+pub mod searches;
 pub mod session;
 pub mod shares;
 pub mod stats;

@@ -1,5 +1,6 @@
 //! The live map: each tenant's markers in H3 cells at five levels of detail. Pure; never encodes anything and never waits.
 
+mod arrivals;
 pub mod boxes;
 pub mod cells;
 mod inner;
@@ -7,6 +8,7 @@ pub mod levels;
 mod moves;
 pub mod placed;
 pub mod query;
+pub mod seek;
 pub mod viewport;
 pub mod watcher;
 mod watching;
@@ -20,6 +22,7 @@ use rstar::RTree;
 
 use crate::model::change::MarkerChange;
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
+use arrivals::Arrivals;
 use boxes::Indexed;
 use cells::{Cell, CellKey, Tick};
 use levels::Level;
@@ -87,6 +90,7 @@ pub struct TenantMap {
     markers: Markers,
     by_delivery: HashMap<DeliveryId, Handle>,
     by_driver: HashMap<DriverId, Handle>,
+    arrivals: Arrivals,
     levels: [LevelMap; 5],
     /// Cells that somebody watches and that changed since `take_dirty`.
     dirty: Vec<CellKey>,

@@ -47,6 +47,12 @@ impl<T> Slots<T> {
         Some(gone)
     }
 
+    /// How many places there are, taken or free: each slot is below this.
+    pub fn places(&self) -> Slot {
+        let full = self.blocks.len().saturating_sub(1) * BLOCK;
+        Slot::try_from(full + self.blocks.last().map_or(0, Vec::len)).expect("each slot has a number")
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.blocks.iter().flatten().flatten()
     }
@@ -66,6 +72,6 @@ mod tests {
         assert_eq!(slots.insert(-1), all[1_500]);
         *slots.get_mut(all[2_999]).expect("it is there") += 1;
         assert_eq!((slots.get(all[2_999]), slots.get(all[0]), slots.get(9_999)), (Some(&3_000), Some(&0), None));
-        assert_eq!(slots.iter().count(), 3_000);
+        assert_eq!((slots.iter().count(), slots.places()), (3_000, 3_000));
     }
 }

@@ -46,11 +46,12 @@ pub enum Kind {
     DiskFull,
     TooManyConnections,
     TooManyInFlight,
+    TooManySearches,
     Internal,
 }
 
 impl Kind {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::InvalidParameter,
         Self::MalformedBody,
         Self::MalformedEncoding,
@@ -81,6 +82,7 @@ impl Kind {
         Self::DiskFull,
         Self::TooManyConnections,
         Self::TooManyInFlight,
+        Self::TooManySearches,
         Self::Internal,
     ];
 
@@ -99,7 +101,7 @@ impl Kind {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-            Self::RateLimited | Self::TooManyConnections | Self::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited | Self::TooManyConnections | Self::TooManyInFlight | Self::TooManySearches => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -137,6 +139,7 @@ impl Kind {
             Self::DiskFull => "disk_full",
             Self::TooManyConnections => "too_many_connections",
             Self::TooManyInFlight => "too_many_in_flight",
+            Self::TooManySearches => "too_many_searches",
             Self::Internal => "internal",
         }
     }
@@ -176,6 +179,7 @@ impl Kind {
             Self::DiskFull => "no space is left for the log; nothing was stored",
             Self::TooManyConnections => "this credential has as many connections as it may; this one is closed",
             Self::TooManyInFlight => "this credential has as many requests under way as it may; nothing was stored",
+            Self::TooManySearches => "this tenant has as many long searches waiting as it may; a smaller box, or ids, can be looked for at once",
             Self::Internal => "a bug of the server; the log names the request",
         }
     }

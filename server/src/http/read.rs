@@ -16,9 +16,11 @@ use crate::formats::time::print as time;
 use crate::http::auth::Principal;
 use crate::http::problem::{self, Kind};
 use crate::http::search::{Search, bad, filter, limit, viewport};
+use crate::http::searches::Searches;
 use crate::ingest::position::LogPosition;
 use crate::map::SharedMap;
 use crate::map::query::Row;
+use crate::map::seek::{Keep, Page, Seek};
 use crate::marker::shard::MarkerQuery;
 use crate::model::change::{Carrier, Marker};
 use crate::model::event::partition_of;
@@ -34,6 +36,7 @@ use crate::track::view::DeliveryView;
 #[derive(Clone, Debug)]
 pub struct ReadState {
     pub map: SharedMap,
+    pub searches: Searches,
     pub partitions: Arc<[mpsc::Sender<PartitionInput>]>,
     /// Who knows a marker to the last ping; the map is spared what is not worth a frame.
     pub shards: Arc<[mpsc::Sender<MarkerQuery>]>,
@@ -86,11 +89,7 @@ async fn find(state: &ReadState, principal: &Principal, headers: &HeaderMap, sea
     let viewport = search.bbox.as_deref().map(viewport).transpose()?;
     let (filter, limit) = (filter(&search, scope)?, limit(&search)?);
     let after = search.after()?;
-    let page = {
-        let map = state.map.read();
-        map.tenant(tenant).map(|tenant| tenant.query(viewport.as_ref(), &filter, limit, after.as_ref()))
-    };
-    let (rows, next) = page.map_or((Vec::new(), None), |page| (page.rows, page.next));
+    let Page { rows, next } = state.sought(*tenant, Seek::list(viewport, filter, limit, after)).await?.answer();
     let brief = search.fields.as_deref() == Some("id");
     let features: Vec<Value> = rows.iter().map(|row| feature(row, brief, None)).collect();
     let next = next.map(|next| next.as_str().to_owned());
@@ -106,11 +105,8 @@ async fn find_nearest(state: &ReadState, principal: &Principal, headers: &Header
     };
     let place = Position::from_degrees(lat, lng).map_err(|error| bad("/lat", &error.to_string()))?;
     let (filter, limit) = (filter(&search, scope)?, limit(&search)?);
-    let found = {
-        let map = state.map.read();
-        map.tenant(tenant).map(|tenant| tenant.nearest(place, &filter, limit))
-    };
-    let features: Vec<Value> = found.unwrap_or_default().iter().map(|(metres, row)| feature(row, false, Some(*metres))).collect();
+    let found = state.sought(*tenant, Seek::nearest(place, filter, limit)).await?.answer();
+    let features: Vec<Value> = found.iter().map(|(metres, row)| feature(row, false, Some(*metres))).collect();
     Ok(Json(json!({"type": "FeatureCollection", "features": features})).into_response())
 }
 
@@ -163,6 +159,18 @@ fn closing() -> Problem {
 }
 
 impl ReadState {
+    /// Searches the map to the end. Between two pieces of a long search others have the map and the core.
+    async fn sought<K: Keep>(&self, tenant: TenantId, mut seek: Seek<K>) -> Result<Seek<K>, Problem> {
+        let mut go_on = || self.map.read().tenant(&tenant).is_none_or(|map| seek.go_on(map));
+        if !go_on() {
+            let _turn = self.searches.turn(tenant).await.ok_or_else(|| Kind::TooManySearches.says(Kind::TooManySearches.means()))?;
+            while !go_on() {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(seek)
+    }
+
     /// The marker of a carrier as the facts have it now.
     async fn marker(&self, tenant: TenantId, carrier: Carrier) -> Result<Option<Marker>, Problem> {
         let shard = carrier.shard(&tenant, self.shards.len());

@@ -212,6 +212,7 @@ impl TenantMap {
 
     /// Lets a marker be found by its driver and its deliveries.
     fn note_ids(&mut self, slot: Slot) {
+        self.arrivals.note(slot);
         let Some(marker) = self.markers.at(slot).map(|placed| &placed.marker) else { return };
         for delivery in deliveries(marker) {
             self.by_delivery.insert(delivery.clone(), marker.handle);

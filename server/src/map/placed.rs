@@ -140,8 +140,14 @@ impl Markers {
         self.placed.get_mut(slot)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Placed> {
-        self.placed.iter()
+    /// How many places there are, taken or free: each slot is below this.
+    pub fn places(&self) -> Slot {
+        self.placed.places()
+    }
+
+    /// Those at so many places from this one on.
+    pub fn range(&self, from: Slot, count: Slot) -> impl Iterator<Item = &Placed> {
+        (from..self.places().min(from.saturating_add(count))).filter_map(|slot| self.at(slot))
     }
 
     pub(super) fn insert(&mut self, placed: Placed) -> Slot {

@@ -209,7 +209,7 @@ mod tests {
                     _ => {}
                 }
                 let map = maps.tenant_mut(&tenant());
-                for placed in map.markers.iter() {
+                for placed in map.markers.range(0, map.markers.places()) {
                     last_cell.insert(placed.marker.handle.0, placed.finest);
                 }
                 let key = |number: u64, level: usize| Some(CellKey { level: Level::ALL[level], cell: Level::ALL[level].cell_above(*last_cell.get(&number)?) });

@@ -25,7 +25,7 @@ pub(super) fn deliveries() -> OperationBuilder {
         .parameter(query("fields", "`id`: id and position alone", string().enum_values(Some(["id"]))).build());
     let example = json!({"type": "FeatureCollection", "features": [feature()], "next": null});
     let operation = operation.response("200", answer("A page", JSON, content::<FeatureCollection>(example)).build());
-    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::Recovering, Kind::Behind]].concat())
+    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::Recovering, Kind::Behind, Kind::TooManySearches]].concat())
 }
 
 pub(super) fn nearest() -> OperationBuilder {
@@ -38,7 +38,7 @@ pub(super) fn nearest() -> OperationBuilder {
     nearest["properties"]["distance_m"] = json!(412.0);
     let example = json!({"type": "FeatureCollection", "features": [nearest]});
     let operation = operation.response("200", answer("The nearest", JSON, content::<NearestCollection>(example)).build());
-    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::Recovering, Kind::Behind]].concat())
+    problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::Recovering, Kind::Behind, Kind::TooManySearches]].concat())
 }
 
 pub(super) fn delivery() -> OperationBuilder {
