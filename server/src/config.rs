@@ -68,7 +68,7 @@ pub struct Config {
     pub max_header_bytes: usize,
     /// Open connections, `WebSockets` among them. Fewer where the limit of open files allows no more.
     pub max_connections: usize,
-    /// Open connections from one address. Behind a proxy all come from one.
+    /// Open connections from one address; all of an IPv6 /64 are one, for a single host has as many. Behind a proxy all come from one.
     pub max_connections_per_address: usize,
     /// Open connections that present one credential.
     pub max_connections_per_credential: usize,
