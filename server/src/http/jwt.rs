@@ -30,8 +30,8 @@ pub struct Jwt {
     clock: Clock,
     /// By the hash of the token.
     verified: RwLock<HashMap<[u8; 32], Verified>>,
-    /// Revoked before their time: tenant and `jti`.
-    denied: RwLock<HashSet<(TenantId, Box<str>)>>,
+    /// Revoked before their time, by their `jti`.
+    denied: RwLock<HashMap<TenantId, HashSet<Box<str>>>>,
 }
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Jwt {
         let Claimed { tenant, role, scope, key, expires, jti } = claimed;
         let principal = Principal { tenant, role, scope, key, ended: Ended::default(), expires: Some(expires) };
         let mut verified = self.verified.write();
-        if jti.as_ref().is_some_and(|jti| self.denied.read().contains(&(tenant, jti.clone()))) {
+        if jti.as_ref().is_some_and(|jti| is_denied(&self.denied.read(), tenant, jti)) {
             return Err(Denied::Token("it was revoked"));
         }
         if !self.issuers[issuer].holds(&fingerprint) {
@@ -124,13 +124,17 @@ impl Jwt {
 
     /// The tokens that are revoked, all of them.
     pub fn deny(&self, denied: Vec<(TenantId, Box<str>)>) {
-        *self.denied.write() = denied.into_iter().collect();
+        let mut all: HashMap<TenantId, HashSet<Box<str>>> = HashMap::new();
+        for (tenant, jti) in denied {
+            all.entry(tenant).or_default().insert(jti);
+        }
+        *self.denied.write() = all;
         self.sweep();
     }
 
     /// One more.
     pub fn deny_one(&self, tenant: TenantId, jti: &str) {
-        self.denied.write().insert((tenant, Box::from(jti)));
+        self.denied.write().entry(tenant).or_default().insert(Box::from(jti));
         self.sweep();
     }
 
@@ -150,7 +154,7 @@ impl Jwt {
         let mut verified = self.verified.write();
         let denied = self.denied.read();
         verified.retain(|_, token| {
-            let revoked = token.jti.as_ref().is_some_and(|jti| denied.contains(&(token.principal.tenant, jti.clone())));
+            let revoked = token.jti.as_ref().is_some_and(|jti| is_denied(&denied, token.principal.tenant, jti));
             let good = token.expires > now && !revoked && self.issuers[token.issuer].holds(&token.fingerprint);
             if !good {
                 token.principal.ended.cancel();
@@ -159,12 +163,14 @@ impl Jwt {
         });
     }
 
-    /// Fetches the keys anew where that is due, and once a minute at most where somebody names an unknown one.
+    /// Fetches the keys anew where that is due, and once a minute at most where somebody names an unknown one. Anybody can name one: the table is
+    /// swept only when keys were read, and then before whoever asked can hang up.
     async fn refresh_for_unknown(&self) {
         for issuer in &self.issuers {
-            issuer.refresh_if(self.clock.now(), issuer::UNKNOWN_EVERY).await;
+            if issuer.refresh_if(self.clock.now(), issuer::UNKNOWN_EVERY).await {
+                self.sweep();
+            }
         }
-        self.sweep();
     }
 
     /// Until `stop`: reads or fetches each issuer's keys anew, again and again.
@@ -188,6 +194,10 @@ impl Jwt {
             () = watching => {}
         }
     }
+}
+
+fn is_denied(denied: &HashMap<TenantId, HashSet<Box<str>>>, tenant: TenantId, jti: &str) -> bool {
+    denied.get(&tenant).is_some_and(|denied| denied.contains(jti))
 }
 
 /// Of the tenant with the most tokens that nobody uses, half, or a sixteenth of all if that is less: those that expire first. Ends nothing.
