@@ -3,8 +3,9 @@
 mod fetch;
 mod issuer;
 mod key_set;
+mod revoked;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::model::id::TenantId;
 use crate::model::time::UnixMs;
 use issuer::{Claimed, Issuer};
 use key_set::KeySetError;
+use revoked::Revoked;
 
 /// Verifies the tokens of the issuers that the settings name.
 #[derive(Debug)]
@@ -30,8 +32,7 @@ pub struct Jwt {
     clock: Clock,
     /// By the hash of the token.
     verified: RwLock<HashMap<[u8; 32], Verified>>,
-    /// Revoked before their time, by their `jti`.
-    denied: RwLock<HashMap<TenantId, HashSet<Box<str>>>>,
+    denied: RwLock<Revoked>,
 }
 
 #[derive(Debug)]
@@ -109,7 +110,7 @@ impl Jwt {
         let Claimed { tenant, role, scope, key, expires, jti } = claimed;
         let principal = Principal { tenant, role, scope, key, ended: Ended::default(), expires: Some(expires) };
         let mut verified = self.verified.write();
-        if jti.as_ref().is_some_and(|jti| is_denied(&self.denied.read(), tenant, jti)) {
+        if jti.as_ref().is_some_and(|jti| self.denied.read().holds(tenant, jti)) {
             return Err(Denied::Token("it was revoked"));
         }
         if !self.issuers[issuer].holds(&fingerprint) {
@@ -122,19 +123,20 @@ impl Jwt {
         Ok(Arc::clone(&known.principal))
     }
 
-    /// The tokens that are revoked, all of them.
-    pub fn deny(&self, denied: Vec<(TenantId, Box<str>)>) {
-        let mut all: HashMap<TenantId, HashSet<Box<str>>> = HashMap::new();
-        for (tenant, jti) in denied {
-            all.entry(tenant).or_default().insert(jti);
-        }
-        *self.denied.write() = all;
+    /// The tokens that are revoked are read from here on: what is to be said with them.
+    pub fn begin_reading_denied(&self) -> u64 {
+        self.denied.write().begin_reading()
+    }
+
+    /// The tokens that are revoked, all of them but those of `deny_one` since the reading `began`, which stay.
+    pub fn deny(&self, denied: Vec<(TenantId, Box<str>)>, began: u64) {
+        self.denied.write().replace(denied, began);
         self.sweep();
     }
 
     /// One more.
     pub fn deny_one(&self, tenant: TenantId, jti: &str) {
-        self.denied.write().entry(tenant).or_default().insert(Box::from(jti));
+        self.denied.write().add(tenant, jti);
         self.sweep();
     }
 
@@ -154,7 +156,7 @@ impl Jwt {
         let mut verified = self.verified.write();
         let denied = self.denied.read();
         verified.retain(|_, token| {
-            let revoked = token.jti.as_ref().is_some_and(|jti| is_denied(&denied, token.principal.tenant, jti));
+            let revoked = token.jti.as_ref().is_some_and(|jti| denied.holds(token.principal.tenant, jti));
             let good = token.expires > now && !revoked && self.issuers[token.issuer].holds(&token.fingerprint);
             if !good {
                 token.principal.ended.cancel();
@@ -194,10 +196,6 @@ impl Jwt {
             () = watching => {}
         }
     }
-}
-
-fn is_denied(denied: &HashMap<TenantId, HashSet<Box<str>>>, tenant: TenantId, jti: &str) -> bool {
-    denied.get(&tenant).is_some_and(|denied| denied.contains(jti))
 }
 
 /// Of the tenant with the most tokens that nobody uses, half, or a sixteenth of all if that is less: those that expire first. Ends nothing.
