@@ -349,7 +349,10 @@ async fn pages_of_other_origins_may_use_the_server_only_when_they_are_listed() {
         assert_eq!(allowed("https://shop.example", method.clone()).await.as_deref(), Some("https://shop.example"));
         assert_eq!(allowed("https://evil.example", method).await, None);
     }
-    drop(client);
+    let answer = client.get(format!("{}/v1/deliveries", server.url)).header("origin", "https://shop.example").send().await.expect("answers");
+    let exposed: Vec<_> = answer.headers()["access-control-expose-headers"].to_str().expect("text").split(',').map(str::to_owned).collect();
+    assert_eq!(exposed, ["waypost-position", "retry-after", "ratelimit", "ratelimit-policy", "x-request-id"], "what a page acts on and reports");
+    drop((answer, client));
     server.stop().await;
 }
 

@@ -338,6 +338,17 @@ async fn devices_are_listed_page_by_page_and_only_by_who_looks_after_them() {
     server.stop().await;
 }
 
+#[test]
+fn the_pages_for_phones_tell_what_each_answer_means_that_a_phone_can_get() {
+    let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/phones");
+    let page = std::fs::read_to_string(pages.join("README.md")).expect("the page");
+    let (_, answers) = page.split_once("## When nothing appears").expect("its part about answers");
+    // 408, 413, 415: a body that no phone app sends.
+    for status in ["200", "400", "401", "403", "404", "429", "503", "507"] {
+        assert!(answers.contains(status), "{status} is not told of");
+    }
+}
+
 /// Whoever follows a page must arrive.
 #[test]
 fn every_address_in_the_pages_for_phones_is_a_route() {

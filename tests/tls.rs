@@ -175,6 +175,35 @@ async fn who_speaks_no_tls_is_told_so_and_who_says_nothing_is_gone_in_time() {
     server.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_all_places_and_never_shakes_hands_is_gone_as_soon_as_others_need_the_room() {
+    const PLACES: usize = 50;
+    let data = Data::new();
+    let certificate = Certificate::beside(data.path());
+    let client = trusting(&certificate.renew());
+    // Longer than this test waits for anything: who goes was sent away.
+    let patient = [("WAYPOST_TLS_HANDSHAKE_TIMEOUT_S", "300"), ("WAYPOST_HEADER_TIMEOUT_S", "300"), ("WAYPOST_MAX_CONNECTIONS", "50")];
+    let settings = [&certificate.settings()[..], &patient].concat();
+    let server = ServerProcess::start_logged(data.path(), &settings, &data.path().join("log"));
+    ready(&server, &client).await;
+    let mut held = Vec::new();
+    for _ in 0..PLACES {
+        held.push(TcpStream::connect(address(&server)).await.expect("connects"));
+    }
+    eventually("an honest one is given room", async || {
+        let mut honest = connect(&server, &client).await?;
+        ask(&mut honest, "/healthz").await.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+    for _ in 0..30 {
+        held.push(TcpStream::connect(address(&server)).await.expect("connects"));
+    }
+    let is_open = |stream: &TcpStream| matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+    eventually("no more are open than there are places", async || (held.iter().filter(|stream| is_open(stream)).count() <= PLACES).then_some(()))
+        .await;
+    server.stop();
+}
+
 #[test]
 fn a_server_does_not_start_with_a_certificate_it_cannot_use() {
     let data = Data::new();

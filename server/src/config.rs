@@ -68,7 +68,7 @@ pub struct Config {
     pub max_header_bytes: usize,
     /// Open connections, `WebSockets` among them. Fewer where the limit of open files allows no more.
     pub max_connections: usize,
-    /// Open connections from one address. Behind a proxy all come from one.
+    /// Open connections from one address; all of an IPv6 /64 are one, for a single host has as many. Behind a proxy all come from one.
     pub max_connections_per_address: usize,
     /// Open connections that present one credential.
     pub max_connections_per_credential: usize,
@@ -80,7 +80,7 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// How often the files of certificate and key are looked at; they are also taken up at a SIGHUP.
     pub tls_reload_s: u64,
-    /// How long a client may take over its TLS handshake.
+    /// How long a client may take over its TLS handshake; `header_timeout_s` holds for it as well.
     pub tls_handshake_timeout_s: u64,
     /// TLS handshakes under way; who comes beyond waits for its turn within its time.
     pub max_handshakes: usize,

@@ -160,7 +160,7 @@ impl Visit for Fields {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
@@ -191,6 +191,11 @@ mod tests {
         let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || made.clone()).event_format(format);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), what);
         String::from_utf8(paper.0.lock().clone()).expect("text")
+    }
+
+    /// What is said meanwhile on this thread, at every level.
+    pub(crate) fn said(what: impl FnOnce()) -> String {
+        logged(Line, what)
     }
 
     #[test]

@@ -26,4 +26,4 @@ mod telling;
 #[cfg(test)]
 mod fault;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;

@@ -133,6 +133,8 @@ async fn serve(stream: TcpStream, place: Place, shell: Shell) {
     };
     let secured = tokio::select! {
         () = shell.shutdown.cancelled() => return,
+        // Its place is counted as gone, so the socket goes too.
+        _rested = place.pulse().was_cut() => return,
         secured = tls.secure(stream) => secured,
     };
     if let Some(stream) = secured {

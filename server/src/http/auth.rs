@@ -142,8 +142,10 @@ impl Auth {
     }
 
     async fn read_denied(&self) -> Result<(), KeysError> {
+        // What is revoked from here on may be missing among the rows.
+        let began = self.tokens.begin_reading_denied();
         let rows = self.keys.denied_tokens(self.clock.now()).await?;
-        self.tokens.deny(rows.into_iter().filter_map(|(tenant, jti)| Some((TenantId::parse(&tenant).ok()?, jti.into()))).collect());
+        self.tokens.deny(rows.into_iter().filter_map(|(tenant, jti)| Some((TenantId::parse(&tenant).ok()?, jti.into()))).collect(), began);
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 //! of itself (`Pulse`), in ticks, so that no request reads a clock or sets a timer.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Connections {
 struct Places {
     pulses: Slots<Arc<Pulse>>,
     open: usize,
-    /// At most as many as places.
+    /// By `host`. At most as many as places.
     of_address: HashMap<IpAddr, usize>,
     /// Who goes when somebody comes and all places are taken, the first last; made by the sweep while places are short.
     dispensable: Vec<Arc<Pulse>>,
@@ -63,7 +63,8 @@ const MAX_DISPENSABLE: usize = 256;
 pub struct Place {
     connections: Arc<Connections>,
     slot: Slot,
-    address: IpAddr,
+    /// Whom it is counted by.
+    host: IpAddr,
     pulse: Arc<Pulse>,
 }
 
@@ -78,7 +79,7 @@ impl Connections {
 
     /// A place for a connection from `address`.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, NoPlace> {
-        let taken = self.try_take(address.to_canonical());
+        let taken = self.try_take(host(address));
         if let Err(refused) = &taken {
             let reason = match refused {
                 NoPlace::Total => "total",
@@ -90,21 +91,21 @@ impl Connections {
         taken
     }
 
-    fn try_take(self: &Arc<Self>, address: IpAddr) -> Result<Place, NoPlace> {
+    fn try_take(self: &Arc<Self>, host: IpAddr) -> Result<Place, NoPlace> {
         let mut places = self.places.lock();
-        if places.of_address.get(&address).is_some_and(|count| *count >= self.caps.of_address) {
+        if places.of_address.get(&host).is_some_and(|count| *count >= self.caps.of_address) {
             return Err(NoPlace::Address);
         }
         // Those who made room are about to close; until they have, there is one more for each.
         if places.open >= self.caps.total && !places.make_room(self.ticks.load(Ordering::Relaxed)) {
             return Err(NoPlace::Total);
         }
-        *places.of_address.entry(address).or_default() += 1;
+        *places.of_address.entry(host).or_default() += 1;
         places.open += 1;
         let pulse = Arc::new(Pulse::new(Arc::clone(&self.ticks)));
         let slot = places.pulses.insert(Arc::clone(&pulse));
         gauge!("waypost_connections").set(f64::from(u32::try_from(places.open).unwrap_or(u32::MAX)));
-        Ok(Place { connections: Arc::clone(self), slot, address, pulse })
+        Ok(Place { connections: Arc::clone(self), slot, host, pulse })
     }
 
     /// Sweeps until `done`.
@@ -158,6 +159,15 @@ impl Places {
     }
 }
 
+/// By what the connections of an address are counted: the address, but of IPv6 its /64, for one host has all addresses of such a network. One that says IPv4
+/// in the words of IPv6 counts as what it says.
+fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 /// What an operator is told of connections that came to nothing: numbers, now and then.
 #[derive(Debug, Default)]
 struct Report {
@@ -188,10 +198,10 @@ impl Drop for Place {
         let mut places = self.connections.places.lock();
         places.pulses.remove(self.slot);
         places.open -= 1;
-        if let Some(of_address) = places.of_address.get_mut(&self.address) {
+        if let Some(of_address) = places.of_address.get_mut(&self.host) {
             *of_address -= 1;
             if *of_address == 0 {
-                places.of_address.remove(&self.address);
+                places.of_address.remove(&self.host);
             }
         }
         gauge!("waypost_connections").set(f64::from(u32::try_from(places.open).unwrap_or(u32::MAX)));
@@ -221,6 +231,18 @@ mod tests {
         drop((first, third));
         let _fourth = connections.take(one).expect("its place came back");
         assert_eq!((connections.open(), connections.places.lock().of_address.len()), (2, 1), "an address without a connection is forgotten");
+    }
+
+    #[test]
+    fn a_host_that_has_a_whole_network_of_addresses_has_one_share() {
+        let connections = connections(10, 2);
+        let take = |address: &str| connections.take(address.parse().expect("an address"));
+        let _held = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2"].map(|address| take(address).expect("room"));
+        assert_eq!(take("2001:db8:0:1:2:3:4:5").expect_err("the same network"), NoPlace::Address);
+        let _next = take("2001:db8:0:2::1").expect("the network beside it");
+        let _mapped =
+            ["::ffff:192.0.2.1", "::ffff:192.0.2.2", "::ffff:192.0.2.2"].map(|address| take(address).expect("each is an address of its own"));
+        assert_eq!(take("192.0.2.2").expect_err("the same in other words"), NoPlace::Address);
     }
 
     #[test]

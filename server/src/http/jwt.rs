@@ -3,8 +3,9 @@
 mod fetch;
 mod issuer;
 mod key_set;
+mod revoked;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::model::id::TenantId;
 use crate::model::time::UnixMs;
 use issuer::{Claimed, Issuer};
 use key_set::KeySetError;
+use revoked::Revoked;
 
 /// Verifies the tokens of the issuers that the settings name.
 #[derive(Debug)]
@@ -30,8 +32,7 @@ pub struct Jwt {
     clock: Clock,
     /// By the hash of the token.
     verified: RwLock<HashMap<[u8; 32], Verified>>,
-    /// Revoked before their time: tenant and `jti`.
-    denied: RwLock<HashSet<(TenantId, Box<str>)>>,
+    denied: RwLock<Revoked>,
 }
 
 #[derive(Debug)]
@@ -109,7 +110,7 @@ impl Jwt {
         let Claimed { tenant, role, scope, key, expires, jti } = claimed;
         let principal = Principal { tenant, role, scope, key, ended: Ended::default(), expires: Some(expires) };
         let mut verified = self.verified.write();
-        if jti.as_ref().is_some_and(|jti| self.denied.read().contains(&(tenant, jti.clone()))) {
+        if jti.as_ref().is_some_and(|jti| self.denied.read().holds(tenant, jti)) {
             return Err(Denied::Token("it was revoked"));
         }
         if !self.issuers[issuer].holds(&fingerprint) {
@@ -122,15 +123,20 @@ impl Jwt {
         Ok(Arc::clone(&known.principal))
     }
 
-    /// The tokens that are revoked, all of them.
-    pub fn deny(&self, denied: Vec<(TenantId, Box<str>)>) {
-        *self.denied.write() = denied.into_iter().collect();
+    /// The tokens that are revoked are read from here on: what is to be said with them.
+    pub fn begin_reading_denied(&self) -> u64 {
+        self.denied.write().begin_reading()
+    }
+
+    /// The tokens that are revoked, all of them but those of `deny_one` since the reading `began`, which stay.
+    pub fn deny(&self, denied: Vec<(TenantId, Box<str>)>, began: u64) {
+        self.denied.write().replace(denied, began);
         self.sweep();
     }
 
     /// One more.
     pub fn deny_one(&self, tenant: TenantId, jti: &str) {
-        self.denied.write().insert((tenant, Box::from(jti)));
+        self.denied.write().add(tenant, jti);
         self.sweep();
     }
 
@@ -150,7 +156,7 @@ impl Jwt {
         let mut verified = self.verified.write();
         let denied = self.denied.read();
         verified.retain(|_, token| {
-            let revoked = token.jti.as_ref().is_some_and(|jti| denied.contains(&(token.principal.tenant, jti.clone())));
+            let revoked = token.jti.as_ref().is_some_and(|jti| denied.holds(token.principal.tenant, jti));
             let good = token.expires > now && !revoked && self.issuers[token.issuer].holds(&token.fingerprint);
             if !good {
                 token.principal.ended.cancel();
@@ -159,12 +165,14 @@ impl Jwt {
         });
     }
 
-    /// Fetches the keys anew where that is due, and once a minute at most where somebody names an unknown one.
+    /// Fetches the keys anew where that is due, and once a minute at most where somebody names an unknown one. Anybody can name one: the table is
+    /// swept only when keys were read, and then before whoever asked can hang up.
     async fn refresh_for_unknown(&self) {
         for issuer in &self.issuers {
-            issuer.refresh_if(self.clock.now(), issuer::UNKNOWN_EVERY).await;
+            if issuer.refresh_if(self.clock.now(), issuer::UNKNOWN_EVERY).await {
+                self.sweep();
+            }
         }
-        self.sweep();
     }
 
     /// Until `stop`: reads or fetches each issuer's keys anew, again and again.

@@ -17,6 +17,15 @@ pub struct Origins {
 /// How long a browser may remember what it was told.
 const REMEMBERED: Duration = Duration::from_mins(10);
 const POSITION: HeaderName = HeaderName::from_static("waypost-position");
+/// What a page of a listed origin may read of an answer besides its body: from where on it sees a write, when to come again and why, and how to name a
+/// request that failed.
+const EXPOSED: [HeaderName; 5] = [
+    POSITION,
+    RETRY_AFTER,
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+    HeaderName::from_static("x-request-id"),
+];
 
 impl Origins {
     /// Takes what `Config` has checked; `*` is any.
@@ -41,7 +50,7 @@ impl Origins {
         };
         let layer = CorsLayer::new().allow_origin(origins).allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE]);
         let layer = layer.allow_headers([ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, POSITION]);
-        Some(layer.expose_headers([POSITION, RETRY_AFTER]).max_age(REMEMBERED))
+        Some(layer.expose_headers(EXPOSED).max_age(REMEMBERED))
     }
 }
 

@@ -33,14 +33,13 @@ pub(super) fn apply(
     event: &Event,
     tell: &mut impl FnMut(FactChange),
 ) -> Result<(), Box<Letter>> {
-    let Err(panic) = caught(|| state.apply(offset, ingest_time, event, tell)) else { return Ok(()) };
-    let mut panic = words(panic.as_ref());
+    let Err(mut panic) = caught(|| state.apply(offset, ingest_time, event, tell)) else { return Ok(()) };
     if state.applied() < Some(offset) {
         // The event was not reached: what came due before it panicked, and has left its queue by that. Nothing is due a second time.
-        report_due(state, &panic);
+        report_due(state);
         match caught(|| state.apply(offset, ingest_time, event, tell)) {
             Ok(()) => return Ok(()),
-            Err(again) => panic = words(again.as_ref()),
+            Err(again) => panic = again,
         }
     }
     let place = Place { partition: state.partition(), offset };
@@ -49,14 +48,14 @@ pub(super) fn apply(
     counter!("waypost_apply_panics_total").increment(1);
     // Its words are in the letter alone: they may quote the event.
     tracing::error!(partition = place.partition.0, offset = offset.0, mended, "an event could not be applied; it is kept as a dead letter");
-    Err(Box::new(letter(place, ingest_time, event, &panic)))
+    Err(Box::new(letter(place, ingest_time, event, &words(panic.as_ref()))))
 }
 
 /// What became of an event that was tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Retried {
     Applied,
-    /// Over it the fold panics still, with these words.
+    /// Over it the fold panics still, with these words, which are for its letter alone.
     Panicked(String),
     /// It stands after all that is applied: the log will bring it.
     ComesByItself,
@@ -85,8 +84,8 @@ pub fn retry(state: &mut PartitionState, parked: &Parked) -> Retried {
 
 /// Lets log time pass; a panic over one thing that is due leaves the others.
 pub(super) fn advance(state: &mut PartitionState, log_time: UnixMs, tell: &mut impl FnMut(FactChange)) {
-    if let Err(panic) = caught(|| state.advance(log_time, tell)) {
-        report_due(state, &words(panic.as_ref()));
+    if caught(|| state.advance(log_time, tell)).is_err() {
+        report_due(state);
     }
 }
 
@@ -95,9 +94,12 @@ fn caught(work: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(work))
 }
 
-fn report_due(state: &PartitionState, panic: &str) {
+/// The log tells after which event it was, and where in the program a panic was is told of any. Its words are kept nowhere: there is no letter, and they may
+/// quote what an event said.
+fn report_due(state: &PartitionState) {
     counter!("waypost_apply_panics_total").increment(1);
-    tracing::error!(partition = state.partition().0, panic, "something that was due could not be done; it is left out");
+    let applied = state.applied().map(|offset| offset.0);
+    tracing::error!(partition = state.partition().0, applied, "something that was due could not be done; it is left out");
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {

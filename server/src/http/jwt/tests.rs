@@ -134,6 +134,43 @@ async fn a_token_ends_with_its_time_its_revocation_or_its_key_and_what_it_opened
     assert!(jwt.verify(&of_rsa).await.is_ok(), "a file that cannot be read leaves what is known");
 }
 
+#[tokio::test]
+async fn a_token_that_is_revoked_while_the_revoked_ones_are_read_stays_so() {
+    let (files, clock) = (Files::new(&both_keys()), clock());
+    let jwt = files.jwt(&clock);
+    let acme = TenantId::parse("acme").expect("valid");
+    let token = |jti: &str| by_ed(&with("jti", json!(jti)));
+    let is_taken = async |jti: &str| !matches!(jwt.verify(&token(jti)).await, Err(Denied::Token("it was revoked")));
+    jwt.deny_one(acme, "before");
+    let began = jwt.begin_reading_denied();
+    let rows = vec![(acme, Box::from("stored"))];
+    jwt.deny_one(acme, "meanwhile");
+    jwt.deny(rows, began);
+    assert!(is_taken("before").await, "the store had forgotten it");
+    assert!(!is_taken("stored").await && !is_taken("meanwhile").await);
+    let began = jwt.begin_reading_denied();
+    jwt.deny(vec![(acme, Box::from("meanwhile"))], began);
+    assert!(is_taken("stored").await && !is_taken("meanwhile").await, "the next reading tells of both");
+    let began = jwt.begin_reading_denied();
+    jwt.deny(Vec::new(), began);
+    assert!(is_taken("meanwhile").await);
+}
+
+#[tokio::test]
+async fn who_names_unknown_keys_makes_the_table_of_tokens_be_swept_only_when_keys_were_read() {
+    let (files, clock) = (Files::new(&both_keys()), clock());
+    let jwt = files.jwt(&clock);
+    let of_nobody = signed("who", Algorithm::EdDSA, &ed25519(9), &claims());
+    jwt.verify(&by_ed(&with("exp", json!(NOW_S + 30)))).await.expect("taken");
+    assert!(jwt.verify(&of_nobody).await.is_err());
+    clock.advance(Duration::from_secs(31));
+    assert!(jwt.verify(&of_nobody).await.is_err());
+    assert_eq!(jwt.known(), 1, "nobody has read keys, so nobody has looked at the table");
+    clock.advance(Duration::from_secs(30));
+    assert!(jwt.verify(&of_nobody).await.is_err());
+    assert_eq!(jwt.known(), 0);
+}
+
 fn clock_of(clock: &ManualClock) -> UnixMs {
     Clock::Manual(clock.clone()).now()
 }

@@ -108,6 +108,27 @@ fn an_event_is_not_to_blame_for_what_was_due_before_it() {
 }
 
 #[test]
+fn the_log_tells_where_a_panic_was_and_none_of_its_words() {
+    let said = crate::logging::tests::said(|| {
+        let mut rig = Rig::new();
+        rig.apply(1, &event("e1", 1, None, Some("d0"), status(Status::Delivered)));
+        rig.apply(1, &event("panic-joined-2", 1, Some("ann"), None, location(57.0)));
+        rig.state.panics_when_due = true;
+        rig.apply(11 * MINUTE, &event("e3", 2, Some("ann"), None, location(57.0)));
+        rig.apply(11 * MINUTE, &event("e4", 2, None, Some("d1"), status(Status::Delivered)));
+        advance(&mut rig.state, UnixMs(22 * MINUTE), &mut drop);
+        assert_eq!(rig.parked.len(), 1);
+    });
+    assert!(!said.contains("asked for"), "{said}");
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[0].contains("an event could not be applied") && lines[0].contains("partition=3 offset=2"), "{said}");
+    for (line, applied) in lines[1..].iter().zip(["applied=2", "applied=4"]) {
+        assert!(line.contains("due") && line.contains("partition=3") && line.contains(applied), "{said}");
+    }
+}
+
+#[test]
 fn what_was_parked_is_applied_by_a_later_start_that_can_as_if_it_had_never_been_missing() {
     let events = |second: &str| {
         [
