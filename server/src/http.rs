@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod gate;
 pub mod grants;
 pub mod guarded;
+pub mod handshake;
 pub mod jwt;
 pub mod keys;
 pub mod live;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Extension, State, WebSocketUpgrade};
-use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse as _;
 
 use tokio_util::task::TaskTracker;
 
-use crate::http::auth::{Access, Auth, Denied, bearer};
+use crate::http::auth::{Access, Auth, Denied};
+use crate::http::handshake::{self, MESSAGE_SLACK_BYTES};
 use crate::http::origins::Origins;
-use crate::http::problem::{self, Kind};
+use crate::http::problem;
 use crate::live::seats::Seats;
 use crate::live::socket::{self, Admitted, SUBPROTOCOLS, Serving};
 use crate::live::{Format, Goodbye};
@@ -41,37 +41,23 @@ impl LiveState {
     }
 }
 
-/// Above the protocol's own bound by this much, so that the numbered `bye` can still be said.
-const MESSAGE_SLACK_BYTES: usize = 64 << 10;
-
 pub async fn upgrade(
     State(state): State<LiveState>,
     Extension(access): Extension<Access>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response<Body> {
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => return problem::respond(&Kind::Subprotocol.says(rejection.body_text())),
+    let shaken = handshake::shake(upgrade, &headers, &state.origins, socket::negotiate, "waypost.v1.proto or waypost.v1.json");
+    let (upgrade, format) = match shaken {
+        Ok(shaken) => shaken,
+        Err(problem) => return problem::respond(&problem),
     };
-    let offered = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let Some(format) = socket::negotiate(offered) else {
-        let detail = "Sec-WebSocket-Protocol must offer waypost.v1.proto or waypost.v1.json";
-        return problem::respond(&Kind::Subprotocol.says(detail));
-    };
-    if !state.origins.allows(&headers) {
-        return problem::respond(&Kind::Origin.says(Kind::Origin.means()));
-    }
     if !state.readiness.has_recovered() {
         return problem::respond(&problem::recovering());
     }
-    // A credential in the handshake is checked there; browsers cannot send one and authenticate by their first message.
-    let admitted = match bearer(&headers) {
-        None => None,
-        Some(token) => match state.admit(token, access).await {
-            Ok(admitted) => Some(admitted),
-            Err(denied) => return problem::respond(&problem::denied(&denied)),
-        },
+    let admitted = match handshake::admitted(&headers, async |token| state.admit(token, access).await).await {
+        Ok(admitted) => admitted,
+        Err(problem) => return problem::respond(&problem),
     };
     let (serving, open) = (state.serving.clone(), state.sockets.token());
     let authenticate = async move |token: &str| state.admit(token, access).await.unwrap_or_else(|denied| Err(denied.goodbye()));

@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Extension, State, WebSocketUpgrade};
-use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse as _;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::ended::Ended;
-use crate::http::auth::{Access, Auth, Denied, bearer};
+use crate::http::auth::{Access, Auth, Denied};
+use crate::http::handshake::{self, MESSAGE_SLACK_BYTES};
 use crate::http::origins::Origins;
-use crate::http::problem::{self, Kind};
+use crate::http::problem;
 use crate::ingest::Ingest;
 use crate::live::Goodbye;
 use crate::live::seats::{Seat, Seats};
@@ -98,37 +98,23 @@ impl StreamState {
     }
 }
 
-/// Above the protocol's own bound by this much, so that the numbered `bye` can still be said.
-const MESSAGE_SLACK_BYTES: usize = 64 << 10;
-
 pub async fn upgrade(
     State(state): State<StreamState>,
     Extension(access): Extension<Access>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response<Body> {
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => return problem::respond(&Kind::Subprotocol.says(rejection.body_text())),
+    let shaken = handshake::shake(upgrade, &headers, &state.origins, Format::negotiate, "waypost.ingest.v1.proto or waypost.ingest.v1.json");
+    let (upgrade, format) = match shaken {
+        Ok(shaken) => shaken,
+        Err(problem) => return problem::respond(&problem),
     };
-    let offered = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let Some(format) = Format::negotiate(offered) else {
-        let detail = "Sec-WebSocket-Protocol must offer waypost.ingest.v1.proto or waypost.ingest.v1.json";
-        return problem::respond(&Kind::Subprotocol.says(detail));
-    };
-    if !state.origins.allows(&headers) {
-        return problem::respond(&Kind::Origin.says(Kind::Origin.means()));
-    }
     if state.ingest.get().is_none() {
         return problem::respond(&problem::recovering());
     }
-    // A credential in the handshake is checked there; who cannot send one authenticates by the first message.
-    let admitted = match bearer(&headers) {
-        None => None,
-        Some(token) => match state.admit(token, access).await {
-            Ok(admitted) => Some(admitted),
-            Err(denied) => return problem::respond(&problem::denied(&denied)),
-        },
+    let admitted = match handshake::admitted(&headers, async |token| state.admit(token, access).await).await {
+        Ok(admitted) => admitted,
+        Err(problem) => return problem::respond(&problem),
     };
     let open = state.sockets.token();
     let max_bytes = state.terms.settings.max_message_bytes + MESSAGE_SLACK_BYTES;
