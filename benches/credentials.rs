@@ -1,4 +1,5 @@
-//! What does it cost to know who asks: a key and a token (JWT) that were seen before, the gate around a route, and the first look at a token?
+//! What does it cost to know who asks and whether there is room for it: a key and a token (JWT) that were seen before, the gate around a route, the
+//! limits of a tenant and a driver, both together, and the first look at a token?
 //!
 //! `WAYPOST_BENCH_CHECKS` changes the number of checks of a run. The budget is 2 us of CPU a request for the credential and the limits together.
 
@@ -9,20 +10,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::Request as HttpRequest;
 use axum::http::header::AUTHORIZATION;
 use axum::routing::get;
+use bytes::Bytes;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use tower::ServiceExt as _;
+use waypost::attention::Attention;
 use waypost::clock::Clock;
 use waypost::config::jwt::JwtIssuer;
+use waypost::formats::results::Outcome;
 use waypost::http::auth::{Access, Auth, Role};
 use waypost::http::gate::{Rule, guard};
 use waypost::http::jwt::Jwt;
 use waypost::http::keys::Keys;
-use waypost::model::id::TenantId;
+use waypost::ingest::body::Encoding;
+use waypost::ingest::limits::Limits;
+use waypost::ingest::rate::Rate;
+use waypost::ingest::{Ingest, MediaType, Request};
+use waypost::log::block::{Block, BlockNumber};
+use waypost::log::prepare::Batch;
+use waypost::log::{AppendError, Appended, EventLog, LogReader, ReadError};
+use waypost::model::id::{Offset, PartitionId, TenantId};
+use waypost::model::scope::Scope;
 
 const RUNS: usize = 5;
 const BUDGET_NS: u64 = 2_000;
@@ -53,10 +65,13 @@ async fn measure(folder: &std::path::Path, checks: u64) {
     let least_known = check(&auth, &known, checks).await;
     row("a known token (JWT)", least_known, BUDGET_NS);
     row("a known key", check(&auth, &key, checks).await, BUDGET_NS);
+    let limits = submitted(true, checks).await.saturating_sub(submitted(false, checks).await);
+    row("the limits of a tenant and of one of 200,000 drivers", limits, BUDGET_NS);
     let open = through(Rule::Open, &auth, &known, checks).await;
-    for (name, credential) in [("the gate around a route, by token", &known), ("the gate around a route, by key", &key)] {
-        let guarded = through(Rule::Credential(Access::Read), &auth, credential, checks).await;
-        row(name, guarded.saturating_sub(open), BUDGET_NS);
+    for (name, credential) in [("token", &known), ("key", &key)] {
+        let gate = through(Rule::Credential(Access::Read), &auth, credential, checks).await.saturating_sub(open);
+        row(&format!("the gate around a route, by {name}"), gate, BUDGET_NS);
+        row(&format!("gate and limits together, by {name}"), gate + limits, BUDGET_NS);
     }
     println!();
     println!("| first look at a token | us |");
@@ -97,13 +112,76 @@ async fn through(rule: Rule, auth: &Arc<Auth>, credential: &str, requests: u64) 
     for _ in 0..RUNS {
         let started = Instant::now();
         for _ in 0..requests {
-            let request = Request::builder().uri("/x").header(AUTHORIZATION, &bearer).body(Body::empty()).expect("a request");
+            let request = HttpRequest::builder().uri("/x").header(AUTHORIZATION, &bearer).body(Body::empty()).expect("a request");
             let answer = black_box(route.clone().oneshot(request).await).expect("never fails");
             assert!(answer.status().is_success());
         }
         least = least.min(per(started, requests));
     }
     least
+}
+
+/// Nanoseconds a request of one event, by a log that stores nothing. What it takes more with limits is theirs.
+async fn submitted(limited: bool, requests: u64) -> u64 {
+    const DRIVERS: u64 = 200_000;
+    let rates = |per_s| limited.then(|| Rate::new(per_s, per_s * 1_000));
+    let limits = Limits { driver: rates(10), tenant: rates(10_000_000), ..Limits::of_requests(1_000, 1 << 20) };
+    let ingest = Ingest::new(Arc::new(NoLog), Clock::System, limits, Arc::new(Attention::new(1)));
+    let (tenant, now) = (TenantId::parse("acme").expect("valid"), Clock::System.now().0);
+    let event = |number: u64| {
+        let (id, driver) = (format!("0192f0c1-{number}"), format!("driver-{}", number * 7_919 % DRIVERS));
+        let json = json!({"event_id": id, "event_name": "location", "actor_id": driver, "event_time": now, "payload": {"lat": 57.7, "lng": 11.9}});
+        Request { tenant, scope: Scope::ALL, media: MediaType::Json, encoding: Encoding::Identity, body: Bytes::from(json.to_string()) }
+    };
+    let mut least = u64::MAX;
+    for run in 0..RUNS as u64 {
+        let all: Vec<Request> = (0..requests).map(|number| event(run * requests + number)).collect();
+        let started = Instant::now();
+        for request in all {
+            let answer = black_box(ingest.submit(request).await).expect("there is room");
+            assert!(answer.results.iter().all(|result| matches!(result.outcome, Outcome::Accepted { .. })), "{:?}", answer.results);
+        }
+        least = least.min(per(started, requests));
+    }
+    least
+}
+
+/// Says that it stored what it was given.
+#[derive(Debug)]
+struct NoLog;
+
+struct NoReader;
+
+impl LogReader for NoReader {
+    async fn next(&mut self) -> Result<Option<Arc<Block>>, ReadError> {
+        Ok(None)
+    }
+}
+
+impl EventLog for NoLog {
+    type Reader = NoReader;
+
+    fn partitions(&self) -> u16 {
+        16
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Vec<Appended>, AppendError> {
+        Ok(vec![Appended::Accepted { partition: PartitionId(0), offset: Offset(0) }; batch.len()])
+    }
+
+    async fn append_clock(&self, _partitions: Vec<PartitionId>) -> Result<(), AppendError> {
+        Ok(())
+    }
+
+    fn read(&self, _after: Option<BlockNumber>) -> Result<NoReader, ReadError> {
+        Ok(NoReader)
+    }
+
+    fn durable(&self) -> Option<BlockNumber> {
+        None
+    }
+
+    fn release(&self, _block: BlockNumber) {}
 }
 
 fn per(started: Instant, many: u64) -> u64 {
