@@ -36,11 +36,11 @@ pub struct CredentialState {
 #[serde(deny_unknown_fields, default)]
 pub struct Wanted {
     role: Option<String>,
-    name: String,
+    name: Option<String>,
     drivers: Option<Vec<String>>,
     deliveries: Option<Vec<String>>,
     bbox: Option<[f64; 4]>,
-    areas: Vec<[f64; 4]>,
+    areas: Option<Vec<[f64; 4]>>,
 }
 
 /// The body of `POST /v1/tokens/revoke`.
@@ -87,10 +87,11 @@ pub async fn create(State(state): State<CredentialState>, Extension(asks): Asks,
     let create = async {
         let wanted = body(wanted)?;
         let role = role(wanted.role.as_deref(), &Role::ALL)?;
-        if wanted.name.len() > MAX_NAME_BYTES || wanted.name.chars().any(char::is_control) {
+        let name = wanted.name.clone().unwrap_or_default();
+        if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
             return Err(invalid("/name", format!("must have at most {MAX_NAME_BYTES} bytes and no control character")));
         }
-        let (name, scope) = (wanted.name.clone(), wanted.scope()?.within(&asks.scope));
+        let scope = wanted.scope()?.within(&asks.scope);
         let new = NewKey { tenant: asks.tenant, role, scope, name };
         let (id, key) = state.auth.keys().make(&new, state.clock.now()).await.map_err(failed)?;
         told(&state, &asks, &id, key, StatusCode::CREATED).await
@@ -196,7 +197,7 @@ fn role(text: Option<&str>, allowed: &[Role]) -> Result<Role, Problem> {
 impl Wanted {
     fn scope(self) -> Result<Scope, Problem> {
         let Self { drivers, deliveries, bbox, areas, .. } = self;
-        ScopeWords { drivers, deliveries, bbox, areas }.read().map_err(|word| invalid(&word.pointer, word.detail))
+        ScopeWords { drivers, deliveries, bbox, areas: areas.unwrap_or_default() }.read().map_err(|word| invalid(&word.pointer, word.detail))
     }
 }
 

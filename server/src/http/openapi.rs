@@ -108,7 +108,7 @@ fn info() -> Info {
 }
 
 /// What is sent to us and may hold nothing that we do not know: a misspelt bound would else be no bound.
-const CLOSED: [&str; 3] = ["NewKey", "NewTicket", "RedriveWanted"];
+const CLOSED: [&str; 4] = ["NewKey", "NewTicket", "RedriveWanted", "RevokedToken"];
 
 fn components() -> Components {
     let bearer = HttpBuilder::new()

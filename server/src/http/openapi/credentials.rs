@@ -1,11 +1,11 @@
 //! The operations of those who manage credentials, as the document says them, and the shapes of what they send. Answers no request.
 
 use serde_json::{Value, json};
-use utoipa::ToSchema;
 use utoipa::openapi::path::OperationBuilder;
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{Required, ResponseBuilder};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::{RefOr, Required, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::parts::{GUARDED, JSON, answer, content, operation, path_id, problems, query, string};
 use crate::http::problem::Kind;
@@ -22,12 +22,10 @@ pub struct NewKey {
     pub drivers: Option<Vec<String>>,
     #[schema(max_items = 256)]
     pub deliveries: Option<Vec<String>>,
-    /// West, south, east, north in degrees; a west greater than the east crosses the antimeridian.
-    #[schema(min_items = 4, max_items = 4)]
-    pub bbox: Option<Vec<f64>>,
+    pub bbox: Option<Bbox>,
     /// More of them: a place must lie in each.
     #[schema(max_items = 8)]
-    pub areas: Option<Vec<Vec<f64>>>,
+    pub areas: Option<Vec<Bbox>>,
 }
 
 /// A ticket buys one session of 12 h; it sees no more than its maker.
@@ -39,10 +37,9 @@ pub struct NewTicket {
     pub drivers: Option<Vec<String>>,
     #[schema(max_items = 256)]
     pub deliveries: Option<Vec<String>>,
-    #[schema(min_items = 4, max_items = 4)]
-    pub bbox: Option<Vec<f64>>,
+    pub bbox: Option<Bbox>,
     #[schema(max_items = 8)]
-    pub areas: Option<Vec<Vec<f64>>>,
+    pub areas: Option<Vec<Bbox>>,
 }
 
 #[derive(ToSchema)]
@@ -107,8 +104,21 @@ pub struct Key {
 pub struct KeyScope {
     pub drivers: Option<Vec<String>>,
     pub deliveries: Option<Vec<String>>,
-    pub areas: Option<Vec<Vec<f64>>>,
+    pub areas: Option<Vec<Bbox>>,
 }
+
+/// A box of places.
+pub struct Bbox;
+
+impl PartialSchema for Bbox {
+    fn schema() -> RefOr<Schema> {
+        let degrees = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(-180)).maximum(Some(180));
+        let description = "West, south, east, north in degrees; a west greater than the east crosses the antimeridian.";
+        ArrayBuilder::new().items(degrees).min_items(Some(4)).max_items(Some(4)).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for Bbox {}
 
 pub(super) fn list() -> OperationBuilder {
     let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(1_000)).default(Some(json!(100)));
