@@ -11,7 +11,8 @@ use crate::formats::postmark::Manner;
 use crate::formats::problem::Problem;
 use crate::http::events;
 use crate::http::problem::{self, Kind};
-use crate::ingest::{Answer, ReadItem, ReadRequest, Refused};
+use crate::ingest::read::{ReadItem, ReadRequest};
+use crate::ingest::{Answer, Refused};
 
 const BATCH: &str = "application/cloudevents-batch+json";
 const STRUCTURED: &str = "application/cloudevents+json";

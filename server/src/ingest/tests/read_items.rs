@@ -1,9 +1,11 @@
 //! What a protocol of its own has read, held against a log in memory: the same rules as for any body. Never opens a file.
 
 use super::*;
+use crate::formats::phone::app::App;
+use crate::formats::postmark::Postmark;
 use crate::formats::results::Outcome;
 
-fn item(id: &str, at: i64) -> ReadItem {
+pub(super) fn item(id: &str, at: i64) -> ReadItem {
     let text = json!({"event_id": id, "event_name": "location", "actor_id": "d", "event_time": at, "payload": {"lat": 1, "lng": 1}}).to_string();
     ReadItem {
         read: json::decode(text.as_bytes(), &tenant()),
@@ -14,7 +16,7 @@ fn item(id: &str, at: i64) -> ReadItem {
     }
 }
 
-fn request(items: Vec<ReadItem>) -> ReadRequest {
+pub(super) fn request(items: Vec<ReadItem>) -> ReadRequest {
     ReadRequest { tenant: tenant(), scope: Scope::ALL, app: App::OwnTracks, received: UnixMs(NOW), postmark: Postmark::default(), items }
 }
 
