@@ -148,3 +148,36 @@ async fn a_report_says_no_more_than_its_sender_might_whoever_tries_it_again() {
     drop(operator);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_kept_and_what_is_refused_whole_is_counted() {
+    let server = TestServer::start_with(|config| config.devices = UnlistedDevices::Strict).await;
+    let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));
+    let refused = async || operator.ask("GET", "/v1/stats/ingest", None).await.1["refused"].as_u64().expect("a count");
+    let post = |app: &str, headers: &str, body: &str| {
+        let length = body.len();
+        format!("POST /v1/in/{app} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{KEY}}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+    };
+    let many = |item: &str| vec![item; 1001].join(",");
+    let cases = [
+        (post("overland", "", "{\"locations\":[{\"type\":"), 400, 1),
+        (post("cloudevents", "Content-Type: application/cloudevents-batch+json\r\n", "{}"), 400, 1),
+        (post("owntracks", "Content-Encoding: gzip\r\n", "nonsense"), 400, 1),
+        (post("overland", "", &format!("{{\"locations\":[{}]}}", many("{}"))), 413, 1001),
+        (post("cloudevents", "Content-Type: application/cloudevents-batch+json\r\n", &format!("[{}]", many("{}"))), 413, 1001),
+        (recording("overland-batch"), 404, 3),
+        (recording("traccar-client-8"), 400, 1),
+    ];
+    let mut sum = refused().await;
+    for (request, status, events) in cases {
+        let reply = phone.send(&request).await;
+        assert_eq!(reply.status, status, "{reply:?}");
+        sum += events;
+        assert_eq!(refused().await, sum, "{reply:?}");
+    }
+    let told: Vec<_> = operator.letters("").await.iter().map(|letter| format!("{} {}", letter["protocol"], letter["reason"])).collect();
+    assert_eq!(told, [r#""gzip" "malformed_encoding""#, r#""cloudevents" "malformed_json""#, r#""overland" "malformed_json""#]);
+    assert_eq!(redrive(&operator).await, [0, 0, 0, 3], "it cannot be read again either");
+    drop(operator);
+    server.stop().await;
+}

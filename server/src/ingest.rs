@@ -85,6 +85,11 @@ pub enum Refused {
     Malformed(Refusal),
     #[error("at most {max} events a request, not {found}")]
     TooMany { found: usize, max: usize },
+    /// Nobody stands for any of its phones, so it is to come again.
+    #[error("{}", .refusal.detail)]
+    Strangers { refusal: Refusal, events: usize },
+    #[error("the table of devices failed; try again")]
+    DeviceTable,
     #[error("more events than this {} may send: try again in {:.3} s", .0.of.name(), .0.wait.as_secs_f64())]
     Limited(Limited),
     /// It holds a status, which is never let go, and nothing can be taken.

@@ -28,8 +28,8 @@ use crate::formats::refusal::Refusal;
 use crate::formats::{overland, owntracks};
 use crate::http::auth::Principal;
 use crate::http::events::{self, EventsState};
-use crate::http::problem;
-use crate::ingest::body::expand;
+use crate::http::problem::{self, Kind};
+use crate::ingest::body::{Encoding, expand};
 use crate::ingest::read::{ReadItem, ReadRequest};
 use crate::ingest::{Ingest, Refused};
 use crate::log::wal::Wal;
@@ -85,11 +85,9 @@ async fn answer(app: App, state: &PhonesState, request: HttpRequest) -> Result<R
     };
     let encoding = events::encoding(&head.headers)?;
     let body = events::read_body(&state.events, body).await?;
-    let body = expand(body, encoding, ingest.limits().max_bytes).map_err(|refused| problem::refused(&Refused::Body(refused)))?;
-    let started = Instant::now();
-    let received = state.clock.now();
-    let call = Call { app: spoken(app, &head, &body), state, head, body, principal, login: login.0, ingest, received };
-    let answered = if app == App::CloudEvents { cloud::answer(&call).await } else { call.answer().await };
+    let (started, received) = (Instant::now(), state.clock.now());
+    let call = Call { app, state, head, body, principal, login: login.0, ingest, received };
+    let answered = call.take(encoding).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
     answered
 }
@@ -114,7 +112,37 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    async fn answer(&self) -> Result<Response<Body>, Problem> {
+    async fn take(mut self, encoding: Encoding) -> Result<Response<Body>, Problem> {
+        let answered = match self.open(encoding) {
+            Ok(()) if self.app == App::CloudEvents => cloud::answer(&self).await?,
+            Ok(()) => self.answer().await,
+            Err(refused) => Err(refused),
+        };
+        match answered {
+            Ok(response) => Ok(response),
+            Err(refused) => Ok(self.turn_away(&refused).await),
+        }
+    }
+
+    fn open(&mut self, encoding: Encoding) -> Result<(), Refused> {
+        self.body = expand(self.body.clone(), encoding, self.ingest.limits().max_bytes)?;
+        self.app = spoken(self.app, &self.head, &self.body);
+        Ok(())
+    }
+
+    /// Answers a request that is refused before its items are taken.
+    async fn turn_away(&self, refused: &Refused) -> Response<Body> {
+        self.ingest.refuse_read(self.request(Manner::Body, None), refused, &self.body).await;
+        match refused {
+            // The protocol of `OsmAnd` knows no 404.
+            Refused::Strangers { refusal, .. } if self.app == App::OsmAnd => {
+                problem::respond(&Kind::InvalidParameter.says(refusal.detail.clone()).at(refusal.pointer.clone()))
+            }
+            _ => problem::respond_refused(refused),
+        }
+    }
+
+    async fn answer(&self) -> Result<Response<Body>, Refused> {
         let manner = self.manner();
         let heard = self.decode(&manner)?;
         let ignored = heard.ignored + heard.items.iter().filter(|item| item.read == Ok(None)).count();
@@ -164,17 +192,15 @@ impl Call<'_> {
         }
     }
 
-    fn decode(&self, manner: &Manner) -> Result<Heard, Problem> {
+    fn decode(&self, manner: &Manner) -> Result<Heard, Refused> {
         if self.app != App::Overland {
             // By the way in which a letter of it would be read again.
             return Ok(manner.report(self.app, self.bytes(manner), self.state.phone_book.osmand_speed_unit));
         }
         let max = self.ingest.limits().max_events;
-        overland::decode(&self.body, max).map_err(|refused| {
-            problem::refused(&match refused {
-                overland::NoBatch::Malformed(refusal) => Refused::Malformed(refusal),
-                overland::NoBatch::TooMany { found } => Refused::TooMany { found, max },
-            })
+        overland::decode(&self.body, max).map_err(|refused| match refused {
+            overland::NoBatch::Malformed(refusal) => Refused::Malformed(refusal),
+            overland::NoBatch::TooMany { found } => Refused::TooMany { found, max },
         })
     }
 
@@ -189,7 +215,7 @@ impl Call<'_> {
     }
 
     /// Finds each report's driver and makes its event.
-    async fn events(&self, manner: Manner, items: Vec<Item>) -> Result<ReadRequest, Problem> {
+    async fn events(&self, manner: Manner, items: Vec<Item>) -> Result<ReadRequest, Refused> {
         let mut owners = Owners::of(self, &items);
         let mut events = Vec::with_capacity(items.len());
         for Item { device, read, place } in items {
@@ -216,7 +242,7 @@ impl Call<'_> {
             });
         }
         let unnamed = owners.unnamed();
-        owners.check()?;
+        owners.check(events.len())?;
         Ok(ReadRequest { items: events, ..self.request(manner, unnamed) })
     }
 }

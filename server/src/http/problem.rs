@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use crate::formats::problem::Problem;
+use crate::formats::refusal::Code;
 use crate::http::auth::Denied;
 use crate::ingest::Refused;
 use crate::ingest::body::BodyError;
@@ -269,6 +270,9 @@ pub fn refused(refused: &Refused) -> Problem {
         Refused::Body(BodyError::TooLarge { .. }) | Refused::TooMany { .. } => Kind::TooLarge.says(detail),
         Refused::Body(BodyError::Corrupt(_)) => Kind::MalformedEncoding.says(detail),
         Refused::Malformed(refusal) => Problem::new(400, "Bad Request", refusal.code.as_str(), refusal.detail.clone()).at(refusal.pointer.clone()),
+        Refused::Strangers { refusal, .. } if refusal.code == Code::UnknownDevice => Kind::NotFound.says(detail).at(refusal.pointer.clone()),
+        Refused::Strangers { refusal, .. } => Kind::InvalidParameter.says(detail).at(refusal.pointer.clone()),
+        Refused::DeviceTable => Kind::KeyStore.says(detail),
         Refused::Limited(limited) => {
             let problem = Kind::RateLimited.says(detail);
             if let Limit::Driver { event } = limited.of { problem.at(format!("/events/{event}/actor_id")) } else { problem }

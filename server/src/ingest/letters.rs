@@ -67,6 +67,13 @@ pub(super) fn word(outcome: &mut Outcome, time_at: Cow<'static, str>) {
 }
 
 impl ReadOrigin {
+    /// The body of a request that cannot be read at all, as `Origin::whole` has it.
+    pub(super) fn whole(&self, body: &[u8], refused: &Refused) -> Option<Letter> {
+        whole(Protocol::of(self.app.name()), refused, |protocol, fault| {
+            Letter::refused(self.tenant, protocol, Scope::Body, fault, Claims::default(), body, self.received).sent_by(self.authority.clone())
+        })
+    }
+
     /// One of the items, if it is to be kept.
     pub(super) fn refused(&self, result: &ItemResult, driver: Option<&DriverId>, raw: &[u8]) -> Option<Letter> {
         let fault = fault(&result.outcome)?;
@@ -106,18 +113,23 @@ impl Origin {
 
     /// The body of a request that cannot be read at all; nothing when it was refused whole for another reason: then it comes again.
     pub(super) fn whole(&self, request: &Request, refused: &Refused) -> Option<Letter> {
-        let (protocol, fault) = match refused {
-            Refused::Malformed(refusal) => (self.media.protocol(), fault_of(refusal)),
-            // What it would be when it could be unpacked is nobody's to know.
-            Refused::Body(BodyError::Corrupt(packing)) => {
-                (Protocol::of(packing), Fault { reason: Reason::of("malformed_encoding"), pointer: "", detail: "cannot be unpacked" })
-            }
-            _ => return None,
-        };
-        Some(
+        whole(self.media.protocol(), refused, |protocol, fault| {
             Letter::refused(self.tenant, protocol, Scope::Body, fault, Claims::default(), &request.body, self.received)
-                .sent_by(self.authority.clone()),
-        )
+                .sent_by(self.authority.clone())
+        })
+    }
+}
+
+/// The letter of a body of this protocol, if it is to be kept whole.
+fn whole(protocol: Protocol, refused: &Refused, letter: impl FnOnce(Protocol, Fault<'_>) -> Letter) -> Option<Letter> {
+    match refused {
+        Refused::Malformed(refusal) => Some(letter(protocol, fault_of(refusal))),
+        // What it would be when it could be unpacked is nobody's to know.
+        Refused::Body(BodyError::Corrupt(packing)) => {
+            let fault = Fault { reason: Reason::of("malformed_encoding"), pointer: "", detail: "cannot be unpacked" };
+            Some(letter(Protocol::of(packing), fault))
+        }
+        _ => None,
     }
 }
 

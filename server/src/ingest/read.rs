@@ -77,6 +77,19 @@ impl<L: EventLog> Ingest<L> {
         Ok(Answer { results, single: false, position, hint })
     }
 
+    /// Counts a request, here without its items, that is refused before they are taken. A `body` that cannot be read at all is kept.
+    pub async fn refuse_read(&self, request: ReadRequest, refused: &Refused, body: &[u8]) {
+        let ReadRequest { tenant, scope, app, received, postmark, .. } = request;
+        let events = match refused {
+            Refused::TooMany { found: events, .. } | Refused::Strangers { events, .. } => (*events).max(1) as u64,
+            _ => 1,
+        };
+        self.count_refused(&self.ledger.account(tenant), events);
+        if let Some(letter) = (ReadOrigin { tenant, authority: scope, app, received, postmark }).whole(body, refused) {
+            self.keep(letter).await;
+        }
+    }
+
     fn take_read(&self, tenant: TenantId, scope: Scope, items: Vec<ReadItem>, account: &Account) -> Result<(Admission<'_>, Vec<Came>), Refused> {
         let now_ns = self.clock.monotonic_ns();
         self.limits.check_tenant(tenant, account, now_ns).map_err(Refused::Limited)?;

@@ -3,10 +3,9 @@
 use crate::formats::phone::Item;
 use crate::formats::phone::app::App;
 use crate::formats::phone::pairs::Pairs;
-use crate::formats::problem::Problem;
 use crate::formats::refusal::{Code, Refusal};
 use crate::http::auth::Principal;
-use crate::http::problem::Kind;
+use crate::ingest::Refused;
 use crate::model::id::DriverId;
 
 use super::Call;
@@ -36,7 +35,7 @@ impl<'a> Owners<'a> {
     }
 
     /// The driver of a device by its names, or the refusal of its report.
-    pub(super) async fn find(&mut self, device: &[String]) -> Result<Result<DriverId, Refusal>, Problem> {
+    pub(super) async fn find(&mut self, device: &[String]) -> Result<Result<DriverId, Refusal>, Refused> {
         let names = if device.is_empty() { self.unnamed.clone() } else { device.to_vec() };
         let known = self.last.as_ref().filter(|(asked, _)| *asked == names).map(|(_, owner)| owner.clone());
         let owner = match known {
@@ -51,11 +50,11 @@ impl<'a> Owners<'a> {
         Ok(owner)
     }
 
-    async fn look_up(&self, names: &[String]) -> Result<Result<DriverId, Refusal>, Problem> {
+    async fn look_up(&self, names: &[String]) -> Result<Result<DriverId, Refusal>, Refused> {
         let Principal { tenant, scope, .. } = &*self.call.principal;
         self.call.state.phone_book.owner(*tenant, scope, self.call.app, names).await.map_err(|error| {
             tracing::error!(%error, "a device could not be looked up");
-            Kind::KeyStore.says("the table of devices failed; try again")
+            Refused::DeviceTable
         })
     }
 
@@ -65,15 +64,10 @@ impl<'a> Owners<'a> {
     }
 
     /// When nobody stands for any of the reports, the phone keeps them until somebody does: the whole request is refused.
-    pub(super) fn check(self) -> Result<(), Problem> {
+    pub(super) fn check(self, events: usize) -> Result<(), Refused> {
         match self.unknown.filter(|_refusal| self.found == 0) {
             None => Ok(()),
-            Some(refusal) => {
-                // The protocol of `OsmAnd` knows 400 for both.
-                let unknown = refusal.code == Code::UnknownDevice && self.call.app != App::OsmAnd;
-                let kind = if unknown { Kind::NotFound } else { Kind::InvalidParameter };
-                Err(kind.says(refusal.detail).at(refusal.pointer))
-            }
+            Some(refusal) => Err(Refused::Strangers { refusal, events }),
         }
     }
 }
