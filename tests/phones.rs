@@ -177,6 +177,36 @@ async fn a_device_that_is_missing_or_unknown_is_refused_as_its_protocol_does_it_
 }
 
 #[tokio::test]
+async fn who_floods_with_phones_that_nobody_knows_is_told_to_wait_and_nothing_is_looked_up_or_read_for_him() {
+    let server = TestServer::start_with(|config| {
+        config.devices = UnlistedDevices::Strict;
+        (config.tenant_events_per_s, config.tenant_burst) = (1, 1500);
+    })
+    .await;
+    let phone = Phone::new(&server.url, &server.ingest);
+    let batch = |from: usize| {
+        let feature = |number: usize| {
+            json!({"type": "Feature", "geometry": {"type": "Point", "coordinates": [11.9, 57.7]},
+                "properties": {"timestamp": "2026-11-24T08:30:00Z", "device_id": format!("phone-{number}")}})
+        };
+        let body = json!({"locations": (from..from + 1000).map(feature).collect::<Vec<_>>()}).to_string();
+        format!("POST /v1/in/overland HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{KEY}}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    assert_eq!(phone.send(&batch(0)).await.status, 404);
+    let reply = phone.send(&batch(1000)).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("500")), "{reply:?}");
+    // One phone fits still, until there is room for nothing. Then nothing is even read.
+    for _ in 0..500 {
+        assert_eq!(phone.replay("traccar-client-9").await.status, 404);
+    }
+    let nonsense = recording("overland-batch").replace("{\"locations\"", "[\"locations\"");
+    for request in [nonsense, recording("cloudevents-structured"), recording("traccar-client-8")] {
+        assert_eq!(phone.send(&request).await.status, 429, "{request}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_phone_that_does_not_say_its_name_is_known_by_its_address_its_login_or_its_neighbours() {
     let server = TestServer::start().await;
     let phone = Phone::new(&server.url, &server.ingest);

@@ -85,9 +85,9 @@ pub enum Refused {
     Malformed(Refusal),
     #[error("at most {max} events a request, not {found}")]
     TooMany { found: usize, max: usize },
-    /// Nobody stands for any of its phones, so it is to come again.
+    /// Nobody stands for any of its phones, so it is to come again. So many `devices` were looked up for it.
     #[error("{}", .refusal.detail)]
-    Strangers { refusal: Refusal, events: usize },
+    Strangers { refusal: Refusal, events: usize, devices: usize },
     #[error("the table of devices failed; try again")]
     DeviceTable,
     #[error("more events than this {} may send: try again in {:.3} s", .0.of.name(), .0.wait.as_secs_f64())]
@@ -190,7 +190,7 @@ impl<L: EventLog> Ingest<L> {
     /// Reads a request, whose body is plain then, and asks whether it may come in. `events` is told how many it holds as soon as that is known.
     fn read(&self, request: &mut Request, account: &Account, events: &mut u64) -> Result<(Admission<'_>, bool), Refused> {
         let now_ns = self.clock.monotonic_ns();
-        self.limits.check_tenant(request.tenant, account, now_ns).map_err(Refused::Limited)?;
+        self.limits.check_tenant(request.tenant, account, 1, now_ns).map_err(Refused::Limited)?;
         request.body = body::expand(request.body.clone(), request.encoding, self.limits.max_bytes)?;
         request.encoding = Encoding::Identity;
         let (admission, single) = self.decode(request.tenant, request.scope.clone(), request.media, &request.body)?;

@@ -125,6 +125,7 @@ impl Call<'_> {
     }
 
     fn open(&mut self, encoding: Encoding) -> Result<(), Refused> {
+        self.ingest.check(self.principal.tenant, 1)?;
         self.body = expand(self.body.clone(), encoding, self.ingest.limits().max_bytes)?;
         self.app = spoken(self.app, &self.head, &self.body);
         Ok(())
@@ -216,7 +217,9 @@ impl Call<'_> {
 
     /// Finds each report's driver and makes its event.
     async fn events(&self, manner: Manner, items: Vec<Item>) -> Result<ReadRequest, Refused> {
-        let mut owners = Owners::of(self, &items);
+        // Who may not send as much has nothing looked up.
+        self.ingest.check(self.principal.tenant, items.len())?;
+        let mut owners = Owners::of(self, &items).await?;
         let mut events = Vec::with_capacity(items.len());
         for Item { device, read, place } in items {
             let raw = self.raw(&manner, place);
@@ -228,7 +231,7 @@ impl Call<'_> {
                 }
                 (read, device) => (read, device.unwrap_or_default()),
             };
-            let owner = owners.find(&device).await?;
+            let owner = owners.find(&device);
             let driver = owner.as_ref().ok().cloned();
             events.extend(match read {
                 Ok(None) => None,
