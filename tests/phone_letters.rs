@@ -99,6 +99,28 @@ async fn a_report_in_an_address_is_kept_as_it_stood_there_whatever_the_body_says
 }
 
 #[tokio::test]
+async fn a_report_in_a_body_whose_address_says_the_phone_is_taken_and_read_again_so() {
+    let server = TestServer::start().await;
+    let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));
+    let post = |at: u64| {
+        let body = format!("lat=57.7&lon=11.9&timestamp={at}");
+        let length = body.len();
+        format!("POST /v1/in/gpslogger?id=van-7 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{KEY}}\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let reply = phone.send(&post(1_795_509_000)).await;
+    assert_eq!((reply.status, reply.header("waypost-position").is_some()), (200, true), "{reply:?}");
+    is_there(&server, "van-7").await;
+    assert_eq!(phone.send(&post(1_795_681_800)).await.header("waypost-refused"), Some("time_too_far_ahead /timestamp"));
+    server.clock.advance(Duration::from_hours(25));
+    assert_eq!(redrive(&operator).await, [1, 0, 0, 0]);
+    let before = totals(&operator).await;
+    phone.send(&post(1_795_681_800)).await;
+    assert_eq!(totals(&operator).await[1], before[1] + 1, "it had the id that it has from its phone");
+    drop(operator);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_report_is_by_whom_its_phone_was_then_and_by_whom_it_is_now_when_nobody_was_known() {
     let server = TestServer::start_with(|config| config.devices = UnlistedDevices::Strict).await;
     let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));

@@ -25,7 +25,7 @@ use crate::formats::phone::{Heard, Item};
 use crate::formats::postmark::{Manner, Postmark};
 use crate::formats::problem::Problem;
 use crate::formats::refusal::Refusal;
-use crate::formats::{overland, owntracks};
+use crate::formats::{gpslogger, overland, owntracks};
 use crate::http::auth::Principal;
 use crate::http::events::{self, EventsState};
 use crate::http::problem::{self, Kind};
@@ -173,6 +173,9 @@ impl Call<'_> {
     fn manner(&self) -> Manner {
         let query = self.head.uri.query().unwrap_or("");
         match self.app {
+            App::GpsLogger if !query.is_empty() && !self.body.is_empty() && !gpslogger::has_place(query.as_bytes()) => {
+                Manner::Addressed(query.to_owned())
+            }
             App::OsmAnd | App::GpsLogger if !query.is_empty() => Manner::Query,
             App::OwnTracks => Manner::OwnTracks(self.origin(query.as_bytes())),
             _ => Manner::Body,
