@@ -261,9 +261,11 @@ async fn the_unit_of_speeds_is_a_setting_and_the_new_traccar_client_may_keep_the
     let phone = Phone::new(&server.url, &server.ingest);
     let reply = phone.send(&recording("traccar-client-8").replace("speed=15.5507", "speed=36")).await;
     assert!((driver(&server, "123456", &reply).await["speed_mps"].as_f64().expect("a speed") - 10.0).abs() < 0.01);
-    let reply = phone.send(&recording("traccar-client-9").replace("/v1/in/traccar", "/v1/in/osmand")).await;
-    assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{reply:?}");
-    assert_eq!(driver(&server, "123458", &reply).await["id"], "123458");
+    for address in ["/v1/in/osmand", "/v1/in/osmand?speed_unit=mps"] {
+        let reply = phone.send(&recording("traccar-client-9").replace("/v1/in/traccar", address)).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{reply:?}");
+        assert_eq!(driver(&server, "123458", &reply).await["id"], "123458");
+    }
     server.stop().await;
 }
 

@@ -92,10 +92,13 @@ async fn answer(app: App, state: &PhonesState, request: HttpRequest) -> Result<R
     answered
 }
 
-/// The Traccar Client sends its new form to the address of its old one when it is updated and its settings stay.
+/// The Traccar Client sends its new form to the address of its old one when it is updated and its settings stay, whatever else stands in that address.
 fn spoken(app: App, head: &Parts, body: &[u8]) -> App {
-    let old_address = app == App::OsmAnd && head.uri.query().unwrap_or("").is_empty();
-    if old_address && body.trim_ascii_start().starts_with(b"{") { App::Traccar } else { app }
+    let names_phone = || {
+        let query = head.uri.query().unwrap_or("").as_bytes();
+        Pairs::parse(query).is_ok_and(|pairs| pairs.has(&["id", "deviceid"]))
+    };
+    if app == App::OsmAnd && body.trim_ascii_start().starts_with(b"{") && !names_phone() { App::Traccar } else { app }
 }
 
 /// One request whose sender is known.
