@@ -207,6 +207,29 @@ async fn who_floods_with_phones_that_nobody_knows_is_told_to_wait_and_nothing_is
 }
 
 #[tokio::test]
+async fn who_sends_too_much_is_told_so_in_his_apps_own_words() {
+    let server = TestServer::start_with(|config| (config.driver_events_per_s, config.driver_burst) = (1, 3)).await;
+    let phone = Phone::new(&server.url, &server.ingest);
+    let cases = [
+        ("traccar-client-8", 3, "/id"),
+        ("traccar-client-9", 3, "/device_id"),
+        ("owntracks-location", 3, "/topic"),
+        ("overland-batch", 1, "/properties/device_id"),
+        ("gpslogger-all", 3, "/id"),
+        ("cloudevents-binary", 3, "/ce-source"),
+    ];
+    for (name, fit, pointer) in cases {
+        for _ in 0..fit {
+            assert_eq!(phone.replay(name).await.status, 200, "{name}");
+        }
+        let reply = phone.replay(name).await;
+        let problem: Value = serde_json::from_str(&reply.body).expect("JSON");
+        assert_eq!((reply.status, problem["pointer"].as_str()), (429, Some(pointer)), "{name}: {problem}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_phone_that_does_not_say_its_name_is_known_by_its_address_its_login_or_its_neighbours() {
     let server = TestServer::start().await;
     let phone = Phone::new(&server.url, &server.ingest);

@@ -142,8 +142,13 @@ impl Call<'_> {
             Refused::Strangers { refusal, .. } if self.app == App::OsmAnd => {
                 problem::respond(&Kind::InvalidParameter.says(refusal.detail.clone()).at(refusal.pointer.clone()))
             }
-            _ => problem::respond_refused(refused),
+            _ => self.say(refused),
         }
+    }
+
+    /// In the app's own words.
+    fn say(&self, refused: &Refused) -> Response<Body> {
+        problem::respond_refused_of(refused, self.app.device_at())
     }
 
     async fn answer(&self) -> Result<Response<Body>, Refused> {
@@ -158,7 +163,7 @@ impl Call<'_> {
             return Ok(reply::taken(self.app, None, false));
         }
         let submitted = self.ingest.submit_read(request).await;
-        Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| reply::taken(self.app, Some(&answer), self.wants_hints())))
+        Ok(submitted.map_or_else(|refused| self.say(&refused), |answer| reply::taken(self.app, Some(&answer), self.wants_hints())))
     }
 
     fn wants_hints(&self) -> bool {

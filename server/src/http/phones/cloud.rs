@@ -24,8 +24,11 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<Result<Response<Body>, Ref
     };
     let item = |((read, claimed_id), raw): (Read, Bytes)| ReadItem { read, claimed_id, time_at: cloudevents::TIME_AT.into(), driver: None, raw };
     let items = events.into_iter().map(item).collect();
+    let source_at = if matches!(manner, Manner::Attributes { .. }) { "/ce-source" } else { call.app.device_at() };
     let submitted = call.ingest.submit_read(ReadRequest { items, ..call.request(manner, None) }).await;
-    Ok(Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| events::word(&Answer { single, ..answer }, false))))
+    Ok(Ok(
+        submitted.map_or_else(|refused| problem::respond_refused_of(&refused, source_at), |answer| events::word(&Answer { single, ..answer }, false))
+    ))
 }
 
 /// What a request says.
