@@ -99,6 +99,40 @@ async fn a_report_in_an_address_is_kept_as_it_stood_there_whatever_the_body_says
 }
 
 #[tokio::test]
+async fn a_letter_names_its_event_and_whom_it_is_by_and_is_found_so() {
+    let server = TestServer::start_with(|config| config.devices = UnlistedDevices::Strict).await;
+    let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));
+    for (device, driver) in [("123456", "van-1"), ("123458", "van-2"), ("iphone-7", "van-3")] {
+        put_device(&operator, device, driver).await;
+    }
+    phone.send(&early("traccar-client-8")).await;
+    phone.send(&recording("traccar-client-9").replace("57.7089", "97.7089")).await;
+    phone.send(&recording("overland-batch").replacen("iphone-7", "iphone-8", 1)).await;
+    phone.replay("cloudevents-batch").await;
+    phone.send(&recording("cloudevents-binary").replace("57.7089", "97.7089").replace("ce-1", "ce-9")).await;
+    let mut told = Vec::new();
+    for letter in operator.letters("").await {
+        told.push(["event_id", "actor", "reason"].map(|name| letter[name].as_str().unwrap_or("").to_owned()));
+    }
+    let early_id = told.last().expect("the first")[0].clone();
+    assert!(early_id.len() == 36, "derived: {told:?}");
+    let expected = [
+        ["ce-9", "ce-van", "out_of_range"],
+        ["ce-4", "ce-van", "out_of_range"],
+        ["", "van-3", "null_island"],
+        ["", "iphone-8", "unknown_device"],
+        ["", "van-2", "out_of_range"],
+        [early_id.as_str(), "van-1", "time_too_far_ahead"],
+    ];
+    assert_eq!(told, expected);
+    for (actor, count) in [("van-1", 1), ("iphone-8", 1), ("ce-van", 2), ("nobody", 0)] {
+        assert_eq!(operator.letters(&format!("&actor={actor}")).await.len(), count, "{actor}");
+    }
+    drop(operator);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_report_in_a_body_whose_address_says_the_phone_is_taken_and_read_again_so() {
     let server = TestServer::start().await;
     let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));

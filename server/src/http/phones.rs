@@ -19,6 +19,7 @@ use metrics::counter;
 
 use crate::clock::Clock;
 use crate::devices::phone_book::PhoneBook;
+use crate::formats::claims::Claims;
 use crate::formats::phone::app::App;
 use crate::formats::phone::pairs::Pairs;
 use crate::formats::phone::{Heard, Item};
@@ -237,21 +238,24 @@ impl Call<'_> {
             let (read, device) = match (read, device) {
                 // What cannot be read is refused for good, whoever sent it.
                 (Err(refusal), None) => {
-                    events.push(refused(refusal, None, raw));
+                    events.push(refused(refusal, None, String::new(), raw));
                     continue;
                 }
                 (read, device) => (read, device.unwrap_or_default()),
             };
             let owner = owners.find(&device);
             let driver = owner.as_ref().ok().cloned();
+            let named = device.first().map(String::as_str);
+            // Where a driver is known, he says more than this.
+            let actor = if driver.is_some() { None } else { named.map(str::to_owned).or_else(|| owners.unnamed()) }.unwrap_or_default();
             events.extend(match read {
                 Ok(None) => None,
-                Err(refusal) => Some(refused(refusal, driver, raw)),
+                Err(refusal) => Some(refused(refusal, driver, actor, raw)),
                 Ok(Some(report)) => {
-                    let (claimed_id, time_at) = (report.event_id.clone().unwrap_or_default(), report.words.time.clone());
-                    let named = device.first().map(String::as_str);
+                    let (event_id, time_at) = (report.event_id.clone().unwrap_or_default(), report.words.time.clone());
+                    let claims = Claims { event_id, actor, schema_version: None };
                     let read = owner.and_then(|driver| report.event(named, &driver, &self.principal.tenant, self.received));
-                    Some(ReadItem { read, claimed_id, time_at, driver, raw })
+                    Some(ReadItem { read, claims, time_at, driver, raw })
                 }
             });
         }
@@ -261,8 +265,9 @@ impl Call<'_> {
     }
 }
 
-fn refused(refusal: Refusal, driver: Option<DriverId>, raw: Bytes) -> ReadItem {
-    ReadItem { read: Err(refusal), claimed_id: String::new(), time_at: Cow::default(), driver, raw }
+fn refused(refusal: Refusal, driver: Option<DriverId>, actor: String, raw: Bytes) -> ReadItem {
+    let claims = Claims { actor, ..Claims::default() };
+    ReadItem { read: Err(refusal), claims, time_at: Cow::default(), driver, raw }
 }
 
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::formats::claims::Claims;
 use crate::formats::phone::app::App;
 use crate::formats::postmark::Postmark;
 use crate::formats::refusal::Refusal;
@@ -37,8 +38,8 @@ pub struct ReadRequest {
 #[derive(Debug)]
 pub struct ReadItem {
     pub read: Result<Event, Refusal>,
-    /// What its sender calls it; empty when it has no name.
-    pub claimed_id: String,
+    /// What its sender calls it and whom it is by, as far as that was to be read.
+    pub claims: Claims,
     /// What its sender calls the event's time, as a JSON pointer.
     pub time_at: Cow<'static, str>,
     /// Whose phone it came from; absent when that was not to be found, and when its protocol knows no phones.
@@ -49,6 +50,8 @@ pub struct ReadItem {
 
 /// What is left of an item while its event is under way.
 struct Came {
+    /// By whom it claims to be.
+    actor: String,
     time_at: Cow<'static, str>,
     driver: Option<DriverId>,
     raw: Bytes,
@@ -66,9 +69,9 @@ impl<L: EventLog> Ingest<L> {
         let hint = admission.last_ping().map(|last| last.hint(tenant, &self.attention));
         let refused = move |results: &mut [ItemResult]| {
             let mut refused = Vec::new();
-            for (result, Came { time_at, driver, raw }) in results.iter_mut().zip(came) {
+            for (result, Came { actor, time_at, driver, raw }) in results.iter_mut().zip(came) {
                 letters::word(&mut result.outcome, time_at);
-                refused.extend(origin.refused(result, driver.as_ref(), &raw));
+                refused.extend(origin.refused(result, driver.as_ref(), &actor, &raw));
             }
             refused
         };
@@ -108,9 +111,10 @@ impl<L: EventLog> Ingest<L> {
         self.check_count(items.len())?;
         let mut admission = self.admission(tenant, scope, items.len(), None);
         let mut came = Vec::with_capacity(items.len());
-        for ReadItem { read, claimed_id, time_at, driver, raw } in items {
-            admission.add(read, || claimed_id);
-            came.push(Came { time_at, driver, raw });
+        for ReadItem { read, claims, time_at, driver, raw } in items {
+            let Claims { event_id, actor, .. } = claims;
+            admission.add(read, || event_id);
+            came.push(Came { actor, time_at, driver, raw });
         }
         self.admit(tenant, account, admission, now_ns).map(|admission| (admission, came))
     }

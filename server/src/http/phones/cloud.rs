@@ -22,7 +22,7 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<Result<Response<Body>, Ref
         Ok(said) => said,
         Err(refused) => return Ok(Err(refused)),
     };
-    let item = |((read, claimed_id), raw): (Read, Bytes)| ReadItem { read, claimed_id, time_at: cloudevents::TIME_AT.into(), driver: None, raw };
+    let item = |((read, claims), raw): (Read, Bytes)| ReadItem { read, claims, time_at: cloudevents::TIME_AT.into(), driver: None, raw };
     let items = events.into_iter().map(item).collect();
     let source_at = if matches!(manner, Manner::Attributes { .. }) { "/ce-source" } else { call.app.device_at() };
     let submitted = call.ingest.submit_read(ReadRequest { items, ..call.request(manner, None) }).await;

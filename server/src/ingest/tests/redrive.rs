@@ -162,7 +162,7 @@ async fn one_of_two_reports_under_one_id_is_kept_and_differs_still_when_it_is_tr
         let heard = Manner::Query.report(App::OsmAnd, raw.as_bytes(), book.osmand_speed_unit).items.remove(0);
         let driver = DriverId::parse("van-1").expect("valid");
         let read = heard.read.expect("reads").expect("a report").event(None, &driver, &tenant(), UnixMs(NOW));
-        let items = vec![ReadItem { read, claimed_id: String::new(), time_at: "/timestamp".into(), driver: Some(driver), raw: raw.into() }];
+        let items = vec![ReadItem { read, claims: Claims::default(), time_at: "/timestamp".into(), driver: Some(driver), raw: raw.into() }];
         let postmark = Postmark::of(Manner::Query, None);
         let request = ReadRequest { tenant: tenant(), scope: Scope::ALL, app: App::OsmAnd, received: UnixMs(NOW), postmark, items };
         rig.ingest.submit_read(request).await.expect("answered");
