@@ -322,6 +322,31 @@ async fn cloudevents_are_answered_one_by_one_in_each_mode() {
 }
 
 #[tokio::test]
+async fn a_cloudevent_without_a_time_may_come_again_and_sources_may_use_the_same_ids() {
+    let server = TestServer::start().await;
+    let phone = Phone::new(&server.url, &server.ingest);
+    let post = |source: &str, status: &str| {
+        let event =
+            json!({"specversion": "1.0", "id": "1", "type": "delivery.status", "source": source, "subject": "order-1", "data": {"status": status}});
+        let (body, media) = (event.to_string(), "application/cloudevents+json");
+        let length = body.len();
+        format!(
+            "POST /v1/in/cloudevents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{KEY}}\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let told = |reply: Reply| {
+        let body: Value = serde_json::from_str(&reply.body).expect("JSON");
+        (reply.status, ["event_id", "status", "code"].map(|name| body["results"][0][name].as_str().unwrap_or("").to_owned()).join(" "))
+    };
+    assert_eq!(told(phone.send(&post("shop", "assigned")).await), (200, "1 accepted ".to_owned()));
+    server.clock.advance(std::time::Duration::from_secs(5));
+    assert_eq!(told(phone.send(&post("shop", "assigned")).await), (200, "1 duplicate ".to_owned()));
+    assert_eq!(told(phone.send(&post("depot", "picked_up")).await), (200, "1 accepted ".to_owned()), "another's event");
+    assert_eq!(told(phone.send(&post("shop", "delivered")).await), (409, "1 duplicate content_differs".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_is_taken_as_bearer_or_password_and_an_address_without_a_path_is_no_request() {
     let server = TestServer::start().await;
     let phone = Phone::new(&server.url, &server.ingest);

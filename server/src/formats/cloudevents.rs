@@ -1,7 +1,8 @@
 //! `CloudEvents` 1.0 in their three HTTP modes: structured, batched and binary. Each becomes the event that its attributes say as JSON.
 //!
 //! `type` is the event's name, `id` its id, `source` the actor, `subject` the delivery, `time` when it happened (absent: when it arrives), `data` the
-//! payload. What else an event says of itself (`specversion`, `datacontenttype`, extensions) is kept in its member `cloudevents`.
+//! payload. An id is its source's own (section 3.1.1 of their specification), and an event without a time is the same whenever it comes. What else an
+//! event says of itself (`specversion`, `datacontenttype`, extensions) is kept in its member `cloudevents`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use super::json::scan::Scanner;
 use super::json::{self, MAX_EVENT_BYTES, Others};
 use super::refusal::{Code, Refusal};
 use super::time;
-use crate::model::event::{Body, Event};
+use crate::model::event::{Body, Event, Stamp};
 use crate::model::id::TenantId;
 use crate::model::time::UnixMs;
 
@@ -197,6 +198,7 @@ impl Attributes<'_> {
         said.keep_nested("cloudevents", self.others);
         let said = said.into_object().unwrap_or_default();
         let mut event = json::decode(said.as_bytes(), &tenant).map_err(|refusal| words.worded(refusal))?;
+        event.stamp = Stamp { undated: self.time.is_none(), of_actor: true, ..event.stamp };
         if let Some(bytes) = payload.filter(|_bytes| raw_bytes) {
             let Body::Other { payload, .. } = &mut event.body else {
                 return Err(Refusal::new(Code::WrongType, words.data, format!("the payload of {name} must be JSON")));
@@ -265,7 +267,8 @@ mod tests {
     fn same() -> Event {
         let text = r#"{"event_id":"e1","event_name":"location","actor_id":"van-7","entity_id":"order-1","event_time":"2026-11-24T08:30:00Z",
             "payload":{"lat":57.7089,"lng":11.9746,"sat":7},"cloudevents":{"datacontenttype":"application/json","traceparent":"00-ab","specversion":"1.0"}}"#;
-        json::decode(text.as_bytes(), &tenant()).expect("valid")
+        let event = json::decode(text.as_bytes(), &tenant()).expect("valid");
+        Event { stamp: Stamp { of_actor: true, ..event.stamp }, ..event }
     }
 
     fn sorted(event: Event) -> (Event, serde_json::Value) {

@@ -101,7 +101,7 @@ fn words(app: App) -> (&'static str, &'static str) {
         ),
         App::CloudEvents => (
             "CloudEvents 1.0",
-            "Structured, batched or binary. `type` is the event's name, `id` its id, `source` the actor, `subject` the delivery, `time` when it happened, `data` the payload.",
+            "Structured, batched or binary. `type` is the event's name, `id` its id among those of its `source`, `source` the actor, `subject` the delivery, `time` when it happened (absent: when it arrives; sent again it is a duplicate all the same), `data` the payload.",
         ),
     }
 }
