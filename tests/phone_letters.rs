@@ -99,6 +99,62 @@ async fn a_report_in_an_address_is_kept_as_it_stood_there_whatever_the_body_says
 }
 
 #[tokio::test]
+async fn a_letter_names_its_event_and_whom_it_is_by_and_is_found_so() {
+    let server = TestServer::start_with(|config| config.devices = UnlistedDevices::Strict).await;
+    let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));
+    for (device, driver) in [("123456", "van-1"), ("123458", "van-2"), ("iphone-7", "van-3")] {
+        put_device(&operator, device, driver).await;
+    }
+    phone.send(&early("traccar-client-8")).await;
+    phone.send(&recording("traccar-client-9").replace("57.7089", "97.7089")).await;
+    phone.send(&recording("overland-batch").replacen("iphone-7", "iphone-8", 1)).await;
+    phone.replay("cloudevents-batch").await;
+    phone.send(&recording("cloudevents-binary").replace("57.7089", "97.7089").replace("ce-1", "ce-9")).await;
+    let mut told = Vec::new();
+    for letter in operator.letters("").await {
+        told.push(["event_id", "actor", "reason"].map(|name| letter[name].as_str().unwrap_or("").to_owned()));
+    }
+    let early_id = told.last().expect("the first")[0].clone();
+    assert!(early_id.len() == 36, "derived: {told:?}");
+    let expected = [
+        ["ce-9", "ce-van", "out_of_range"],
+        ["ce-4", "ce-van", "out_of_range"],
+        ["", "van-3", "null_island"],
+        ["", "iphone-8", "unknown_device"],
+        ["", "van-2", "out_of_range"],
+        [early_id.as_str(), "van-1", "time_too_far_ahead"],
+    ];
+    assert_eq!(told, expected);
+    for (actor, count) in [("van-1", 1), ("iphone-8", 1), ("ce-van", 2), ("nobody", 0)] {
+        assert_eq!(operator.letters(&format!("&actor={actor}")).await.len(), count, "{actor}");
+    }
+    drop(operator);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_in_a_body_whose_address_says_the_phone_is_taken_and_read_again_so() {
+    let server = TestServer::start().await;
+    let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));
+    let post = |at: u64| {
+        let body = format!("lat=57.7&lon=11.9&timestamp={at}");
+        let length = body.len();
+        format!("POST /v1/in/gpslogger?id=van-7 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{KEY}}\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let reply = phone.send(&post(1_795_509_000)).await;
+    assert_eq!((reply.status, reply.header("waypost-position").is_some()), (200, true), "{reply:?}");
+    is_there(&server, "van-7").await;
+    assert_eq!(phone.send(&post(1_795_681_800)).await.header("waypost-refused"), Some("time_too_far_ahead /timestamp"));
+    server.clock.advance(Duration::from_hours(25));
+    assert_eq!(redrive(&operator).await, [1, 0, 0, 0]);
+    let before = totals(&operator).await;
+    phone.send(&post(1_795_681_800)).await;
+    assert_eq!(totals(&operator).await[1], before[1] + 1, "it had the id that it has from its phone");
+    drop(operator);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_report_is_by_whom_its_phone_was_then_and_by_whom_it_is_now_when_nobody_was_known() {
     let server = TestServer::start_with(|config| config.devices = UnlistedDevices::Strict).await;
     let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));
@@ -145,6 +201,39 @@ async fn a_report_says_no_more_than_its_sender_might_whoever_tries_it_again() {
     // Whose it was is what it was refused for: once that is mended, it is by whom the phone is now.
     put_device(&operator, "123458", "van-1").await;
     assert_eq!(redrive(&operator).await, [1, 0, 1, 0]);
+    drop(operator);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_kept_and_what_is_refused_whole_is_counted() {
+    let server = TestServer::start_with(|config| config.devices = UnlistedDevices::Strict).await;
+    let (operator, phone) = (Operator::new(&server.url, &server.key("acme", Role::Admin).await), Phone::new(&server.url, &server.ingest));
+    let refused = async || operator.ask("GET", "/v1/stats/ingest", None).await.1["refused"].as_u64().expect("a count");
+    let post = |app: &str, headers: &str, body: &str| {
+        let length = body.len();
+        format!("POST /v1/in/{app} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{KEY}}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+    };
+    let many = |item: &str| vec![item; 1001].join(",");
+    let cases = [
+        (post("overland", "", "{\"locations\":[{\"type\":"), 400, 1),
+        (post("cloudevents", "Content-Type: application/cloudevents-batch+json\r\n", "{}"), 400, 1),
+        (post("owntracks", "Content-Encoding: gzip\r\n", "nonsense"), 400, 1),
+        (post("overland", "", &format!("{{\"locations\":[{}]}}", many("{}"))), 413, 1001),
+        (post("cloudevents", "Content-Type: application/cloudevents-batch+json\r\n", &format!("[{}]", many("{}"))), 413, 1001),
+        (recording("overland-batch"), 404, 3),
+        (recording("traccar-client-8"), 400, 1),
+    ];
+    let mut sum = refused().await;
+    for (request, status, events) in cases {
+        let reply = phone.send(&request).await;
+        assert_eq!(reply.status, status, "{reply:?}");
+        sum += events;
+        assert_eq!(refused().await, sum, "{reply:?}");
+    }
+    let told: Vec<_> = operator.letters("").await.iter().map(|letter| format!("{} {}", letter["protocol"], letter["reason"])).collect();
+    assert_eq!(told, [r#""gzip" "malformed_encoding""#, r#""cloudevents" "malformed_json""#, r#""overland" "malformed_json""#]);
+    assert_eq!(redrive(&operator).await, [0, 0, 0, 3], "it cannot be read again either");
     drop(operator);
     server.stop().await;
 }

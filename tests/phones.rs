@@ -177,6 +177,59 @@ async fn a_device_that_is_missing_or_unknown_is_refused_as_its_protocol_does_it_
 }
 
 #[tokio::test]
+async fn who_floods_with_phones_that_nobody_knows_is_told_to_wait_and_nothing_is_looked_up_or_read_for_him() {
+    let server = TestServer::start_with(|config| {
+        config.devices = UnlistedDevices::Strict;
+        (config.tenant_events_per_s, config.tenant_burst) = (1, 1500);
+    })
+    .await;
+    let phone = Phone::new(&server.url, &server.ingest);
+    let batch = |from: usize| {
+        let feature = |number: usize| {
+            json!({"type": "Feature", "geometry": {"type": "Point", "coordinates": [11.9, 57.7]},
+                "properties": {"timestamp": "2026-11-24T08:30:00Z", "device_id": format!("phone-{number}")}})
+        };
+        let body = json!({"locations": (from..from + 1000).map(feature).collect::<Vec<_>>()}).to_string();
+        format!("POST /v1/in/overland HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{KEY}}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    assert_eq!(phone.send(&batch(0)).await.status, 404);
+    let reply = phone.send(&batch(1000)).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("500")), "{reply:?}");
+    // One phone fits still, until there is room for nothing. Then nothing is even read.
+    for _ in 0..500 {
+        assert_eq!(phone.replay("traccar-client-9").await.status, 404);
+    }
+    let nonsense = recording("overland-batch").replace("{\"locations\"", "[\"locations\"");
+    for request in [nonsense, recording("cloudevents-structured"), recording("traccar-client-8")] {
+        assert_eq!(phone.send(&request).await.status, 429, "{request}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_sends_too_much_is_told_so_in_his_apps_own_words() {
+    let server = TestServer::start_with(|config| (config.driver_events_per_s, config.driver_burst) = (1, 3)).await;
+    let phone = Phone::new(&server.url, &server.ingest);
+    let cases = [
+        ("traccar-client-8", 3, "/id"),
+        ("traccar-client-9", 3, "/device_id"),
+        ("owntracks-location", 3, "/topic"),
+        ("overland-batch", 1, "/properties/device_id"),
+        ("gpslogger-all", 3, "/id"),
+        ("cloudevents-binary", 3, "/ce-source"),
+    ];
+    for (name, fit, pointer) in cases {
+        for _ in 0..fit {
+            assert_eq!(phone.replay(name).await.status, 200, "{name}");
+        }
+        let reply = phone.replay(name).await;
+        let problem: Value = serde_json::from_str(&reply.body).expect("JSON");
+        assert_eq!((reply.status, problem["pointer"].as_str()), (429, Some(pointer)), "{name}: {problem}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_phone_that_does_not_say_its_name_is_known_by_its_address_its_login_or_its_neighbours() {
     let server = TestServer::start().await;
     let phone = Phone::new(&server.url, &server.ingest);
@@ -231,9 +284,11 @@ async fn the_unit_of_speeds_is_a_setting_and_the_new_traccar_client_may_keep_the
     let phone = Phone::new(&server.url, &server.ingest);
     let reply = phone.send(&recording("traccar-client-8").replace("speed=15.5507", "speed=36")).await;
     assert!((driver(&server, "123456", &reply).await["speed_mps"].as_f64().expect("a speed") - 10.0).abs() < 0.01);
-    let reply = phone.send(&recording("traccar-client-9").replace("/v1/in/traccar", "/v1/in/osmand")).await;
-    assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{reply:?}");
-    assert_eq!(driver(&server, "123458", &reply).await["id"], "123458");
+    for address in ["/v1/in/osmand", "/v1/in/osmand?speed_unit=mps"] {
+        let reply = phone.send(&recording("traccar-client-9").replace("/v1/in/traccar", address)).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{reply:?}");
+        assert_eq!(driver(&server, "123458", &reply).await["id"], "123458");
+    }
     server.stop().await;
 }
 
@@ -263,6 +318,31 @@ async fn cloudevents_are_answered_one_by_one_in_each_mode() {
     assert_eq!(plain.status, 415, "{plain:?}");
     let (_, delivery) = server.reader().get("/v1/deliveries/order-7", reply.header("waypost-position")).await;
     assert_eq!(delivery["status"], "picked_up", "{delivery}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_cloudevent_without_a_time_may_come_again_and_sources_may_use_the_same_ids() {
+    let server = TestServer::start().await;
+    let phone = Phone::new(&server.url, &server.ingest);
+    let post = |source: &str, status: &str| {
+        let event =
+            json!({"specversion": "1.0", "id": "1", "type": "delivery.status", "source": source, "subject": "order-1", "data": {"status": status}});
+        let (body, media) = (event.to_string(), "application/cloudevents+json");
+        let length = body.len();
+        format!(
+            "POST /v1/in/cloudevents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{KEY}}\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let told = |reply: Reply| {
+        let body: Value = serde_json::from_str(&reply.body).expect("JSON");
+        (reply.status, ["event_id", "status", "code"].map(|name| body["results"][0][name].as_str().unwrap_or("").to_owned()).join(" "))
+    };
+    assert_eq!(told(phone.send(&post("shop", "assigned")).await), (200, "1 accepted ".to_owned()));
+    server.clock.advance(std::time::Duration::from_secs(5));
+    assert_eq!(told(phone.send(&post("shop", "assigned")).await), (200, "1 duplicate ".to_owned()));
+    assert_eq!(told(phone.send(&post("depot", "picked_up")).await), (200, "1 accepted ".to_owned()), "another's event");
+    assert_eq!(told(phone.send(&post("shop", "delivered")).await), (409, "1 duplicate content_differs".to_owned()));
     server.stop().await;
 }
 

@@ -3,10 +3,12 @@
 mod known;
 pub mod phone_book;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{QueryBuilder, Sqlite};
 use thiserror::Error;
 
 use crate::clock::Clock;
@@ -46,6 +48,12 @@ pub enum DevicesError {
 /// Of one tenant.
 pub const MAX_DEVICES: i64 = 1_000_000;
 
+/// Looked up by one question.
+const AT_ONCE: usize = 256;
+
+/// Devices that stand in the table, with their drivers.
+pub type Listed = HashMap<DeviceId, DriverId>;
+
 /// As the table holds it.
 type Row = (String, String, i64);
 
@@ -63,15 +71,39 @@ impl Devices {
         Ok(Self { pool, known: Known::default(), clock })
     }
 
-    /// Whose phone this is; none when it is not listed.
-    pub async fn driver_of(&self, tenant: TenantId, device: &DeviceId) -> Result<Option<DriverId>, DevicesError> {
-        let asked = match self.known.get(tenant, device) {
-            Ok(known) => return Ok(known),
-            Err(asked) => asked,
-        };
-        let driver = self.find(tenant, device).await?.map(|found| found.driver);
-        self.known.learn(asked, tenant, device, driver.clone());
-        Ok(driver)
+    /// Those of the devices that are listed, and whose phones they are.
+    pub async fn listed(&self, tenant: TenantId, devices: Vec<DeviceId>) -> Result<Listed, DevicesError> {
+        let (mut listed, mut unknown, mut asked) = (Listed::new(), Vec::new(), None);
+        for device in devices {
+            match self.known.get(tenant, &device) {
+                Ok(driver) => listed.extend(driver.map(|driver| (device, driver))),
+                Err(now) => {
+                    // The first says it for all: what changes after it is not learnt.
+                    asked.get_or_insert(now);
+                    unknown.push(device);
+                }
+            }
+        }
+        let Some(asked) = asked else { return Ok(listed) };
+        for devices in unknown.chunks(AT_ONCE) {
+            let found = self.find_all(tenant, devices).await?;
+            for device in devices {
+                self.known.learn(asked, tenant, device, found.get(device).cloned());
+            }
+            listed.extend(found);
+        }
+        Ok(listed)
+    }
+
+    async fn find_all(&self, tenant: TenantId, devices: &[DeviceId]) -> Result<Listed, DevicesError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT device, driver, updated_ms FROM devices WHERE tenant = ");
+        let mut names = query.push_bind(tenant.as_str()).push(" AND device IN (").separated(", ");
+        for device in devices {
+            names.push_bind(device.as_str());
+        }
+        names.push_unseparated(")");
+        let rows: Vec<Row> = query.build_query_as().fetch_all(&self.pool).await?;
+        rows.into_iter().map(|row| of_row(row).map(|found| (found.device, found.driver))).collect()
     }
 
     pub async fn find(&self, tenant: TenantId, device: &DeviceId) -> Result<Option<Device>, DevicesError> {
@@ -157,15 +189,35 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let devices = Devices::open(folder.path(), Clock::System).await.expect("opens");
         let (acme, other, phone) = names();
-        assert_eq!(devices.driver_of(acme, &phone).await.expect("reads"), None);
+        let driver_of = async |tenant| devices.listed(tenant, vec![phone.clone()]).await.expect("reads").remove(&phone);
+        assert_eq!(driver_of(acme).await, None);
         devices.put(acme, &phone, &driver("van-1")).await.expect("written");
-        assert_eq!(devices.driver_of(acme, &phone).await.expect("reads"), Some(driver("van-1")));
+        assert_eq!(driver_of(acme).await, Some(driver("van-1")));
         devices.put(acme, &phone, &driver("van-2")).await.expect("written");
-        assert_eq!(devices.driver_of(acme, &phone).await.expect("reads"), Some(driver("van-2")));
-        assert_eq!(devices.driver_of(other, &phone).await.expect("reads"), None, "another tenant's phone is another phone");
+        assert_eq!(driver_of(acme).await, Some(driver("van-2")));
+        assert_eq!(driver_of(other).await, None, "another tenant's phone is another phone");
         assert!(devices.delete(acme, &phone).await.expect("deleted"));
         assert!(!devices.delete(acme, &phone).await.expect("nothing to delete"));
-        assert_eq!(devices.driver_of(acme, &phone).await.expect("reads"), None);
+        assert_eq!(driver_of(acme).await, None);
+    }
+
+    #[tokio::test]
+    async fn many_are_looked_up_at_once_and_known_afterwards() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let devices = Devices::open(folder.path(), Clock::System).await.expect("opens");
+        let (acme, other, _) = names();
+        let all: Vec<DeviceId> = (0..3 * AT_ONCE).map(|number| DeviceId::parse(&number.to_string()).expect("valid")).collect();
+        for device in [&all[0], &all[AT_ONCE], &all[3 * AT_ONCE - 1]] {
+            devices.put(acme, device, &driver(&format!("van-{}", device.as_str()))).await.expect("written");
+        }
+        let listed = async |tenant| devices.listed(tenant, all.clone()).await;
+        let read = listed(acme).await.expect("reads");
+        assert!(read.len() == 3 && read.iter().all(|(device, driver)| driver.as_str() == format!("van-{}", device.as_str())), "{read:?}");
+        assert!(listed(other).await.expect("reads").is_empty());
+        // The table is asked no more.
+        devices.close().await;
+        assert_eq!(listed(acme).await.expect("known"), read);
+        assert!(listed(other).await.expect("known").is_empty());
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::formats::claims::Claims;
 use crate::formats::postmark::Postmark;
+use crate::formats::scope::ScopeWords;
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::scope::Scope as Authority;
 use crate::model::time::UnixMs;
@@ -123,7 +124,7 @@ impl Letter {
 
     /// What it counts against the bound of the store.
     pub(super) fn charge(&self) -> u64 {
-        let beside = self.about.postmark.as_ref().map_or(0, |postmark| postmark.bytes());
+        let beside = self.about.postmark.as_ref().map_or(0, |postmark| postmark.bytes()) + ScopeWords::bytes_of(&self.about.authority);
         ROW_BYTES + (self.raw.len() + beside) as u64
     }
 }
@@ -239,6 +240,7 @@ impl Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::id::DriverId;
 
     fn place(offset: u64) -> Place {
         Place { partition: PartitionId(7), offset: Offset(offset) }
@@ -264,5 +266,18 @@ mod tests {
         let letter = Letter::refused(tenant, Protocol::JSON, Scope::Body, fault, Claims::default(), &raw, UnixMs(5));
         assert_eq!(letter.about.pointer, "ä".repeat(128));
         assert_eq!((letter.raw.len(), letter.about.came_bytes), (MAX_BODY_BYTES, raw.len() as u64));
+    }
+
+    #[test]
+    fn a_letter_counts_what_is_written_beside_its_bytes() {
+        let drivers = (0..256).map(|number| DriverId::parse(&format!("{number:064}")).expect("valid")).collect();
+        let narrow = Authority::new(Some(drivers), None, None).expect("few enough");
+        let fault = Fault { reason: Reason::of("x"), pointer: "", detail: "" };
+        let tenant = TenantId::parse("acme").expect("valid");
+        let letter = Letter::refused(tenant, Protocol::JSON, Scope::Item, fault, Claims::default(), b"raw", UnixMs(5));
+        let alone = letter.charge();
+        let written = serde_json::to_string(&ScopeWords::of(&narrow)).expect("JSON").len() as u64;
+        let letter = letter.sent_by(narrow);
+        assert!(written > 17_000 && (alone + written..alone + written + 100).contains(&letter.charge()), "{written} {}", letter.charge());
     }
 }

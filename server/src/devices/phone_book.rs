@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Devices, DevicesError};
+use super::{Devices, DevicesError, Listed};
 use crate::config::devices::UnlistedDevices;
 use crate::formats::phone::app::App;
 use crate::formats::refusal::{Code, Refusal};
@@ -22,20 +22,29 @@ pub struct PhoneBook {
 impl PhoneBook {
     /// The driver of a phone by its names, sent with a credential of this scope, or why its report is refused.
     pub async fn owner(&self, tenant: TenantId, scope: &Scope, app: App, names: &[String]) -> Result<Result<DriverId, Refusal>, DevicesError> {
-        for name in names {
-            let Ok(device) = DeviceId::parse(name) else { continue };
-            if let Some(driver) = self.devices.driver_of(tenant, &device).await? {
-                return Ok(Ok(driver));
-            }
+        let listed = self.listed(tenant, names.iter().map(String::as_str)).await?;
+        Ok(self.owner_of(&listed, scope, app, names))
+    }
+
+    /// Those of the names that the table lists.
+    pub async fn listed(&self, tenant: TenantId, names: impl IntoIterator<Item = &str>) -> Result<Listed, DevicesError> {
+        self.devices.listed(tenant, names.into_iter().filter_map(|name| DeviceId::parse(name).ok()).collect()).await
+    }
+
+    /// As `owner`, of a phone whose names were looked up.
+    pub fn owner_of(&self, listed: &Listed, scope: &Scope, app: App, names: &[String]) -> Result<DriverId, Refusal> {
+        let driver = names.iter().find_map(|name| listed.get(&DeviceId::parse(name).ok()?));
+        if let Some(driver) = driver {
+            return Ok(driver.clone());
         }
         if let Some(driver) = scope.only_driver() {
-            return Ok(Ok(driver.clone()));
+            return Ok(driver.clone());
         }
         let at = app.device_at();
-        Ok(match (names.last(), self.unlisted) {
+        match (names.last(), self.unlisted) {
             (None, _) => Err(Refusal::new(Code::MissingField, at, "says whose phone this is, and is required")),
             (Some(_), UnlistedDevices::Strict) => Err(Refusal::new(Code::UnknownDevice, at, "is no device of this tenant: PUT /v1/devices/{device}")),
             (Some(name), UnlistedDevices::Open) => DriverId::parse(name).map_err(|error| Refusal::new(Code::InvalidId, at, error.to_string())),
-        })
+        }
     }
 }

@@ -63,7 +63,7 @@ pub fn event(envelope: &Envelope<'_>, body: Body, tenant: &TenantId) -> Result<E
         event_time: envelope.event_time,
         schema_version: envelope.schema_version.max(1),
         body,
-        stamp: Stamp { effective_time: envelope.event_time, skewed: false, late: false },
+        stamp: Stamp { effective_time: envelope.event_time, ..Stamp::default() },
         unknown: None,
     })
 }

@@ -52,7 +52,8 @@ pub fn of_protobuf(item: &[u8]) -> Claims {
     claims
 }
 
-fn as_id(text: &str) -> String {
+/// The text when it is short enough for an id, else nothing.
+pub fn as_id(text: &str) -> String {
     if text.len() <= MAX_ID_BYTES { text.to_owned() } else { String::new() }
 }
 

@@ -1,17 +1,19 @@
 //! `CloudEvents` 1.0 in their three HTTP modes: structured, batched and binary. Each becomes the event that its attributes say as JSON.
 //!
 //! `type` is the event's name, `id` its id, `source` the actor, `subject` the delivery, `time` when it happened (absent: when it arrives), `data` the
-//! payload. What else an event says of itself (`specversion`, `datacontenttype`, extensions) is kept in its member `cloudevents`.
+//! payload. An id is its source's own (section 3.1.1 of their specification), and an event without a time is the same whenever it comes. What else an
+//! event says of itself (`specversion`, `datacontenttype`, extensions) is kept in its member `cloudevents`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::claims::Claims;
 use super::json::items::{self, Item as Cut, Items};
 use super::json::scan::Scanner;
 use super::json::{self, MAX_EVENT_BYTES, Others};
 use super::refusal::{Code, Refusal};
 use super::time;
-use crate::model::event::{Body, Event};
+use crate::model::event::{Body, Event, Stamp};
 use crate::model::id::TenantId;
 use crate::model::time::UnixMs;
 
@@ -67,14 +69,14 @@ pub fn decode_batch<'a>(mut items: Items<'a>, max: usize, tenant: &TenantId, now
 /// What was read, and the bytes it was read from.
 pub type ReadFrom<'a> = (Read, &'a [u8]);
 
-/// An event or why it is none, and the id that it claims.
-pub type Read = (Result<Event, Refusal>, String);
+/// An event or why it is none, and what it claims.
+pub type Read = (Result<Event, Refusal>, Claims);
 
 /// Reads one event in structured mode (`application/cloudevents+json`).
 pub fn decode(item: &[u8], tenant: &TenantId, now: UnixMs) -> Read {
-    let mut claimed = String::new();
+    let mut claimed = Claims::default();
     let read = structured(item).and_then(|attributes| {
-        claimed = attributes.id.map(plain).unwrap_or_default();
+        claimed = attributes.claims();
         attributes.event(&STRUCTURED, *tenant, now)
     });
     (read, claimed)
@@ -84,7 +86,7 @@ pub fn decode(item: &[u8], tenant: &TenantId, now: UnixMs) -> Read {
 pub fn decode_binary<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>, json: bool, body: &[u8], tenant: &TenantId, now: UnixMs) -> Read {
     let quoted: Vec<(&str, String)> = headers.map(|(name, value)| (name, serde_json::Value::from(percent_decoded(value)).to_string())).collect();
     let mut attributes = Attributes::default();
-    let mut claimed = String::new();
+    let mut claimed = Claims::default();
     let mut kept = String::from("{");
     for (name, value) in &quoted {
         let member = match *name {
@@ -107,7 +109,7 @@ pub fn decode_binary<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>, json
     kept.push('}');
     let read = others_of(&kept).and_then(|others| {
         attributes.others = others;
-        claimed = attributes.id.map(plain).unwrap_or_default();
+        claimed = attributes.claims();
         if body.len() > MAX_EVENT_BYTES {
             return Err(too_large());
         }
@@ -161,6 +163,11 @@ fn structured(item: &[u8]) -> Result<Attributes<'_>, Refusal> {
 }
 
 impl Attributes<'_> {
+    fn claims(&self) -> Claims {
+        let text = |value: Option<&str>| value.map(plain).unwrap_or_default();
+        Claims { event_id: text(self.id), actor: text(self.source), schema_version: None }
+    }
+
     /// Says the same as an event of ours and reads that, so that every rule of ours is one.
     fn event(mut self, words: &Words, tenant: TenantId, now: UnixMs) -> Result<Event, Refusal> {
         let version = self.version.map(plain).ok_or_else(|| Refusal::missing(words.of("specversion")))?;
@@ -191,6 +198,7 @@ impl Attributes<'_> {
         said.keep_nested("cloudevents", self.others);
         let said = said.into_object().unwrap_or_default();
         let mut event = json::decode(said.as_bytes(), &tenant).map_err(|refusal| words.worded(refusal))?;
+        event.stamp = Stamp { undated: self.time.is_none(), of_actor: true, ..event.stamp };
         if let Some(bytes) = payload.filter(|_bytes| raw_bytes) {
             let Body::Other { payload, .. } = &mut event.body else {
                 return Err(Refusal::new(Code::WrongType, words.data, format!("the payload of {name} must be JSON")));
@@ -259,7 +267,8 @@ mod tests {
     fn same() -> Event {
         let text = r#"{"event_id":"e1","event_name":"location","actor_id":"van-7","entity_id":"order-1","event_time":"2026-11-24T08:30:00Z",
             "payload":{"lat":57.7089,"lng":11.9746,"sat":7},"cloudevents":{"datacontenttype":"application/json","traceparent":"00-ab","specversion":"1.0"}}"#;
-        json::decode(text.as_bytes(), &tenant()).expect("valid")
+        let event = json::decode(text.as_bytes(), &tenant()).expect("valid");
+        Event { stamp: Stamp { of_actor: true, ..event.stamp }, ..event }
     }
 
     fn sorted(event: Event) -> (Event, serde_json::Value) {
@@ -270,7 +279,10 @@ mod tests {
     #[test]
     fn a_structured_event_is_the_event_that_json_gives() {
         let (read, claimed) = decode(PING.as_bytes(), &tenant(), NOW);
-        assert_eq!((sorted(read.expect("valid")), claimed.as_str()), (sorted(same()), "e1"));
+        assert_eq!(
+            (sorted(read.expect("valid")), claimed),
+            (sorted(same()), Claims { event_id: "e1".to_owned(), actor: "van-7".to_owned(), schema_version: None })
+        );
     }
 
     #[test]
@@ -287,7 +299,10 @@ mod tests {
         ];
         let body = br#" {"lat":57.7089,"lng":11.9746,"sat":7} "#;
         let (read, claimed) = decode_binary(headers.into_iter(), true, body, &tenant(), NOW);
-        assert_eq!((sorted(read.expect("valid")), claimed.as_str()), (sorted(same()), "e1"));
+        assert_eq!(
+            (sorted(read.expect("valid")), claimed),
+            (sorted(same()), Claims { event_id: "e1".to_owned(), actor: "van-7".to_owned(), schema_version: None })
+        );
     }
 
     #[test]

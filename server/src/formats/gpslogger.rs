@@ -23,20 +23,33 @@ const NAMES: FixNames = FixNames {
 const SPEED_MPS: [&str; 3] = ["spd", "s", "speed"];
 const SPEED_KMH: [&str; 2] = ["spd_kph", "kph"];
 
-/// Reads a request: its query string or, when that is empty, its body.
+/// Whether a query says where its phone is: if not, the body does, and the query says only whose it is.
+pub fn has_place(query: &[u8]) -> bool {
+    Pairs::parse(query).is_ok_and(|pairs| pairs.has(NAMES.lat) || pairs.has(NAMES.lng))
+}
+
+/// Reads a request: its query string and, when that has no place in it, its body as well; the query says first whose phone it is.
 pub fn decode(query: &[u8], body: &[u8]) -> Heard {
-    let body = body.trim_ascii_start();
-    let pairs = match (query.is_empty(), body.first()) {
-        (false, _) => Pairs::parse(query),
-        (true, Some(b'{')) => Pairs::parse_json(body),
-        (true, _) => Pairs::parse(body),
-    };
     let mut device = None;
-    let read = pairs.and_then(|mut pairs| {
-        device = Some(pairs.text(&DEVICE).into_iter().collect());
+    let read = both(query, body).and_then(|(mut query, body)| {
+        let named = query.text(&DEVICE);
+        let mut pairs = query.and(body);
+        let also_named = pairs.text(&DEVICE);
+        device = Some(named.or(also_named).into_iter().collect());
         read(pairs)
     });
     Heard::one(Item { device, read, place: None })
+}
+
+fn both<'a>(query: &'a [u8], body: &'a [u8]) -> Result<(Pairs<'a>, Pairs<'a>), Refusal> {
+    let in_query = Pairs::parse(query)?;
+    let body = body.trim_ascii_start();
+    let in_body = match body.first() {
+        _ if in_query.has(NAMES.lat) || in_query.has(NAMES.lng) => Pairs::default(),
+        Some(b'{') => Pairs::parse_json(body)?,
+        _ => Pairs::parse(body)?,
+    };
+    Ok((in_query, in_body))
 }
 
 fn read(mut pairs: Pairs<'_>) -> Result<Option<Report>, Refusal> {
@@ -79,6 +92,18 @@ mod tests {
         let expected = || as_json("a", "a", 1_795_509_000_000, r#"{"lat":57.7,"lng":11.9,"speed_mps":10}"#);
         assert_eq!(event(decode(b"", b"device=a&latitude=57.7&lng=11.9&spd_kph=36&timestamp=1795509000")), expected());
         assert_eq!(event(decode(b"", br#" {"device":"a","lat":57.7,"lon":"11.9","spd":10,"timestamp":1795509000} "#)), expected());
+    }
+
+    #[test]
+    fn a_query_without_a_place_says_whose_phone_it_is_and_the_body_says_the_rest() {
+        let expected = || as_json("van-7", "van-7", 1_795_509_000_000, r#"{"lat":57.7,"lng":11.9,"speed_mps":10,"profile":"day"}"#);
+        for body in ["lat=57.7&lon=11.9&spd=10&timestamp=1795509000&id=other", r#"{"lat":57.7,"lon":11.9,"spd":10,"timestamp":1795509000}"#] {
+            assert_eq!(event(decode(b"device=van-7&profile=day", body.as_bytes())), expected(), "{body}");
+        }
+        let unnamed = b"id=a&lat=57.7&lon=11.9&timestamp=1795509000";
+        assert_eq!(event(decode(b"profile=", unnamed)), as_json("a", "a", 1_795_509_000_000, r#"{"lat":57.7,"lng":11.9,"profile":""}"#));
+        let whole = b"id=a&lat=57.7&lon=11.9&timestamp=1795509000";
+        assert_eq!(decode(whole, b"lat=1&lon=1&id=b&x=y"), decode(whole, b""));
     }
 
     #[test]

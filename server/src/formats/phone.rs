@@ -78,6 +78,8 @@ impl Report {
     /// The event, now that the driver of the `device` is known. A report without a time happened `now`.
     pub fn event(self, device: Option<&str>, driver: &DriverId, tenant: &TenantId, now: UnixMs) -> Result<Event, Refusal> {
         let time = self.time.unwrap_or(now);
+        // An id that is derived says the time already.
+        let undated = self.time.is_none() && self.event_id.is_some();
         let event_id = match self.event_id {
             Some(id) => id,
             None => derived_id(device.unwrap_or(driver.as_str()), time, &self.body),
@@ -87,6 +89,7 @@ impl Report {
             "/event_id" => Refusal { pointer: self.words.event_id.into_owned(), ..refusal },
             _ => refusal,
         })?;
+        event.stamp.undated = undated;
         event.unknown = self.unknown.map(|json| Box::new(Unknown { json: json.into(), ..Unknown::default() }));
         Ok(event)
     }

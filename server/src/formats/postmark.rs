@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::json::MAX_EVENT_BYTES;
 use super::phone::Heard;
 use super::phone::app::App;
+use super::scope::quoted_bytes;
 use super::{cloudevents, gpslogger, osmand, overland, owntracks, traccar};
 use crate::model::id::{DriverId, TenantId};
 use crate::model::speed::SpeedUnit;
@@ -32,6 +33,8 @@ pub enum Manner {
     Body,
     /// In the query of the address.
     Query,
+    /// In the body, with this query of the address beside it.
+    Addressed(String),
     /// In the body, and whose it is besides.
     OwnTracks(owntracks::Origin),
     /// A `CloudEvent` in binary mode: attributes as headers, `json` when its data is to be that.
@@ -58,15 +61,18 @@ impl Postmark {
         self.driver.as_deref().and_then(|driver| DriverId::parse(driver).ok())
     }
 
-    /// What it takes up when it is written down, about.
+    /// What it takes up when it is written down, at most.
     pub fn bytes(&self) -> usize {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        /// Braces and the members' names.
+        const FRAME_BYTES: usize = 96;
+        let text = |text: &Option<String>| text.as_deref().map_or(0, quoted_bytes);
         let manner = match &self.manner {
             Manner::Body | Manner::Query => 0,
+            Manner::Addressed(query) => quoted_bytes(query),
             Manner::OwnTracks(origin) => text(&origin.user) + text(&origin.device) + text(&origin.login),
-            Manner::Attributes { attributes, .. } => attributes.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Manner::Attributes { attributes, .. } => attributes.iter().map(|(name, value)| quoted_bytes(name) + quoted_bytes(value) + 4).sum(),
         };
-        manner + text(&self.unnamed) + text(&self.driver)
+        FRAME_BYTES + manner + text(&self.unnamed) + text(&self.driver)
     }
 
     /// As it is written down; nothing when it is too large for that.
@@ -84,7 +90,11 @@ impl Postmark {
 impl Manner {
     /// The report in these bytes of this app; `unit` is that of an `OsmAnd` speed whose own is not said.
     pub fn report(&self, app: App, raw: &[u8], unit: SpeedUnit) -> Heard {
-        let (query, body) = if *self == Self::Query { (raw, [].as_slice()) } else { ([].as_slice(), raw) };
+        let (query, body) = match self {
+            Self::Query => (raw, [].as_slice()),
+            Self::Addressed(query) => (query.as_bytes(), raw),
+            _ => ([].as_slice(), raw),
+        };
         match app {
             App::OsmAnd => osmand::decode(query, body, unit),
             App::GpsLogger => gpslogger::decode(query, body),
@@ -114,12 +124,13 @@ mod tests {
     fn what_was_written_down_is_read_as_it_was_and_what_is_not_known_is_not_guessed() {
         let origin = owntracks::Origin { user: Some("anna".to_owned()), device: None, login: Some("x\"y".to_owned()) };
         let attributes = Manner::Attributes { attributes: vec![("id".to_owned(), "ä%20".to_owned())], json: true };
-        for manner in [Manner::Body, Manner::Query, Manner::OwnTracks(origin), attributes] {
+        for manner in [Manner::Body, Manner::Query, Manner::Addressed("id=7&x=\"".to_owned()), Manner::OwnTracks(origin), attributes] {
             let driver = DriverId::parse("van-1").expect("valid");
             let postmark = Postmark { manner, unnamed: Some("phone".to_owned()), driver: None }.by(Some(&driver));
             let text = postmark.to_text().expect("small");
             let read = Postmark::of_text(&text).expect("reads");
             assert_eq!((read.driver(), &read), (Some(driver), &postmark), "{text}");
+            assert!((text.len()..text.len() + 100).contains(&postmark.bytes()), "{text}");
         }
         assert_eq!(Postmark::of_text("{}"), Some(Postmark::default()));
         assert_eq!(Postmark::of_text(r#"{"manner":"by_pigeon"}"#), None);

@@ -43,6 +43,20 @@ impl ScopeWords {
         }
     }
 
+    /// How many bytes a scope takes up when it is written down, at most: without writing it, for a letter is asked more than once.
+    pub fn bytes_of(scope: &Scope) -> usize {
+        /// Four numbers of up to 12 characters, and what stands around them.
+        const AREA_BYTES: usize = 56;
+        /// Braces and the members' names.
+        const FRAME_BYTES: usize = 48;
+        if scope.is_all() {
+            return 0;
+        }
+        let drivers = scope.drivers().unwrap_or_default().iter().map(|id| quoted_bytes(id.as_str()));
+        let deliveries = scope.deliveries().unwrap_or_default().iter().map(|id| quoted_bytes(id.as_str()));
+        FRAME_BYTES + drivers.chain(deliveries).map(|bytes| bytes + 1).sum::<usize>() + scope.areas().len() * AREA_BYTES
+    }
+
     pub fn read(&self) -> Result<Scope, InvalidWord> {
         if self.areas.len() + usize::from(self.bbox.is_some()) > MAX_AREAS {
             return Err(InvalidWord { pointer: "/areas".to_owned(), detail: format!("at most {MAX_AREAS} areas, `bbox` among them") });
@@ -62,6 +76,16 @@ impl ScopeWords {
             area.map(|area| scope.within(&area)).map_err(|invalid| InvalidWord { pointer, detail: invalid.to_string() })
         })
     }
+}
+
+/// What a text takes up as a JSON string.
+pub fn quoted_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(escaped).sum::<usize>()
 }
 
 fn list<T, E: std::fmt::Display>(ids: &[String], name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, InvalidWord> {
@@ -86,6 +110,7 @@ mod tests {
             let scope = words.read().expect("a scope");
             assert_eq!(serde_json::to_string(&ScopeWords::of(&scope)).expect("JSON"), text);
             assert_eq!(scope.is_all(), text == "{}");
+            assert!(scope.is_all() || (text.len()..text.len() + 100).contains(&ScopeWords::bytes_of(&scope)), "{text}");
         }
         let boxed: ScopeWords = serde_json::from_str(r#"{"bbox":[11,57,12,58]}"#).expect("words");
         assert_eq!(boxed.read().expect("a scope").areas().len(), 1);

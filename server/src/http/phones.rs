@@ -19,18 +19,20 @@ use metrics::counter;
 
 use crate::clock::Clock;
 use crate::devices::phone_book::PhoneBook;
+use crate::formats::claims::Claims;
 use crate::formats::phone::app::App;
 use crate::formats::phone::pairs::Pairs;
 use crate::formats::phone::{Heard, Item};
 use crate::formats::postmark::{Manner, Postmark};
 use crate::formats::problem::Problem;
 use crate::formats::refusal::Refusal;
-use crate::formats::{overland, owntracks};
+use crate::formats::{gpslogger, overland, owntracks};
 use crate::http::auth::Principal;
 use crate::http::events::{self, EventsState};
-use crate::http::problem;
-use crate::ingest::body::expand;
-use crate::ingest::{Ingest, ReadItem, ReadRequest, Refused};
+use crate::http::problem::{self, Kind};
+use crate::ingest::body::{Encoding, expand};
+use crate::ingest::read::{ReadItem, ReadRequest};
+use crate::ingest::{Ingest, Refused};
 use crate::log::wal::Wal;
 use crate::model::id::DriverId;
 use crate::model::time::UnixMs;
@@ -84,19 +86,20 @@ async fn answer(app: App, state: &PhonesState, request: HttpRequest) -> Result<R
     };
     let encoding = events::encoding(&head.headers)?;
     let body = events::read_body(&state.events, body).await?;
-    let body = expand(body, encoding, ingest.limits().max_bytes).map_err(|refused| problem::refused(&Refused::Body(refused)))?;
-    let started = Instant::now();
-    let received = state.clock.now();
-    let call = Call { app: spoken(app, &head, &body), state, head, body, principal, login: login.0, ingest, received };
-    let answered = if app == App::CloudEvents { cloud::answer(&call).await } else { call.answer().await };
+    let (started, received) = (Instant::now(), state.clock.now());
+    let call = Call { app, state, head, body, principal, login: login.0, ingest, received };
+    let answered = call.take(encoding).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
     answered
 }
 
-/// The Traccar Client sends its new form to the address of its old one when it is updated and its settings stay.
+/// The Traccar Client sends its new form to the address of its old one when it is updated and its settings stay, whatever else stands in that address.
 fn spoken(app: App, head: &Parts, body: &[u8]) -> App {
-    let old_address = app == App::OsmAnd && head.uri.query().unwrap_or("").is_empty();
-    if old_address && body.trim_ascii_start().starts_with(b"{") { App::Traccar } else { app }
+    let names_phone = || {
+        let query = head.uri.query().unwrap_or("").as_bytes();
+        Pairs::parse(query).is_ok_and(|pairs| pairs.has(&["id", "deviceid"]))
+    };
+    if app == App::OsmAnd && body.trim_ascii_start().starts_with(b"{") && !names_phone() { App::Traccar } else { app }
 }
 
 /// One request whose sender is known.
@@ -113,7 +116,43 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    async fn answer(&self) -> Result<Response<Body>, Problem> {
+    async fn take(mut self, encoding: Encoding) -> Result<Response<Body>, Problem> {
+        let answered = match self.open(encoding) {
+            Ok(()) if self.app == App::CloudEvents => cloud::answer(&self).await?,
+            Ok(()) => self.answer().await,
+            Err(refused) => Err(refused),
+        };
+        match answered {
+            Ok(response) => Ok(response),
+            Err(refused) => Ok(self.turn_away(&refused).await),
+        }
+    }
+
+    fn open(&mut self, encoding: Encoding) -> Result<(), Refused> {
+        self.ingest.check(self.principal.tenant, 1)?;
+        self.body = expand(self.body.clone(), encoding, self.ingest.limits().max_bytes)?;
+        self.app = spoken(self.app, &self.head, &self.body);
+        Ok(())
+    }
+
+    /// Answers a request that is refused before its items are taken.
+    async fn turn_away(&self, refused: &Refused) -> Response<Body> {
+        self.ingest.refuse_read(self.request(Manner::Body, None), refused, &self.body).await;
+        match refused {
+            // The protocol of `OsmAnd` knows no 404.
+            Refused::Strangers { refusal, .. } if self.app == App::OsmAnd => {
+                problem::respond(&Kind::InvalidParameter.says(refusal.detail.clone()).at(refusal.pointer.clone()))
+            }
+            _ => self.say(refused),
+        }
+    }
+
+    /// In the app's own words.
+    fn say(&self, refused: &Refused) -> Response<Body> {
+        problem::respond_refused_of(refused, self.app.device_at())
+    }
+
+    async fn answer(&self) -> Result<Response<Body>, Refused> {
         let manner = self.manner();
         let heard = self.decode(&manner)?;
         let ignored = heard.ignored + heard.items.iter().filter(|item| item.read == Ok(None)).count();
@@ -125,7 +164,7 @@ impl Call<'_> {
             return Ok(reply::taken(self.app, None, false));
         }
         let submitted = self.ingest.submit_read(request).await;
-        Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| reply::taken(self.app, Some(&answer), self.wants_hints())))
+        Ok(submitted.map_or_else(|refused| self.say(&refused), |answer| reply::taken(self.app, Some(&answer), self.wants_hints())))
     }
 
     fn wants_hints(&self) -> bool {
@@ -143,6 +182,9 @@ impl Call<'_> {
     fn manner(&self) -> Manner {
         let query = self.head.uri.query().unwrap_or("");
         match self.app {
+            App::GpsLogger if !query.is_empty() && !self.body.is_empty() && !gpslogger::has_place(query.as_bytes()) => {
+                Manner::Addressed(query.to_owned())
+            }
             App::OsmAnd | App::GpsLogger if !query.is_empty() => Manner::Query,
             App::OwnTracks => Manner::OwnTracks(self.origin(query.as_bytes())),
             _ => Manner::Body,
@@ -163,17 +205,15 @@ impl Call<'_> {
         }
     }
 
-    fn decode(&self, manner: &Manner) -> Result<Heard, Problem> {
+    fn decode(&self, manner: &Manner) -> Result<Heard, Refused> {
         if self.app != App::Overland {
             // By the way in which a letter of it would be read again.
             return Ok(manner.report(self.app, self.bytes(manner), self.state.phone_book.osmand_speed_unit));
         }
         let max = self.ingest.limits().max_events;
-        overland::decode(&self.body, max).map_err(|refused| {
-            problem::refused(&match refused {
-                overland::NoBatch::Malformed(refusal) => Refused::Malformed(refusal),
-                overland::NoBatch::TooMany { found } => Refused::TooMany { found, max },
-            })
+        overland::decode(&self.body, max).map_err(|refused| match refused {
+            overland::NoBatch::Malformed(refusal) => Refused::Malformed(refusal),
+            overland::NoBatch::TooMany { found } => Refused::TooMany { found, max },
         })
     }
 
@@ -188,40 +228,46 @@ impl Call<'_> {
     }
 
     /// Finds each report's driver and makes its event.
-    async fn events(&self, manner: Manner, items: Vec<Item>) -> Result<ReadRequest, Problem> {
-        let mut owners = Owners::of(self, &items);
+    async fn events(&self, manner: Manner, items: Vec<Item>) -> Result<ReadRequest, Refused> {
+        // Who may not send as much has nothing looked up.
+        self.ingest.check(self.principal.tenant, items.len())?;
+        let mut owners = Owners::of(self, &items).await?;
         let mut events = Vec::with_capacity(items.len());
         for Item { device, read, place } in items {
             let raw = self.raw(&manner, place);
             let (read, device) = match (read, device) {
                 // What cannot be read is refused for good, whoever sent it.
                 (Err(refusal), None) => {
-                    events.push(refused(refusal, None, raw));
+                    events.push(refused(refusal, None, String::new(), raw));
                     continue;
                 }
                 (read, device) => (read, device.unwrap_or_default()),
             };
-            let owner = owners.find(&device).await?;
+            let owner = owners.find(&device);
             let driver = owner.as_ref().ok().cloned();
+            let named = device.first().map(String::as_str);
+            // Where a driver is known, he says more than this.
+            let actor = if driver.is_some() { None } else { named.map(str::to_owned).or_else(|| owners.unnamed()) }.unwrap_or_default();
             events.extend(match read {
                 Ok(None) => None,
-                Err(refusal) => Some(refused(refusal, driver, raw)),
+                Err(refusal) => Some(refused(refusal, driver, actor, raw)),
                 Ok(Some(report)) => {
-                    let (claimed_id, time_at) = (report.event_id.clone().unwrap_or_default(), report.words.time.clone());
-                    let named = device.first().map(String::as_str);
+                    let (event_id, time_at) = (report.event_id.clone().unwrap_or_default(), report.words.time.clone());
+                    let claims = Claims { event_id, actor, schema_version: None };
                     let read = owner.and_then(|driver| report.event(named, &driver, &self.principal.tenant, self.received));
-                    Some(ReadItem { read, claimed_id, time_at, driver, raw })
+                    Some(ReadItem { read, claims, time_at, driver, raw })
                 }
             });
         }
         let unnamed = owners.unnamed();
-        owners.check()?;
+        owners.check(events.len())?;
         Ok(ReadRequest { items: events, ..self.request(manner, unnamed) })
     }
 }
 
-fn refused(refusal: Refusal, driver: Option<DriverId>, raw: Bytes) -> ReadItem {
-    ReadItem { read: Err(refusal), claimed_id: String::new(), time_at: Cow::default(), driver, raw }
+fn refused(refusal: Refusal, driver: Option<DriverId>, actor: String, raw: Bytes) -> ReadItem {
+    let claims = Claims { actor, ..Claims::default() };
+    ReadItem { read: Err(refusal), claims, time_at: Cow::default(), driver, raw }
 }
 
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {

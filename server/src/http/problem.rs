@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use crate::formats::problem::Problem;
+use crate::formats::refusal::Code;
 use crate::http::auth::Denied;
 use crate::ingest::Refused;
 use crate::ingest::body::BodyError;
@@ -247,7 +248,18 @@ pub fn denied(denied: &Denied) -> Problem {
 /// The answer to a request that ingest refused whole. A rate limit says which it is and when the request will fit: `Retry-After` (RFC 9110) and the
 /// `RateLimit` fields of draft-ietf-httpapi-ratelimit-headers-10.
 pub fn respond_refused(refused: &Refused) -> Response<Body> {
-    let mut response = respond(&self::refused(refused));
+    respond_with(refused, &self::refused(refused))
+}
+
+/// The same where a request says by this member, and not as an event does, whom it is by.
+pub fn respond_refused_of(refused: &Refused, driver_at: &str) -> Response<Body> {
+    let problem = self::refused(refused);
+    let of_driver = matches!(refused, Refused::Limited(limited) if matches!(limited.of, Limit::Driver { .. }));
+    respond_with(refused, &if of_driver { problem.at(driver_at) } else { problem })
+}
+
+fn respond_with(refused: &Refused, problem: &Problem) -> Response<Body> {
+    let mut response = respond(problem);
     if let Refused::Limited(limited) = refused {
         let wait_s = limited.wait.as_millis().div_ceil(1000).max(1);
         let (name, burst, window_s) = (limited.of.name(), limited.rate.burst(), limited.rate.window().as_millis().div_ceil(1000).max(1));
@@ -269,6 +281,9 @@ pub fn refused(refused: &Refused) -> Problem {
         Refused::Body(BodyError::TooLarge { .. }) | Refused::TooMany { .. } => Kind::TooLarge.says(detail),
         Refused::Body(BodyError::Corrupt(_)) => Kind::MalformedEncoding.says(detail),
         Refused::Malformed(refusal) => Problem::new(400, "Bad Request", refusal.code.as_str(), refusal.detail.clone()).at(refusal.pointer.clone()),
+        Refused::Strangers { refusal, .. } if refusal.code == Code::UnknownDevice => Kind::NotFound.says(detail).at(refusal.pointer.clone()),
+        Refused::Strangers { refusal, .. } => Kind::InvalidParameter.says(detail).at(refusal.pointer.clone()),
+        Refused::DeviceTable => Kind::KeyStore.says(detail),
         Refused::Limited(limited) => {
             let problem = Kind::RateLimited.says(detail);
             if let Limit::Driver { event } = limited.of { problem.at(format!("/events/{event}/actor_id")) } else { problem }

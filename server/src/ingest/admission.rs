@@ -9,7 +9,7 @@ use crate::ingest::senders::{Run, Senders};
 use crate::ingest::{authority, stamp};
 use crate::log::Appended;
 use crate::log::prepare::Batch;
-use crate::model::event::{Body, Event};
+use crate::model::event::{Body, Event, Stamp};
 use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 
@@ -68,7 +68,8 @@ impl<'a> Admission<'a> {
         match read {
             Ok(event) => {
                 match authority::check(&self.scope, &event).and_then(|()| stamp::stamp(event.event_time, self.arrival.sent_at, self.arrival.now)) {
-                    Ok(stamp) => self.take(Event { stamp, ..event }),
+                    // What its protocol has noted of it stays.
+                    Ok(stamp) => self.take(Event { stamp: Stamp { undated: event.stamp.undated, of_actor: event.stamp.of_actor, ..stamp }, ..event }),
                     Err(refusal) => self.settle(ItemId::Event(event.id), Settled::Refused(refusal)),
                 }
             }

@@ -67,13 +67,22 @@ pub(super) fn word(outcome: &mut Outcome, time_at: Cow<'static, str>) {
 }
 
 impl ReadOrigin {
-    /// One of the items, if it is to be kept.
-    pub(super) fn refused(&self, result: &ItemResult, driver: Option<&DriverId>, raw: &[u8]) -> Option<Letter> {
+    /// The body of a request that cannot be read at all, as `Origin::whole` has it.
+    pub(super) fn whole(&self, body: &[u8], refused: &Refused) -> Option<Letter> {
+        whole(Protocol::of(self.app.name()), refused, |protocol, fault| {
+            Letter::refused(self.tenant, protocol, Scope::Body, fault, Claims::default(), body, self.received).sent_by(self.authority.clone())
+        })
+    }
+
+    /// One of the items, if it is to be kept: by its `driver` or, when nobody knows him, by whom it says.
+    pub(super) fn refused(&self, result: &ItemResult, driver: Option<&DriverId>, actor: &str, raw: &[u8]) -> Option<Letter> {
         let fault = fault(&result.outcome)?;
+        let actor = claims::as_id(driver.map_or(actor, DriverId::as_str));
+        let claims = Claims { event_id: result.event_id.with_str(claims::as_id), actor, schema_version: None };
         // One that was refused for whom it is by is by whom the phone is when it is read again.
         let driver = driver.filter(|_driver| !is_for_whom_it_is_by(&fault.reason));
         let protocol = Protocol::of(self.app.name());
-        let letter = Letter::refused(self.tenant, protocol, Scope::Item, fault, Claims::default(), raw, self.received);
+        let letter = Letter::refused(self.tenant, protocol, Scope::Item, fault, claims, raw, self.received);
         Some(letter.cut_to(MAX_EVENT_BYTES).sent_by(self.authority.clone()).postmarked(self.postmark.clone().by(driver)))
     }
 }
@@ -106,18 +115,23 @@ impl Origin {
 
     /// The body of a request that cannot be read at all; nothing when it was refused whole for another reason: then it comes again.
     pub(super) fn whole(&self, request: &Request, refused: &Refused) -> Option<Letter> {
-        let (protocol, fault) = match refused {
-            Refused::Malformed(refusal) => (self.media.protocol(), fault_of(refusal)),
-            // What it would be when it could be unpacked is nobody's to know.
-            Refused::Body(BodyError::Corrupt(packing)) => {
-                (Protocol::of(packing), Fault { reason: Reason::of("malformed_encoding"), pointer: "", detail: "cannot be unpacked" })
-            }
-            _ => return None,
-        };
-        Some(
+        whole(self.media.protocol(), refused, |protocol, fault| {
             Letter::refused(self.tenant, protocol, Scope::Body, fault, Claims::default(), &request.body, self.received)
-                .sent_by(self.authority.clone()),
-        )
+                .sent_by(self.authority.clone())
+        })
+    }
+}
+
+/// The letter of a body of this protocol, if it is to be kept whole.
+fn whole(protocol: Protocol, refused: &Refused, letter: impl FnOnce(Protocol, Fault<'_>) -> Letter) -> Option<Letter> {
+    match refused {
+        Refused::Malformed(refusal) => Some(letter(protocol, fault_of(refusal))),
+        // What it would be when it could be unpacked is nobody's to know.
+        Refused::Body(BodyError::Corrupt(packing)) => {
+            let fault = Fault { reason: Reason::of("malformed_encoding"), pointer: "", detail: "cannot be unpacked" };
+            Some(letter(Protocol::of(packing), fault))
+        }
+        _ => None,
     }
 }
 

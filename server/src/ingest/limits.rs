@@ -62,11 +62,11 @@ impl Limits {
         own.or(self.tenant)
     }
 
-    /// Refuses a request of a tenant that could not have one event more, before its body is read: whoever floods costs little.
-    pub(super) fn check_tenant(&self, tenant: TenantId, account: &Account, now_ns: u64) -> Result<(), Limited> {
+    /// Refuses a request of a tenant that could not have so many events more, before it is worked on: whoever floods costs little.
+    pub(super) fn check_tenant(&self, tenant: TenantId, account: &Account, events: u64, now_ns: u64) -> Result<(), Limited> {
         let Some(rate) = self.of_tenant(tenant) else { return Ok(()) };
         let full_at = *account.bucket.lock();
-        rate.take(full_at, now_ns, 1).map(drop).map_err(|wait| Limited { of: Limit::Tenant, rate, wait })
+        rate.take(full_at, now_ns, events).map(drop).map_err(|wait| Limited { of: Limit::Tenant, rate, wait })
     }
 
     /// Takes a request's events out of all buckets they count in, or out of none.
@@ -118,8 +118,8 @@ mod tests {
         let limited = take("cy", 6).expect_err("the tenant has 5 left");
         assert_eq!(limited, Limited { of: Limit::Tenant, rate: tenant, wait: Duration::from_millis(100) });
         take("cy", 5).expect("nothing was taken from cy");
-        assert_eq!(limits.check_tenant(acme, &account, SECOND).expect_err("empty").wait, Duration::from_millis(100));
+        assert_eq!(limits.check_tenant(acme, &account, 1, SECOND).expect_err("empty").wait, Duration::from_millis(100));
         let other = TenantId::parse("globex").unwrap();
-        assert_eq!(limits.check_tenant(other, &Account::default(), SECOND), Ok(()));
+        assert_eq!(limits.check_tenant(other, &Account::default(), 1, SECOND), Ok(()));
     }
 }

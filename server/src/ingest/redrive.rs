@@ -79,7 +79,7 @@ impl<L: EventLog> Ingest<L> {
     /// Tries the letters of `tenant` that `filter` lets through, the oldest first and at most `limit`. No rate limits it: what comes again came once
     /// already.
     pub async fn redrive(&self, tenant: TenantId, filter: &Filter, after: Option<Cursor>, limit: usize) -> Result<Redriven, RedriveError> {
-        let store = self.letters.as_ref().ok_or(RedriveError::NoStore)?;
+        let store = self.books.letters.as_ref().ok_or(RedriveError::NoStore)?;
         let (mut total, mut letters_left, mut bytes_left) = (Redriven { next: after, ..Redriven::default() }, limit, BYTES_A_CALL);
         loop {
             if self.valve.pressure() != Pressure::None {

@@ -17,12 +17,12 @@ pub fn stamp(event_time: UnixMs, sent_at: Option<UnixMs>, now: UnixMs) -> Result
         return Err(Refusal::new(Code::TimeTooFarAhead, "/event_time", "is more than 24 h ahead of the server's clock"));
     }
     if event_time <= now + TOLERANCE {
-        return Ok(Stamp { effective_time: event_time, skewed: false, late: false });
+        return Ok(Stamp { effective_time: event_time, ..Stamp::default() });
     }
     // A clock that ran ahead when the batch was sent ran ahead as much when the event happened.
     let corrected = sent_at.map(|sent_at| UnixMs(event_time.0.saturating_sub(sent_at.0.saturating_sub(now.0))));
     let effective_time = corrected.filter(|corrected| *corrected <= now + TOLERANCE).unwrap_or(now);
-    Ok(Stamp { effective_time, skewed: true, late: false })
+    Ok(Stamp { effective_time, skewed: true, ..Stamp::default() })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Holds the way in against a log in memory. Never opens a file.
 
 mod backpressure;
+mod hung_up;
 mod read_items;
 mod redrive;
 
@@ -10,6 +11,7 @@ use proptest::prelude::{Strategy, any, prop, prop_assert_eq, prop_oneof, proptes
 use prost::Message as _;
 use serde_json::{Value, json};
 
+use super::read::{ReadItem, ReadRequest};
 use super::*;
 use crate::clock::ManualClock;
 use crate::formats::refusal::Code;
@@ -33,6 +35,8 @@ const PARTITIONS: u16 = 4;
 struct MemoryLog {
     seen: Mutex<Vec<Event>>,
     fails: Option<AppendError>,
+    /// Who appends waits for it.
+    gate: Option<Arc<tokio::sync::Semaphore>>,
 }
 
 struct NoReader;
@@ -51,6 +55,9 @@ impl EventLog for MemoryLog {
     }
 
     async fn append(&self, batch: Batch) -> Result<Vec<Appended>, AppendError> {
+        if let Some(gate) = &self.gate {
+            drop(gate.acquire().await);
+        }
         if let Some(error) = &self.fails {
             return Err(error.clone());
         }

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use crate::log::dedup::Candidate;
 use crate::log::record;
-use crate::log::record::decode::Skimmed;
+use crate::log::record::decode::{Decoder, Skimmed};
 use crate::log::record::field::DecodeError;
 use crate::model::event::{Event, partition_of_joined};
 use crate::model::id::{MAX_ID_BYTES, PartitionId, TenantId};
+use crate::model::time::UnixMs;
 
 /// Events on their way into the log, encoded already, in the order they came.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub struct Batch {
     names: Names,
 }
 
-/// What names an event, joined by zero bytes, which none of the texts can contain: `tenant 0 routing key 0 id`. The events of a request share a
+/// What names an event, joined by zero bytes, which none of the texts can contain: `tenant 0 routing key 0 id`, and `0 actor` when the id is its own. The events of a request share a
 /// tenant, whose text is written down once.
 #[derive(Debug, Default)]
 struct Names {
@@ -41,6 +42,10 @@ impl Names {
         let partition = partition_of_joined(&self.joined, partitions);
         self.joined.push(0);
         event.id.with_str(|id| self.joined.extend_from_slice(id.as_bytes()));
+        if let Some(owner) = event.id_owner() {
+            self.joined.push(0);
+            self.joined.extend_from_slice(owner.as_bytes());
+        }
         (partition, xxhash_rust::xxh3::xxh3_128(&self.joined))
     }
 }
@@ -83,7 +88,7 @@ impl Batch {
         let candidate = Candidate {
             partition,
             identity,
-            content: content(&self.bytes[content_start..]),
+            content: if event.stamp.undated { undated_content(event) } else { content(&self.bytes[content_start..]) },
             event_time: event.event_time,
             effective_time: event.stamp.effective_time,
         };
@@ -96,18 +101,19 @@ pub(crate) fn candidate(partition: PartitionId, record: &[u8]) -> Result<Candida
     let skimmed = Skimmed::read(record)?;
     Ok(Candidate {
         partition,
-        identity: identity(skimmed.tenant, skimmed.routing_key, skimmed.id),
-        content: content(skimmed.content),
+        identity: identity(&skimmed),
+        content: if skimmed.undated { undated_content(&Decoder::default().decode(record)?) } else { content(skimmed.content) },
         event_time: skimmed.event_time,
         effective_time: skimmed.effective_time,
     })
 }
 
 /// As `Names::of` has it.
-fn identity(tenant: &str, routing_key: &str, id: &str) -> u128 {
-    let mut joined = [0; 3 * MAX_ID_BYTES + 2];
+fn identity(skimmed: &Skimmed<'_>) -> u128 {
+    let mut joined = [0; 4 * MAX_ID_BYTES + 3];
     let mut length = 0;
-    for text in [tenant, "\0", routing_key, "\0", id] {
+    let (separator, owner) = skimmed.id_owner.map(|owner| ("\0", owner)).unwrap_or_default();
+    for text in [skimmed.tenant, "\0", skimmed.routing_key, "\0", skimmed.id, separator, owner] {
         joined[length..length + text.len()].copy_from_slice(text.as_bytes());
         length += text.len();
     }
@@ -119,12 +125,18 @@ fn content(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }
 
+/// The same of an event whose time its sender did not give: whenever it comes.
+fn undated_content(event: &Event) -> u64 {
+    let mut bytes = Vec::new();
+    let start = record::encode(&Event { event_time: UnixMs(0), ..event.clone() }, &mut bytes);
+    content(&bytes[start..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::event::{Body, Stamp};
     use crate::model::id::{DeliveryId, DriverId, EventId};
-    use crate::model::time::UnixMs;
 
     fn event(tenant: &str, actor: &str, delivery: Option<&str>, id: &str) -> Event {
         Event {
@@ -140,6 +152,14 @@ mod tests {
         }
     }
 
+    fn undated(event: Event) -> Event {
+        Event { stamp: Stamp { undated: true, ..event.stamp }, ..event }
+    }
+
+    fn own(event: Event) -> Event {
+        Event { stamp: Stamp { of_actor: true, ..event.stamp }, ..event }
+    }
+
     #[test]
     fn what_a_batch_finds_of_an_event_is_what_recovery_finds_of_its_record() {
         let uuid = "0190163d-8694-739b-aea5-966c26f8ad91";
@@ -149,6 +169,9 @@ mod tests {
             event("globex", "ann", None, uuid),
             event("acme", "ann", None, uuid),
             event("acme", "an", None, "n"),
+            own(event("acme", "ann", Some("d"), "e")),
+            own(event("acme", "bob", Some("d"), "e")),
+            undated(own(event("acme", "ann", None, "e"))),
         ];
         let mut batch = Batch::default();
         for event in &events {
@@ -162,5 +185,19 @@ mod tests {
         let identities: Vec<u128> = batch.items.iter().map(|item| item.candidate.identity).collect();
         assert_eq!(identities[0], identities[3]);
         assert!((1..5).all(|index| index == 3 || identities[index] != identities[0]));
+        assert!(identities[5] != identities[6] && identities[5] != identities[1], "two actors' ids of one delivery");
+    }
+
+    #[test]
+    fn an_event_that_has_its_time_from_us_is_the_same_whenever_it_comes_and_another_when_it_says_something_else() {
+        let later = |event: Event| Event { event_time: UnixMs(1_700_000_009_000), ..event };
+        let other = |event: Event| Event { body: Body::Duty { on: false }, ..event };
+        let first = || event("acme", "ann", None, "e");
+        let mut batch = Batch::default();
+        for event in [undated(first()), undated(later(first())), undated(other(first())), first(), later(first())] {
+            batch.push(&event, 64);
+        }
+        let [one, again, different, dated, dated_later] = [0, 1, 2, 3, 4].map(|index| batch.items[index].candidate.content);
+        assert!(one == again && one != different && dated != dated_later, "{batch:?}");
     }
 }

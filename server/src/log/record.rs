@@ -15,11 +15,16 @@ pub(crate) const FLAGS_AT: usize = 1;
 pub(crate) const SKEWED: u8 = 1;
 /// Older than the dedup window.
 pub(crate) const LATE: u8 = 2;
+/// Its time is that of its arrival, and no part of what makes a duplicate the same event.
+const UNDATED: u8 = 4;
+/// Its id is its actor's own.
+const OF_ACTOR: u8 = 8;
 
 /// Appends the record of `event` to `out` and returns where its content (all but the stamp) starts.
 pub fn encode(event: &Event, out: &mut Vec<u8>) -> usize {
-    let Stamp { effective_time, skewed, late } = event.stamp;
-    let flags = if skewed { SKEWED } else { 0 } | if late { LATE } else { 0 };
+    let Stamp { effective_time, skewed, late, undated, of_actor } = event.stamp;
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    let flags = flag(skewed, SKEWED) | flag(late, LATE) | flag(undated, UNDATED) | flag(of_actor, OF_ACTOR);
     out.extend_from_slice(&[tag_byte(3, VARINT), flags]);
     put_int(out, 2, effective_time.0);
     let content_start = out.len();
@@ -160,8 +165,13 @@ mod tests {
         let id = prop_oneof![Just("0192f0c1-2345-7abc-8def-0123456789ab".to_owned()), "[ -~]{1,64}"];
         let unknown = of((collection::vec(any::<u8>(), 0..200), collection::vec(any::<u8>(), 0..9)))
             .prop_map(|parts| parts.map(|(json, proto)| Box::new(Unknown { json: json.into(), proto: proto.into() })));
-        let stamp =
-            (any::<i64>(), any::<bool>(), any::<bool>()).prop_map(|(time, skewed, late)| Stamp { effective_time: UnixMs(time), skewed, late });
+        let stamp = any::<(i64, bool, bool, bool, bool)>().prop_map(|(time, skewed, late, undated, of_actor)| Stamp {
+            effective_time: UnixMs(time),
+            skewed,
+            late,
+            undated,
+            of_actor,
+        });
         (id, "[a-z]{1,64}", of("[a-z0-9-]{1,64}"), of("[a-z0-9-]{1,64}"), any::<i64>(), any::<u32>(), body(), stamp, unknown).prop_map(
             |(id, tenant, actor, delivery, event_time, schema_version, body, stamp, unknown)| Event {
                 id: EventId::parse(&id).expect("valid"),
@@ -211,7 +221,11 @@ mod tests {
             && event.actor.as_ref().map_or("", |id| id.as_str()) == sent.actor_id
             && event.delivery.as_ref().map_or("", |id| id.as_str()) == sent.entity_id
             && (event.event_time.0, event.stamp.effective_time.0) == (sent.event_time_ms, stored.effective_time_ms)
-            && stored.flags == u32::from(event.stamp.skewed) | u32::from(event.stamp.late) << 1
+            && stored.flags
+                == u32::from(event.stamp.skewed)
+                    | u32::from(event.stamp.late) << 1
+                    | u32::from(event.stamp.undated) << 2
+                    | u32::from(event.stamp.of_actor) << 3
             && (json, proto) == (stored.unknown_json.clone(), stored.unknown_proto.clone())
     }
 
@@ -227,6 +241,8 @@ mod tests {
                 tenant: event.tenant.as_str(),
                 routing_key: event.routing_key(),
                 id: &id,
+                id_owner: event.id_owner(),
+                undated: event.stamp.undated,
                 event_time: event.event_time,
                 effective_time: event.stamp.effective_time,
                 content: &bytes[content_start..],

@@ -27,6 +27,7 @@ pub struct Event {
 
 /// What ingest adds; never recomputed afterwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the record, and no two exclude each other")]
 pub struct Stamp {
     /// Orders facts, together with the event id.
     pub effective_time: UnixMs,
@@ -34,6 +35,10 @@ pub struct Stamp {
     pub skewed: bool,
     /// Older than the dedup window: may reach only outputs that are sets or last-writer-wins.
     pub late: bool,
+    /// Its sender gave no time, so it happened when it came: sent again it has another time and is the same event.
+    pub undated: bool,
+    /// Its id is its actor's own: another actor may give the same one to another event of the same delivery.
+    pub of_actor: bool,
 }
 
 /// Members of the envelope or payload that this version does not know, in the encoding they came in.
@@ -142,6 +147,11 @@ impl Event {
             (None, Some(actor)) => actor.as_str(),
             (None, None) => "",
         }
+    }
+
+    /// Whose own the id is, where that is not known by the routing key already.
+    pub fn id_owner(&self) -> Option<&str> {
+        self.actor.as_ref().filter(|_actor| self.stamp.of_actor && self.delivery.is_some()).map(DriverId::as_str)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::model::event::Body;
 use crate::model::time::UnixMs;
 
 /// The pairs that nobody has taken yet, in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 /// A value, and the JSON pointer of the name that its sender gave it.
@@ -82,6 +82,20 @@ impl<'a> Pairs<'a> {
             }
         }
         taken
+    }
+
+    /// Whether anything is said under one of these names.
+    pub fn has(&self, names: &[&str]) -> bool {
+        let said =
+            |(known, value): &(Cow<'_, str>, Cow<'_, str>)| !value.trim().is_empty() && names.iter().any(|name| known.eq_ignore_ascii_case(name));
+        self.0.iter().any(said)
+    }
+
+    /// These and then those.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 
     pub fn text(&mut self, names: &[&str]) -> Option<String> {

@@ -95,10 +95,13 @@ fn words(app: App) -> (&'static str, &'static str) {
             "A `location` becomes a location; a `transition` is stored as `owntracks.transition`; other messages and empty bodies are taken and not stored.",
         ),
         App::Overland => ("Overland", "A batch of GeoJSON features; those without geometry are not stored. A batch sent again is all duplicates."),
-        App::GpsLogger => ("GPSLogger's custom URL", "A query string, form or flat JSON object by the user's template."),
+        App::GpsLogger => (
+            "GPSLogger's custom URL",
+            "A query string, form or flat JSON object by the user's template; a body is read when the query holds no position, and what the query says counts beside it.",
+        ),
         App::CloudEvents => (
             "CloudEvents 1.0",
-            "Structured, batched or binary. `type` is the event's name, `id` its id, `source` the actor, `subject` the delivery, `time` when it happened, `data` the payload.",
+            "Structured, batched or binary. `type` is the event's name, `id` its id among those of its `source`, `source` the actor, `subject` the delivery, `time` when it happened (absent: when it arrives; sent again it is a duplicate all the same), `data` the payload.",
         ),
     }
 }

@@ -11,17 +11,24 @@ use crate::formats::postmark::Manner;
 use crate::formats::problem::Problem;
 use crate::http::events;
 use crate::http::problem::{self, Kind};
-use crate::ingest::{Answer, ReadItem, ReadRequest, Refused};
+use crate::ingest::read::{ReadItem, ReadRequest};
+use crate::ingest::{Answer, Refused};
 
 const BATCH: &str = "application/cloudevents-batch+json";
 const STRUCTURED: &str = "application/cloudevents+json";
 
-pub(super) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
-    let Said { events, manner, single } = read(call)?;
-    let item = |((read, claimed_id), raw): (Read, Bytes)| ReadItem { read, claimed_id, time_at: cloudevents::TIME_AT.into(), driver: None, raw };
+pub(super) async fn answer(call: &Call<'_>) -> Result<Result<Response<Body>, Refused>, Problem> {
+    let Said { events, manner, single } = match read(call)? {
+        Ok(said) => said,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let item = |((read, claims), raw): (Read, Bytes)| ReadItem { read, claims, time_at: cloudevents::TIME_AT.into(), driver: None, raw };
     let items = events.into_iter().map(item).collect();
+    let source_at = if matches!(manner, Manner::Attributes { .. }) { "/ce-source" } else { call.app.device_at() };
     let submitted = call.ingest.submit_read(ReadRequest { items, ..call.request(manner, None) }).await;
-    Ok(submitted.map_or_else(|refused| problem::respond_refused(&refused), |answer| events::word(&Answer { single, ..answer }, false)))
+    Ok(Ok(
+        submitted.map_or_else(|refused| problem::respond_refused_of(&refused, source_at), |answer| events::word(&Answer { single, ..answer }, false))
+    ))
 }
 
 /// What a request says.
@@ -33,21 +40,14 @@ struct Said {
     single: bool,
 }
 
-fn read(call: &Call<'_>) -> Result<Said, Problem> {
+fn read(call: &Call<'_>) -> Result<Result<Said, Refused>, Problem> {
     let media = header_text(&call.head.headers, CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
     let media = media.split(';').next().unwrap_or("").trim();
     if media == BATCH {
-        let malformed = |refusal| problem::refused(&Refused::Malformed(refusal));
-        let (max, items) = (call.ingest.limits().max_events, cloudevents::open_batch(&call.body).map_err(malformed)?);
-        let (events, found) = cloudevents::decode_batch(items, max, &call.principal.tenant, call.received).map_err(malformed)?;
-        if found > max {
-            return Err(problem::refused(&Refused::TooMany { found, max }));
-        }
-        let events = events.into_iter().map(|(read, raw)| (read, call.body.slice_ref(raw))).collect();
-        return Ok(Said { events, manner: Manner::Body, single: false });
+        return Ok(Said::batch(call));
     }
     if media == STRUCTURED {
-        return Ok(Said::one(call, Manner::Body));
+        return Ok(Ok(Said::one(call, Manner::Body)));
     }
     if !call.head.headers.contains_key("ce-specversion") {
         let detail =
@@ -59,10 +59,20 @@ fn read(call: &Call<'_>) -> Result<Said, Problem> {
     // What `datacontenttype` says in the other modes, the Content-Type says here.
     let typed = (!media.is_empty()).then_some(("datacontenttype", media));
     let attributes = attributes.chain(typed).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Ok(Said::one(call, Manner::Attributes { attributes, json }))
+    Ok(Ok(Said::one(call, Manner::Attributes { attributes, json })))
 }
 
 impl Said {
+    fn batch(call: &Call<'_>) -> Result<Self, Refused> {
+        let (max, items) = (call.ingest.limits().max_events, cloudevents::open_batch(&call.body).map_err(Refused::Malformed)?);
+        let (events, found) = cloudevents::decode_batch(items, max, &call.principal.tenant, call.received).map_err(Refused::Malformed)?;
+        if found > max {
+            return Err(Refused::TooMany { found, max });
+        }
+        let events = events.into_iter().map(|(read, raw)| (read, call.body.slice_ref(raw))).collect();
+        Ok(Self { events, manner: Manner::Body, single: false })
+    }
+
     /// Read in the way in which a letter of it would be read again.
     fn one(call: &Call<'_>, manner: Manner) -> Self {
         let read = manner.cloud_event(&call.body, &call.principal.tenant, call.received);

@@ -1,12 +1,13 @@
 //! Which driver each report of a request is by, and what an app is told when nobody stands for any. Whose a phone is, the phone book says.
 
+use std::collections::HashSet;
+
+use crate::devices::Listed;
 use crate::formats::phone::Item;
 use crate::formats::phone::app::App;
 use crate::formats::phone::pairs::Pairs;
-use crate::formats::problem::Problem;
 use crate::formats::refusal::{Code, Refusal};
-use crate::http::auth::Principal;
-use crate::http::problem::Kind;
+use crate::ingest::Refused;
 use crate::model::id::DriverId;
 
 use super::Call;
@@ -16,6 +17,9 @@ pub(super) struct Owners<'a> {
     call: &'a Call<'a>,
     /// What a report is by that does not say it: nearly always all are by one phone.
     unnamed: Vec<String>,
+    listed: Listed,
+    /// How many devices were looked up.
+    devices: usize,
     /// Asked about last.
     last: Option<(Vec<String>, Result<DriverId, Refusal>)>,
     found: usize,
@@ -24,39 +28,40 @@ pub(super) struct Owners<'a> {
 }
 
 impl<'a> Owners<'a> {
-    pub(super) fn of(call: &'a Call<'a>, items: &[Item]) -> Self {
+    /// Looks up all devices of a request at once: one that names many does not ask the table as often.
+    pub(super) async fn of(call: &'a Call<'a>, items: &[Item]) -> Result<Self, Refused> {
         // `Overland` alone sends batches, and its address may say whose phone it is.
         let in_address = || {
             let query = call.head.uri.query().filter(|_query| call.app == App::Overland)?;
             Pairs::parse(query.as_bytes()).ok()?.text(&["device_id", "device", "id"])
         };
         let neighbour = || items.iter().find_map(|item| item.device.as_ref()?.last().cloned());
-        let unnamed = in_address().or_else(|| call.login.clone()).or_else(neighbour);
-        Self { call, unnamed: unnamed.into_iter().collect(), last: None, found: 0, unknown: None }
+        let unnamed: Vec<String> = in_address().or_else(|| call.login.clone()).or_else(neighbour).into_iter().collect();
+        let of_items = items.iter().filter_map(|item| item.device.as_ref());
+        let names: HashSet<&str> = of_items.flat_map(|device| if device.is_empty() { &unnamed } else { device }).map(String::as_str).collect();
+        let (devices, tenant) = (names.len(), call.principal.tenant);
+        let listed = call.state.phone_book.listed(tenant, names).await.map_err(|error| {
+            tracing::error!(%error, "devices could not be looked up");
+            Refused::DeviceTable
+        })?;
+        Ok(Self { call, unnamed, listed, devices, last: None, found: 0, unknown: None })
     }
 
     /// The driver of a device by its names, or the refusal of its report.
-    pub(super) async fn find(&mut self, device: &[String]) -> Result<Result<DriverId, Refusal>, Problem> {
-        let names = if device.is_empty() { self.unnamed.clone() } else { device.to_vec() };
-        let known = self.last.as_ref().filter(|(asked, _)| *asked == names).map(|(_, owner)| owner.clone());
-        let owner = match known {
-            Some(owner) => owner,
-            None => self.look_up(&names).await?,
-        };
+    pub(super) fn find(&mut self, device: &[String]) -> Result<DriverId, Refusal> {
+        let names = if device.is_empty() { self.unnamed.as_slice() } else { device };
+        let known = self.last.as_ref().filter(|(asked, _)| asked.as_slice() == names).map(|(_, owner)| owner.clone());
+        let owner = known.unwrap_or_else(|| {
+            let (call, names) = (self.call, names.to_vec());
+            let owner = call.state.phone_book.owner_of(&self.listed, &call.principal.scope, call.app, &names);
+            self.last = Some((names, owner.clone()));
+            owner
+        });
         match &owner {
             Err(refusal) if matches!(refusal.code, Code::UnknownDevice | Code::MissingField) => drop(self.unknown.get_or_insert(refusal.clone())),
             _ => self.found += 1,
         }
-        self.last = Some((names, owner.clone()));
-        Ok(owner)
-    }
-
-    async fn look_up(&self, names: &[String]) -> Result<Result<DriverId, Refusal>, Problem> {
-        let Principal { tenant, scope, .. } = &*self.call.principal;
-        self.call.state.phone_book.owner(*tenant, scope, self.call.app, names).await.map_err(|error| {
-            tracing::error!(%error, "a device could not be looked up");
-            Kind::KeyStore.says("the table of devices failed; try again")
-        })
+        owner
     }
 
     /// What a report is by that does not say it.
@@ -65,15 +70,10 @@ impl<'a> Owners<'a> {
     }
 
     /// When nobody stands for any of the reports, the phone keeps them until somebody does: the whole request is refused.
-    pub(super) fn check(self) -> Result<(), Problem> {
+    pub(super) fn check(self, events: usize) -> Result<(), Refused> {
         match self.unknown.filter(|_refusal| self.found == 0) {
             None => Ok(()),
-            Some(refusal) => {
-                // The protocol of `OsmAnd` knows 400 for both.
-                let unknown = refusal.code == Code::UnknownDevice && self.call.app != App::OsmAnd;
-                let kind = if unknown { Kind::NotFound } else { Kind::InvalidParameter };
-                Err(kind.says(refusal.detail).at(refusal.pointer))
-            }
+            Some(refusal) => Err(Refused::Strangers { refusal, events, devices: self.devices }),
         }
     }
 }

@@ -60,7 +60,7 @@ impl ReadAgain {
         tenant: TenantId,
     ) -> Result<Option<Self>, DevicesError> {
         if app == App::CloudEvents {
-            let (read, _claimed_id) = postmark.manner.cloud_event(raw, &tenant, kept.about.received);
+            let (read, _claims) = postmark.manner.cloud_event(raw, &tenant, kept.about.received);
             return Ok(Some(Self { read, time_at: cloudevents::TIME_AT.into() }));
         }
         let heard = postmark.manner.report(app, raw, book.osmand_speed_unit);

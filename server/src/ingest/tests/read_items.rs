@@ -1,20 +1,23 @@
 //! What a protocol of its own has read, held against a log in memory: the same rules as for any body. Never opens a file.
 
 use super::*;
+use crate::formats::claims::Claims;
+use crate::formats::phone::app::App;
+use crate::formats::postmark::Postmark;
 use crate::formats::results::Outcome;
 
-fn item(id: &str, at: i64) -> ReadItem {
+pub(super) fn item(id: &str, at: i64) -> ReadItem {
     let text = json!({"event_id": id, "event_name": "location", "actor_id": "d", "event_time": at, "payload": {"lat": 1, "lng": 1}}).to_string();
     ReadItem {
         read: json::decode(text.as_bytes(), &tenant()),
-        claimed_id: id.to_owned(),
+        claims: Claims { event_id: id.to_owned(), ..Claims::default() },
         time_at: "/tst".into(),
         driver: None,
         raw: Bytes::from_static(b"as it came"),
     }
 }
 
-fn request(items: Vec<ReadItem>) -> ReadRequest {
+pub(super) fn request(items: Vec<ReadItem>) -> ReadRequest {
     ReadRequest { tenant: tenant(), scope: Scope::ALL, app: App::OwnTracks, received: UnixMs(NOW), postmark: Postmark::default(), items }
 }
 
@@ -25,7 +28,7 @@ fn limited(limits: Limits) -> Ingest<MemoryLog> {
 #[tokio::test]
 async fn each_item_is_answered_in_its_place_and_a_wrong_time_is_named_in_the_senders_words() {
     let ingest = limited(Limits::of_requests(4, 1000));
-    let refused = ReadItem { read: Err(Refusal::missing("/lat")), claimed_id: "r".to_owned(), ..item("r", NOW) };
+    let refused = ReadItem { read: Err(Refusal::missing("/lat")), ..item("r", NOW) };
     let items = vec![item("a", NOW), item("a", NOW), item("b", NOW + 100_000_000), refused];
     let answer = ingest.submit_read(request(items)).await.expect("not refused whole");
     let told: Vec<_> = answer.results.iter().map(|result| (result.outcome.status(), result.outcome.code())).collect();

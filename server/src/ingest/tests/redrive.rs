@@ -8,18 +8,20 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::config::devices::UnlistedDevices;
 use crate::dead_letters::filter::Filter;
-use crate::dead_letters::letter::{Fault, Protocol, Reason, Scope as Kind};
+use crate::dead_letters::letter::{Fault, Letter, Protocol, Reason, Scope as Kind};
 use crate::dead_letters::{Bounds, Kept};
 use crate::devices::Devices;
 use crate::formats::claims::Claims;
-use crate::formats::postmark::Manner;
+use crate::formats::phone::app::App;
+use crate::formats::postmark::{Manner, Postmark};
 use crate::ingest::redrive::{RedriveError, Redriven};
+use crate::model::id::DriverId;
 use crate::model::speed::SpeedUnit;
 
 /// A way in that keeps what it refuses.
-struct Rig {
-    ingest: Ingest<MemoryLog>,
-    store: DeadLetters,
+pub(super) struct Rig {
+    pub(super) ingest: Ingest<MemoryLog>,
+    pub(super) store: DeadLetters,
     clock: ManualClock,
     folder: TempDir,
     stop: CancellationToken,
@@ -28,6 +30,10 @@ struct Rig {
 
 impl Rig {
     async fn start() -> Self {
+        Self::start_on(MemoryLog::default()).await
+    }
+
+    pub(super) async fn start_on(log: MemoryLog) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let bounds = Bounds { max_bytes: 1 << 20, max_age: std::time::Duration::from_hours(2) };
         let clock = ManualClock::new(UnixMs(NOW));
@@ -38,11 +44,11 @@ impl Rig {
         let devices = Arc::new(Devices::open(folder.path(), Clock::Manual(clock.clone())).await.expect("opens"));
         let book = PhoneBook { devices, unlisted: UnlistedDevices::Open, osmand_speed_unit: SpeedUnit::Knots };
         let limits = Limits::of_requests(100, 1 << 20);
-        let ingest = Ingest::new(Arc::new(MemoryLog::default()), Clock::Manual(clock.clone()), limits, Arc::new(Attention::new(1)));
+        let ingest = Ingest::new(Arc::new(log), Clock::Manual(clock.clone()), limits, Arc::new(Attention::new(1)));
         Self { ingest: ingest.keeping(store.clone()).knowing(book), store, clock, folder, stop, writer }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.writer.await.expect("ends well");
         self.store.close().await;
@@ -156,7 +162,7 @@ async fn one_of_two_reports_under_one_id_is_kept_and_differs_still_when_it_is_tr
         let heard = Manner::Query.report(App::OsmAnd, raw.as_bytes(), book.osmand_speed_unit).items.remove(0);
         let driver = DriverId::parse("van-1").expect("valid");
         let read = heard.read.expect("reads").expect("a report").event(None, &driver, &tenant(), UnixMs(NOW));
-        let items = vec![ReadItem { read, claimed_id: String::new(), time_at: "/timestamp".into(), driver: Some(driver), raw: raw.into() }];
+        let items = vec![ReadItem { read, claims: Claims::default(), time_at: "/timestamp".into(), driver: Some(driver), raw: raw.into() }];
         let postmark = Postmark::of(Manner::Query, None);
         let request = ReadRequest { tenant: tenant(), scope: Scope::ALL, app: App::OsmAnd, received: UnixMs(NOW), postmark, items };
         rig.ingest.submit_read(request).await.expect("answered");

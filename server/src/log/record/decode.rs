@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::field::{BYTES, DecodeError, FIXED32, FIXED64, Reader, VARINT, text};
-use super::{LATE, SKEWED};
+use super::{LATE, OF_ACTOR, SKEWED, UNDATED};
 use crate::model::event::{Body, Created, Event, Location, Proof, Stamp, StatusChange, Unknown};
 use crate::model::id::{DeliveryId, DriverId, EventId, InvalidId, MAX_ID_BYTES, TenantId};
 use crate::model::position::Position;
@@ -54,7 +54,10 @@ pub struct Skimmed<'a> {
     /// As `Event::routing_key` says.
     pub routing_key: &'a str,
     pub id: &'a str,
+    /// As `Event::id_owner` says.
+    pub id_owner: Option<&'a str>,
     pub event_time: UnixMs,
+    pub undated: bool,
     pub effective_time: UnixMs,
     /// The record without its stamp, as `encode` marked it.
     pub content: &'a [u8],
@@ -68,11 +71,13 @@ impl<'a> Skimmed<'a> {
             tenant: text(envelope.tenant.ok_or(DecodeError::Missing("tenant_id"))?)?,
             routing_key: envelope.delivery.or(envelope.actor).unwrap_or_default(),
             id: envelope.id.ok_or(DecodeError::Missing("event_id"))?,
+            id_owner: envelope.actor.filter(|_actor| stored.stamp.of_actor && envelope.delivery.is_some()),
             event_time: envelope.event_time,
+            undated: stored.stamp.undated,
             effective_time: stored.stamp.effective_time,
             content: stored.content,
         };
-        let longest = [skimmed.tenant, skimmed.routing_key, skimmed.id].map(str::len).into_iter().max();
+        let longest = [skimmed.tenant, skimmed.routing_key, skimmed.id, skimmed.id_owner.unwrap_or_default()].map(str::len).into_iter().max();
         if longest > Some(MAX_ID_BYTES) { Err(InvalidId::TooLong.into()) } else { Ok(skimmed) }
     }
 }
@@ -100,8 +105,9 @@ impl<'a> Stored<'a> {
                 }
                 (3, VARINT) => {
                     let flags = reader.varint()?;
-                    stored.stamp.skewed = flags & u64::from(SKEWED) != 0;
-                    stored.stamp.late = flags & u64::from(LATE) != 0;
+                    let is = |flag: u8| flags & u64::from(flag) != 0;
+                    let Stamp { skewed, late, undated, of_actor, .. } = &mut stored.stamp;
+                    (*skewed, *late, *undated, *of_actor) = (is(SKEWED), is(LATE), is(UNDATED), is(OF_ACTOR));
                 }
                 (4, BYTES) => stored.unknown_json = Some(reader.bytes()?),
                 (5, BYTES) => stored.unknown_proto = Some(reader.bytes()?),

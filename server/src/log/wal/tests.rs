@@ -37,7 +37,7 @@ fn event(number: usize) -> Event {
         event_time: UnixMs(1_790_000_000_000 + i64::try_from(number).expect("small")),
         schema_version: 1,
         body: Body::Location(Location { position, accuracy_m: Some(5.0), speed_mps: None, heading_deg: None, altitude_m: None, battery: None }),
-        stamp: Stamp { effective_time: UnixMs(1_790_000_000_000), skewed: false, late: false },
+        stamp: Stamp { effective_time: UnixMs(1_790_000_000_000), ..Stamp::default() },
         unknown: None,
     }
 }
