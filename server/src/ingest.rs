@@ -177,7 +177,7 @@ impl<L: EventLog> Ingest<L> {
             let any = results.iter().any(|result| letters::fault(&result.outcome).is_some());
             if any { origin.refused(&body, results) } else { Vec::new() }
         };
-        let results = self.append_keeping(account, admission, refused).await?;
+        let results = self.append_paid(request.tenant, account, admission, refused).await?;
         let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
         Ok(Answer { results, single, position, hint })
     }

@@ -39,6 +39,13 @@ pub(super) struct Arrival<'a> {
     pub(super) salt: u64,
 }
 
+/// What a request took out of its senders' buckets.
+#[derive(Debug)]
+pub(super) struct Paid {
+    pub(super) events: u64,
+    pub(super) runs: Vec<Run>,
+}
+
 /// What is known of an item before the log is asked.
 #[derive(Debug)]
 enum Settled {
@@ -107,6 +114,11 @@ impl<'a> Admission<'a> {
 
     pub(super) fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// What its senders paid for, to be given back if nothing of it is stored.
+    pub(super) fn take_paid(&mut self) -> Paid {
+        Paid { events: self.items.len() as u64, runs: std::mem::take(&mut self.runs) }
     }
 
     /// The newest position, when all of it is of one driver.

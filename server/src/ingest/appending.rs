@@ -7,11 +7,12 @@ use crate::dead_letters::DeadLetters;
 use crate::dead_letters::letter::Letter;
 use crate::formats::results::ItemResult;
 use crate::ingest::Ingest;
-use crate::ingest::admission::{self, Admission};
+use crate::ingest::admission::{self, Admission, Paid};
 use crate::ingest::ledger::{Account, InFlight};
 use crate::ingest::unanswered::Unanswered;
 use crate::log::{AppendError, Appended, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
+use crate::model::id::TenantId;
 
 /// Where it is written down what became of requests.
 #[derive(Debug, Default)]
@@ -29,13 +30,30 @@ struct Settling {
 }
 
 impl<L: EventLog> Ingest<L> {
+    /// Appends what was admitted and paid for; who is told that nothing was stored gets it back.
+    pub(super) async fn append_paid(
+        &self,
+        tenant: TenantId,
+        account: Arc<Account>,
+        mut admission: Admission<'_>,
+        refused: impl FnOnce(&mut [ItemResult]) -> Vec<Letter> + Send + 'static,
+    ) -> Result<Vec<ItemResult>, AppendError> {
+        let Paid { events, runs } = admission.take_paid();
+        let results = self.append_keeping(Arc::clone(&account), admission, refused).await;
+        if results.is_err() {
+            let senders = self.limits.driver.is_some().then_some(&self.senders);
+            self.limits.give_back(tenant, &account, senders, events, &runs);
+        }
+        results
+    }
+
     pub(super) async fn append(&self, account: Arc<Account>, admission: Admission<'_>) -> Result<Vec<ItemResult>, AppendError> {
         self.append_keeping(account, admission, |_results| Vec::new()).await
     }
 
     /// Also words the results and keeps what `refused` makes of them. Only when the answer is known: what was not stored at all comes again, and is not
     /// to be kept twice.
-    pub(super) async fn append_keeping(
+    async fn append_keeping(
         &self,
         account: Arc<Account>,
         admission: Admission<'_>,

@@ -91,6 +91,17 @@ impl Limits {
         *bucket = full_at;
         Ok(())
     }
+
+    /// Puts back what `take` took for a request of which nothing was stored: it comes again, and would else pay twice.
+    pub(super) fn give_back(&self, tenant: TenantId, account: &Account, senders: Option<&Senders>, events: u64, runs: &[Run]) {
+        if let Some(rate) = self.of_tenant(tenant) {
+            let mut bucket = account.bucket.lock();
+            *bucket = rate.give_back(*bucket, events);
+        }
+        if let Some(senders) = senders {
+            senders.give_back(runs);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ impl Rate {
         if after <= latest { Ok(after) } else { Err(Duration::from_nanos(after - latest)) }
     }
 
+    /// Puts `events` back that were taken out of a bucket and not used.
+    pub fn give_back(self, full_at: FullAt, events: u64) -> FullAt {
+        full_at.saturating_sub(self.interval_ns.saturating_mul(events))
+    }
+
     /// How many events fit now.
     pub fn room(self, full_at: FullAt, now_ns: u64) -> u64 {
         self.burst.saturating_sub(full_at.saturating_sub(now_ns).div_ceil(self.interval_ns))

@@ -75,7 +75,7 @@ impl<L: EventLog> Ingest<L> {
             }
             refused
         };
-        let results = self.append_keeping(account, admission, refused).await?;
+        let results = self.append_paid(tenant, account, admission, refused).await?;
         let position = LogPosition::of(self.log.partitions(), results.iter().filter_map(|result| result.outcome.place()));
         Ok(Answer { results, single: false, position, hint })
     }

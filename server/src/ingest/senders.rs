@@ -86,6 +86,16 @@ impl Senders {
         buckets.taken.clear();
         Ok(())
     }
+
+    /// Puts back what was taken for a request of which nothing was stored. A bucket that was forgotten meanwhile is full.
+    pub(super) fn give_back(&self, runs: &[Run]) {
+        let mut buckets = self.buckets.lock();
+        for Run { sender: Sender(hash), events, .. } in runs {
+            if let Some(bucket) = buckets.tables[table_of(*hash)].find_mut(*hash, |known| known.0 == *hash) {
+                bucket.1 = self.rate.give_back(bucket.1, u64::from(*events));
+            }
+        }
+    }
 }
 
 impl Buckets {

@@ -64,3 +64,18 @@ fn what_the_log_refuses_is_taken_back_from_what_was_received() {
     assert_eq!((totals.received, totals.rejected, totals.in_flight, totals.refused), (0, 0, 0, 2));
     assert_eq!(ingest.counts().totals().refused, 2);
 }
+
+#[test]
+fn who_was_refused_by_the_log_has_not_paid() {
+    let limits = Limits { driver: Some(Rate::new(10, 10)), tenant: Some(Rate::new(100, 10)), ..Limits::of_requests(100, 1 << 20) };
+    let log = |fails| Arc::new(MemoryLog { fails, ..MemoryLog::default() });
+    let mut ingest =
+        Ingest::new(log(Some(AppendError::Overloaded)), Clock::Manual(ManualClock::new(UnixMs(NOW))), limits, Arc::new(Attention::new(1)));
+    let batch = || json!((0..10).map(|number| ping(&format!("e{number}"), 57.7)).collect::<Vec<_>>()).to_string();
+    for _ in 0..3 {
+        assert!(matches!(submit(&ingest, MediaType::Json, batch()), Err(Refused::Log(AppendError::Overloaded))), "never a limit");
+    }
+    ingest.log = log(None);
+    assert!(submit(&ingest, MediaType::Json, batch()).is_ok());
+    assert!(matches!(submit(&ingest, MediaType::Json, json!([ping("more", 57.7)]).to_string()), Err(Refused::Limited(_))), "what was stored is paid");
+}
