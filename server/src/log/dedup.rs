@@ -28,9 +28,9 @@ impl Default for DedupOptions {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
     pub partition: PartitionId,
-    /// xxh3-128 of (tenant, routing key, event id).
+    /// xxh3-128 of (tenant, routing key, event id), and of the actor where the id is its own.
     pub identity: u128,
-    /// xxh3-64 of everything but the stamp.
+    /// xxh3-64 of everything but the stamp, and but the time where the sender gave none.
     pub content: u64,
     pub event_time: UnixMs,
     pub effective_time: UnixMs,
