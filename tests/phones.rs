@@ -284,7 +284,18 @@ async fn the_unit_of_speeds_is_a_setting_and_the_new_traccar_client_may_keep_the
     let phone = Phone::new(&server.url, &server.ingest);
     let reply = phone.send(&recording("traccar-client-8").replace("speed=15.5507", "speed=36")).await;
     assert!((driver(&server, "123456", &reply).await["speed_mps"].as_f64().expect("a speed") - 10.0).abs() < 0.01);
-    for address in ["/v1/in/osmand", "/v1/in/osmand?speed_unit=mps"] {
+    for (form, address, speed_mps) in [("id=form-1&", "?speed_unit=mps", 36.0), ("", "?id=form-2", 10.0)] {
+        let form = format!("{form}lat=57.7&lon=11.9&timestamp={}&speed=36", jiff::Timestamp::now().as_second());
+        let request = reqwest::Client::new().post(format!("{}/v1/in/osmand{address}", server.url)).bearer_auth(&server.ingest);
+        let sent = request.header("content-type", "application/x-www-form-urlencoded").body(form).send().await.expect("answers");
+        assert_eq!(sent.status(), 200);
+        let position = sent.headers()["waypost-position"].to_str().expect("ASCII").to_owned();
+        let id = if address.contains("form-2") { "form-2" } else { "form-1" };
+        let driver = reqwest::Client::new().get(format!("{}/v1/drivers/{id}", server.url)).bearer_auth(&server.dashboard);
+        let driver: Value = driver.header("waypost-position", position).send().await.expect("answers").json().await.expect("JSON");
+        assert!((driver["speed_mps"].as_f64().expect("a speed") - speed_mps).abs() < 0.01, "{address}: {driver}");
+    }
+    for address in ["/v1/in/osmand", "/v1/in/osmand?speed_unit=mps", "/v1/in/osmand?id=123458"] {
         let reply = phone.send(&recording("traccar-client-9").replace("/v1/in/traccar", address)).await;
         assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{reply:?}");
         assert_eq!(driver(&server, "123458", &reply).await["id"], "123458");

@@ -19,11 +19,27 @@ const NAMES: FixNames = FixNames {
     battery_percent: &["batt"],
 };
 
-/// Reads a request: its query string or, when that is empty, its body. `unit` is that of a speed whose own is not said.
+const DEVICE: [&str; 2] = ["id", "deviceid"];
+
+/// Whether a query says where its phone is: if not, the body does, and the query says only whose it is or in what unit.
+pub fn has_place(query: &[u8]) -> bool {
+    Pairs::parse(query).is_ok_and(|pairs| says_place(&pairs))
+}
+
+fn says_place(pairs: &Pairs<'_>) -> bool {
+    [NAMES.lat, NAMES.lng, &["location"]].into_iter().any(|names| pairs.has(names))
+}
+
+/// Reads a request: its query string and, when that has no place in it, its form as well; what stands in both counts as the query says it. `unit` is
+/// that of a speed whose own is not said.
 pub fn decode(query: &[u8], form: &[u8], unit: SpeedUnit) -> Heard {
     let mut device = None;
-    let read = Pairs::parse(if query.is_empty() { form } else { query }).and_then(|mut pairs| {
-        device = Some(pairs.text(&["id", "deviceid"]).into_iter().collect());
+    let both = Pairs::parse(query).and_then(|query| {
+        let form = if says_place(&query) { Pairs::default() } else { Pairs::parse(form)? };
+        Ok(query.and(form))
+    });
+    let read = both.and_then(|mut pairs| {
+        device = Some(pairs.text(&DEVICE).into_iter().collect());
         read(pairs, unit)
     });
     Heard::one(Item { device, read, place: None })

@@ -26,7 +26,7 @@ use crate::formats::phone::{Heard, Item};
 use crate::formats::postmark::{Manner, Postmark};
 use crate::formats::problem::Problem;
 use crate::formats::refusal::Refusal;
-use crate::formats::{gpslogger, overland, owntracks};
+use crate::formats::{gpslogger, osmand, overland, owntracks};
 use crate::http::auth::Principal;
 use crate::http::events::{self, EventsState};
 use crate::http::problem::{self, Kind};
@@ -95,11 +95,8 @@ async fn answer(app: App, state: &PhonesState, request: HttpRequest) -> Result<R
 
 /// The Traccar Client sends its new form to the address of its old one when it is updated and its settings stay, whatever else stands in that address.
 fn spoken(app: App, head: &Parts, body: &[u8]) -> App {
-    let names_phone = || {
-        let query = head.uri.query().unwrap_or("").as_bytes();
-        Pairs::parse(query).is_ok_and(|pairs| pairs.has(&["id", "deviceid"]))
-    };
-    if app == App::OsmAnd && body.trim_ascii_start().starts_with(b"{") && !names_phone() { App::Traccar } else { app }
+    let in_query = || osmand::has_place(head.uri.query().unwrap_or("").as_bytes());
+    if app == App::OsmAnd && body.trim_ascii_start().starts_with(b"{") && !in_query() { App::Traccar } else { app }
 }
 
 /// One request whose sender is known.
@@ -181,10 +178,10 @@ impl Call<'_> {
 
     fn manner(&self) -> Manner {
         let query = self.head.uri.query().unwrap_or("");
+        let in_body = |has_place: fn(&[u8]) -> bool| !self.body.is_empty() && !has_place(query.as_bytes());
         match self.app {
-            App::GpsLogger if !query.is_empty() && !self.body.is_empty() && !gpslogger::has_place(query.as_bytes()) => {
-                Manner::Addressed(query.to_owned())
-            }
+            App::GpsLogger if !query.is_empty() && in_body(gpslogger::has_place) => Manner::Addressed(query.to_owned()),
+            App::OsmAnd if !query.is_empty() && in_body(osmand::has_place) => Manner::Addressed(query.to_owned()),
             App::OsmAnd | App::GpsLogger if !query.is_empty() => Manner::Query,
             App::OwnTracks => Manner::OwnTracks(self.origin(query.as_bytes())),
             _ => Manner::Body,
