@@ -87,7 +87,7 @@ fn words(app: App) -> (&'static str, &'static str) {
     match app {
         App::OsmAnd => (
             "OsmAnd, Traccar Client up to version 8",
-            "One position as a query string or, when that is empty, as a form. A missing or unknown device is 400.",
+            "One position as a query string or, when none stands there, as a form. A missing or unknown device is 400.",
         ),
         App::Traccar => ("Traccar Client from version 9 on", "One location as JSON. An unknown device is 404."),
         App::OwnTracks => (
