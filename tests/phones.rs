@@ -195,6 +195,8 @@ async fn who_floods_with_phones_that_nobody_knows_is_told_to_wait_and_nothing_is
     assert_eq!(phone.send(&batch(0)).await.status, 404);
     let reply = phone.send(&batch(1000)).await;
     assert_eq!((reply.status, reply.header("retry-after")), (429, Some("500")), "{reply:?}");
+    let stats = reqwest::Client::new().get(format!("{}/v1/stats/ingest", server.url)).bearer_auth(&server.operator).send().await.expect("answers");
+    assert_eq!(stats.json::<Value>().await.expect("JSON")["refused"], 2_000, "each counts, also of what is over the limit");
     // One phone fits still, until there is room for nothing. Then nothing is even read.
     for _ in 0..500 {
         assert_eq!(phone.replay("traccar-client-9").await.status, 404);

@@ -43,8 +43,6 @@ use letters::Origin;
 use limits::{Limited, Limits};
 use position::LogPosition;
 use pressure::Valve;
-use rate::Rate;
-use senders::Senders;
 
 /// How a request says its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +102,6 @@ pub enum Refused {
 pub struct Ingest<L> {
     log: Arc<L>,
     clock: Clock,
-    limits: Limits,
-    senders: Senders,
     valve: Valve,
     books: Arc<Books>,
     ledger: Ledger,
@@ -117,15 +113,15 @@ pub struct Ingest<L> {
 
 impl<L: EventLog> Ingest<L> {
     pub fn new(log: Arc<L>, clock: Clock, limits: Limits, attention: Arc<Attention>) -> Self {
-        let senders = Senders::new(limits.driver.unwrap_or(Rate::new(1, 1)));
-        let (valve, books, ledger, unanswered) = (Valve::default(), Arc::default(), Ledger::default(), TaskTracker::new());
-        Self { log, clock, limits, senders, valve, books, ledger, unanswered, attention, phone_book: None }
+        let books = Arc::new(Books::new(limits));
+        let (valve, ledger, unanswered) = (Valve::default(), Ledger::default(), TaskTracker::new());
+        Self { log, clock, valve, books, ledger, unanswered, attention, phone_book: None }
     }
 
     /// Keeps what it refuses.
     #[must_use]
     pub fn keeping(self, letters: DeadLetters) -> Self {
-        Self { books: Arc::new(Books { letters: Some(letters), ..Books::default() }), ..self }
+        Self { books: Arc::new(Books::new(self.limits().clone()).keeping(letters)), ..self }
     }
 
     /// Reads also phones' reports again, for who stands in this book.
@@ -145,7 +141,7 @@ impl<L: EventLog> Ingest<L> {
     }
 
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        &self.books.limits
     }
 
     /// Where the pressure is set.
@@ -190,8 +186,8 @@ impl<L: EventLog> Ingest<L> {
     /// Reads a request, whose body is plain then, and asks whether it may come in. `events` is told how many it holds as soon as that is known.
     fn read(&self, request: &mut Request, account: &Account, events: &mut u64) -> Result<(Admission<'_>, bool), Refused> {
         let now_ns = self.clock.monotonic_ns();
-        self.limits.check_tenant(request.tenant, account, 1, now_ns).map_err(Refused::Limited)?;
-        request.body = body::expand(request.body.clone(), request.encoding, self.limits.max_bytes)?;
+        self.books.limits.check_tenant(request.tenant, account, 1, now_ns).map_err(Refused::Limited)?;
+        request.body = body::expand(request.body.clone(), request.encoding, self.books.limits.max_bytes)?;
         request.encoding = Encoding::Identity;
         let (admission, single) = self.decode(request.tenant, request.scope.clone(), request.media, &request.body)?;
         *events = admission.len() as u64;
@@ -204,8 +200,7 @@ impl<L: EventLog> Ingest<L> {
         if admission.must_come_again() {
             return Err(Refused::Pressure);
         }
-        let senders = self.limits.driver.is_some().then_some(&self.senders);
-        self.limits.take(tenant, account, senders, admission.len() as u64, admission.runs(), now_ns).map_err(Refused::Limited)?;
+        self.books.limits.take(tenant, account, self.books.senders(), admission.len() as u64, admission.runs(), now_ns).map_err(Refused::Limited)?;
         Ok(admission)
     }
 }

@@ -1,7 +1,8 @@
 //! `CloudEvents` 1.0 in their three HTTP modes: structured, batched and binary. Each becomes the event that its attributes say as JSON.
 //!
 //! `type` is the event's name, `id` its id, `source` the actor, `subject` the delivery, `time` when it happened (absent: when it arrives), `data` the
-//! payload. An id is its source's own (section 3.1.1 of their specification), and an event without a time is the same whenever it comes. What else an
+//! payload. An id is its source's own (section 3.1.1 of their specification), and an event without a time is the same whenever it comes
+//! within the window of duplicates. What else an
 //! event says of itself (`specversion`, `datacontenttype`, extensions) is kept in its member `cloudevents`.
 
 use base64::Engine as _;

@@ -5,6 +5,7 @@ mod issuer;
 mod key_set;
 mod revoked;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,17 +199,25 @@ impl Jwt {
     }
 }
 
-/// Of the tenant with the most tokens that nobody uses, half, or a sixteenth of all if that is less: those that expire first. Ends nothing.
+/// A sixteenth of all, if so many are not used: of the tenants with the most such tokens half each, those that expire first. Ends nothing.
 fn forget_some(verified: &mut HashMap<[u8; 32], Verified>) {
     let mut unused: HashMap<TenantId, Vec<(UnixMs, [u8; 32])>> = HashMap::new();
     for (hash, token) in verified.iter().filter(|(_, token)| !token.is_in_use()) {
         unused.entry(token.principal.tenant).or_default().push((token.expires, *hash));
     }
-    let Some(mut most) = unused.into_values().max_by_key(Vec::len) else { return };
-    let gone = most.len().div_ceil(2).min(MAX_VERIFIED / 16);
-    most.select_nth_unstable(gone - 1);
-    for (_, hash) in &most[..gone] {
-        verified.remove(hash);
+    let mut unused: Vec<_> = unused.into_values().collect();
+    unused.sort_by_key(|tokens| Reverse(tokens.len()));
+    let mut wanted = MAX_VERIFIED / 16;
+    for mut tokens in unused {
+        let gone = tokens.len().div_ceil(2).min(wanted);
+        if gone == 0 {
+            break;
+        }
+        tokens.select_nth_unstable(gone - 1);
+        for (_, hash) in &tokens[..gone] {
+            verified.remove(hash);
+        }
+        wanted -= gone;
     }
 }
 

@@ -8,6 +8,7 @@ pub(in crate::http) mod reply;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -87,7 +88,7 @@ async fn answer(app: App, state: &PhonesState, request: HttpRequest) -> Result<R
     let encoding = events::encoding(&head.headers)?;
     let body = events::read_body(&state.events, body).await?;
     let (started, received) = (Instant::now(), state.clock.now());
-    let call = Call { app, state, head, body, principal, login: login.0, ingest, received };
+    let call = Call { app, state, head, body, principal, login: login.0, ingest, received, found: AtomicUsize::new(0) };
     let answered = call.take(encoding).await;
     metrics::histogram!("waypost_ack_seconds").record(started.elapsed().as_secs_f64());
     answered
@@ -110,6 +111,8 @@ struct Call<'a> {
     login: Option<String>,
     ingest: &'a Ingest<Wal>,
     received: UnixMs,
+    /// How many reports it was found to hold; none before that is known.
+    found: AtomicUsize,
 }
 
 impl Call<'_> {
@@ -134,7 +137,8 @@ impl Call<'_> {
 
     /// Answers a request that is refused before its items are taken.
     async fn turn_away(&self, refused: &Refused) -> Response<Body> {
-        self.ingest.refuse_read(self.request(Manner::Body, None), refused, &self.body).await;
+        let found = self.found.load(Ordering::Relaxed);
+        self.ingest.refuse_read(self.request(Manner::Body, None), refused, found, &self.body).await;
         match refused {
             // The protocol of `OsmAnd` knows no 404.
             Refused::Strangers { refusal, .. } if self.app == App::OsmAnd => {
@@ -227,6 +231,7 @@ impl Call<'_> {
     /// Finds each report's driver and makes its event.
     async fn events(&self, manner: Manner, items: Vec<Item>) -> Result<ReadRequest, Refused> {
         // Who may not send as much has nothing looked up.
+        self.found.store(items.len(), Ordering::Relaxed);
         self.ingest.check(self.principal.tenant, items.len())?;
         let mut owners = Owners::of(self, &items).await?;
         let mut events = Vec::with_capacity(items.len());

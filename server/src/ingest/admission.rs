@@ -10,6 +10,7 @@ use crate::ingest::{authority, stamp};
 use crate::log::Appended;
 use crate::log::prepare::Batch;
 use crate::model::event::{Body, Event, Stamp};
+use crate::model::id::TenantId;
 use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 
@@ -42,6 +43,7 @@ pub(super) struct Arrival<'a> {
 /// What a request took out of its senders' buckets.
 #[derive(Debug)]
 pub(super) struct Paid {
+    pub(super) tenant: TenantId,
     pub(super) events: u64,
     pub(super) runs: Vec<Run>,
 }
@@ -117,8 +119,8 @@ impl<'a> Admission<'a> {
     }
 
     /// What its senders paid for, to be given back if nothing of it is stored.
-    pub(super) fn take_paid(&mut self) -> Paid {
-        Paid { events: self.items.len() as u64, runs: std::mem::take(&mut self.runs) }
+    pub(super) fn take_paid(&mut self, tenant: TenantId) -> Paid {
+        Paid { tenant, events: self.items.len() as u64, runs: std::mem::take(&mut self.runs) }
     }
 
     /// The newest position, when all of it is of one driver.

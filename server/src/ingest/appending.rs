@@ -9,14 +9,19 @@ use crate::formats::results::ItemResult;
 use crate::ingest::Ingest;
 use crate::ingest::admission::{self, Admission, Paid};
 use crate::ingest::ledger::{Account, InFlight};
+use crate::ingest::limits::Limits;
+use crate::ingest::rate::Rate;
+use crate::ingest::senders::Senders;
 use crate::ingest::unanswered::Unanswered;
 use crate::log::{AppendError, Appended, EventLog};
 use crate::metrics::{IngestCounts, IngestTotals};
 use crate::model::id::TenantId;
 
-/// Where it is written down what became of requests.
-#[derive(Debug, Default)]
+/// Where it is written down what became of requests, and who may send how much.
+#[derive(Debug)]
 pub(super) struct Books {
+    pub(super) limits: Limits,
+    senders: Senders,
     pub(super) counts: IngestCounts,
     /// Where what is refused is kept.
     pub(super) letters: Option<DeadLetters>,
@@ -27,10 +32,33 @@ struct Settling {
     in_flight: InFlight,
     rejected: u64,
     shed: u64,
+    /// To be given back if nothing is stored, whether or not its sender waits for that.
+    paid: Option<Paid>,
+}
+
+impl Books {
+    pub(super) fn new(limits: Limits) -> Self {
+        let senders = Senders::new(limits.driver.unwrap_or(Rate::new(1, 1)));
+        Self { limits, senders, counts: IngestCounts::default(), letters: None }
+    }
+
+    pub(super) fn keeping(self, letters: DeadLetters) -> Self {
+        Self { letters: Some(letters), ..self }
+    }
+
+    /// The drivers' buckets, if they have any.
+    pub(super) fn senders(&self) -> Option<&Senders> {
+        self.limits.driver.is_some().then_some(&self.senders)
+    }
+
+    /// What the senders of a tenant are hashed with.
+    pub(super) fn salt(&self, tenant: TenantId) -> u64 {
+        self.senders.salt(tenant)
+    }
 }
 
 impl<L: EventLog> Ingest<L> {
-    /// Appends what was admitted and paid for; who is told that nothing was stored gets it back.
+    /// Appends what was admitted and paid for.
     pub(super) async fn append_paid(
         &self,
         tenant: TenantId,
@@ -38,17 +66,13 @@ impl<L: EventLog> Ingest<L> {
         mut admission: Admission<'_>,
         refused: impl FnOnce(&mut [ItemResult]) -> Vec<Letter> + Send + 'static,
     ) -> Result<Vec<ItemResult>, AppendError> {
-        let Paid { events, runs } = admission.take_paid();
-        let results = self.append_keeping(Arc::clone(&account), admission, refused).await;
-        if results.is_err() {
-            let senders = self.limits.driver.is_some().then_some(&self.senders);
-            self.limits.give_back(tenant, &account, senders, events, &runs);
-        }
-        results
+        let paid = Some(admission.take_paid(tenant));
+        self.append_keeping(account, admission, paid, refused).await
     }
 
+    /// Appends what nobody pays for.
     pub(super) async fn append(&self, account: Arc<Account>, admission: Admission<'_>) -> Result<Vec<ItemResult>, AppendError> {
-        self.append_keeping(account, admission, |_results| Vec::new()).await
+        self.append_keeping(account, admission, None, |_results| Vec::new()).await
     }
 
     /// Also words the results and keeps what `refused` makes of them. Only when the answer is known: what was not stored at all comes again, and is not
@@ -57,15 +81,16 @@ impl<L: EventLog> Ingest<L> {
         &self,
         account: Arc<Account>,
         admission: Admission<'_>,
+        paid: Option<Paid>,
         refused: impl FnOnce(&mut [ItemResult]) -> Vec<Letter> + Send + 'static,
     ) -> Result<Vec<ItemResult>, AppendError> {
         let (batch, items) = admission.into_parts();
         let (rejected, shed) = (items.rejected, items.shed);
-        let settling = Settling { in_flight: account.receive(items.len() as u64, rejected, shed), rejected, shed };
+        let settling = Settling { in_flight: account.receive(items.len() as u64, rejected, shed), rejected, shed, paid };
         let (log, books) = (Arc::clone(&self.log), Arc::clone(&self.books));
         let appending = async move {
             let appended = if batch.is_empty() { Ok(Vec::new()) } else { log.append(batch).await };
-            settling.settle(&appended, &books.counts);
+            settling.settle(&appended, &books);
             let mut results = items.answered(appended?);
             let refused = refused(&mut results);
             if let (Some(letters), false) = (&books.letters, refused.is_empty()) {
@@ -86,9 +111,12 @@ impl<L: EventLog> Ingest<L> {
 }
 
 impl Settling {
-    fn settle(self, outcome: &Result<Vec<Appended>, AppendError>, counts: &IngestCounts) {
-        let Self { in_flight, rejected, shed } = self;
-        counts.add(match outcome {
+    fn settle(self, outcome: &Result<Vec<Appended>, AppendError>, books: &Books) {
+        let Self { in_flight, rejected, shed, paid } = self;
+        if let (Err(_), Some(Paid { tenant, events, runs })) = (outcome, paid) {
+            books.limits.give_back(tenant, in_flight.account(), books.senders(), events, &runs);
+        }
+        books.counts.add(match outcome {
             Ok(appended) => {
                 let closing = admission::closing(appended);
                 in_flight.close(closing);

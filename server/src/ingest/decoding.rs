@@ -19,7 +19,7 @@ impl<L: EventLog> Ingest<L> {
     }
 
     fn read_protobuf(&self, tenant: TenantId, scope: Scope, body: &[u8]) -> Result<Admission<'_>, Refused> {
-        let items = protobuf::split(body, self.limits.max_events).map_err(Refused::Malformed)?;
+        let items = protobuf::split(body, self.books.limits.max_events).map_err(Refused::Malformed)?;
         self.check_count(items.count)?;
         let mut admission = self.admission(tenant, scope, items.events.len(), items.sent_at);
         for item in items.events {
@@ -32,7 +32,7 @@ impl<L: EventLog> Ingest<L> {
         /// Of a usual event, about: how many there are is not known beforehand.
         const EVENT_BYTES: usize = 200;
         let mut items = if media == MediaType::NdJson { items::open_lines(body) } else { items::open(body).map_err(Refused::Malformed)? };
-        let (single, max) = (items.is_single(), self.limits.max_events);
+        let (single, max) = (items.is_single(), self.books.limits.max_events);
         let mut admission = self.admission(tenant, scope, (body.len() / EVENT_BYTES + 1).min(max), items.sent_at);
         let mut found = 0;
         // Those beyond the limit are counted and not read.
@@ -50,12 +50,12 @@ impl<L: EventLog> Ingest<L> {
 
     pub(super) fn admission(&self, tenant: TenantId, scope: Scope, events: usize, sent_at: Option<UnixMs>) -> Admission<'_> {
         let (partitions, now) = (self.log.partitions(), self.clock.now());
-        let arrival = Arrival { partitions, sent_at, now, pressure: self.valve.pressure(), valve: &self.valve, salt: self.senders.salt(tenant) };
+        let arrival = Arrival { partitions, sent_at, now, pressure: self.valve.pressure(), valve: &self.valve, salt: self.books.salt(tenant) };
         Admission::new(scope, events, arrival)
     }
 
     pub(super) fn check_count(&self, found: usize) -> Result<(), Refused> {
-        let max = self.limits.max_events;
+        let max = self.books.limits.max_events;
         if found > max { Err(Refused::TooMany { found, max }) } else { Ok(()) }
     }
 }

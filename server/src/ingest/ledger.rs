@@ -89,6 +89,10 @@ impl Account {
 }
 
 impl InFlight {
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
     pub(super) fn close(mut self, closing: Closing) {
         let mut totals = self.account.totals.lock();
         debug_assert_eq!(closing.accepted + closing.duplicate, self.items, "the log answers for each item");

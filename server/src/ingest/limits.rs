@@ -92,6 +92,14 @@ impl Limits {
         Ok(())
     }
 
+    /// Takes out of a tenant's bucket what has cost work already and cannot be refused any more: the bucket then owes what is not in it.
+    pub(super) fn charge(&self, tenant: TenantId, account: &Account, events: u64, now_ns: u64) {
+        if let Some(rate) = self.of_tenant(tenant) {
+            let mut bucket = account.bucket.lock();
+            *bucket = rate.charge(*bucket, now_ns, events);
+        }
+    }
+
     /// Puts back what `take` took for a request of which nothing was stored: it comes again, and would else pay twice.
     pub(super) fn give_back(&self, tenant: TenantId, account: &Account, senders: Option<&Senders>, events: u64, runs: &[Run]) {
         if let Some(rate) = self.of_tenant(tenant) {
@@ -130,6 +138,8 @@ mod tests {
         assert_eq!(limited, Limited { of: Limit::Tenant, rate: tenant, wait: Duration::from_millis(100) });
         take("cy", 5).expect("nothing was taken from cy");
         assert_eq!(limits.check_tenant(acme, &account, 1, SECOND).expect_err("empty").wait, Duration::from_millis(100));
+        limits.charge(acme, &account, 10, SECOND);
+        assert_eq!(limits.check_tenant(acme, &account, 1, SECOND).expect_err("it owes").wait, Duration::from_millis(1_100));
         let other = TenantId::parse("globex").unwrap();
         assert_eq!(limits.check_tenant(other, &Account::default(), 1, SECOND), Ok(()));
     }

@@ -38,6 +38,11 @@ impl Rate {
         if after <= latest { Ok(after) } else { Err(Duration::from_nanos(after - latest)) }
     }
 
+    /// Takes `events` out of a bucket whether or not they are in it.
+    pub fn charge(self, full_at: FullAt, now_ns: u64, events: u64) -> FullAt {
+        full_at.max(now_ns).saturating_add(self.interval_ns.saturating_mul(events))
+    }
+
     /// Puts `events` back that were taken out of a bucket and not used.
     pub fn give_back(self, full_at: FullAt, events: u64) -> FullAt {
         full_at.saturating_sub(self.interval_ns.saturating_mul(events))

@@ -83,22 +83,21 @@ impl<L: EventLog> Ingest<L> {
     /// Refuses a request of a tenant that could not have so many events more: asked before anything is done for it that costs much.
     pub fn check(&self, tenant: TenantId, events: usize) -> Result<(), Refused> {
         let account = self.ledger.account(tenant);
-        self.limits.check_tenant(tenant, &account, events.max(1) as u64, self.clock.monotonic_ns()).map_err(Refused::Limited)
+        self.books.limits.check_tenant(tenant, &account, events.max(1) as u64, self.clock.monotonic_ns()).map_err(Refused::Limited)
     }
 
     /// Counts a request, here without its items, that is refused before they are taken. A `body` that cannot be read at all is kept.
-    pub async fn refuse_read(&self, request: ReadRequest, refused: &Refused, body: &[u8]) {
+    pub async fn refuse_read(&self, request: ReadRequest, refused: &Refused, found: usize, body: &[u8]) {
         let ReadRequest { tenant, scope, app, received, postmark, .. } = request;
         let events = match refused {
-            Refused::TooMany { found: events, .. } | Refused::Strangers { events, .. } => (*events).max(1) as u64,
-            _ => 1,
+            Refused::TooMany { found: events, .. } | Refused::Strangers { events, .. } => *events,
+            _ => found,
         };
         let account = self.ledger.account(tenant);
-        self.count_refused(&account, events);
+        self.count_refused(&account, events.max(1) as u64);
         if let Refused::Strangers { devices, .. } = refused {
             // What is stored is paid for when it is taken. This is not, and has cost look-ups: who sends nothing else would have no limit.
-            let paid = self.limits.take(tenant, &account, None, *devices as u64, &[], self.clock.monotonic_ns());
-            drop(paid);
+            self.books.limits.charge(tenant, &account, *devices as u64, self.clock.monotonic_ns());
         }
         if let Some(letter) = (ReadOrigin { tenant, authority: scope, app, received, postmark }).whole(body, refused) {
             self.keep(letter).await;
@@ -107,7 +106,7 @@ impl<L: EventLog> Ingest<L> {
 
     fn take_read(&self, tenant: TenantId, scope: Scope, items: Vec<ReadItem>, account: &Account) -> Result<(Admission<'_>, Vec<Came>), Refused> {
         let now_ns = self.clock.monotonic_ns();
-        self.limits.check_tenant(tenant, account, 1, now_ns).map_err(Refused::Limited)?;
+        self.books.limits.check_tenant(tenant, account, 1, now_ns).map_err(Refused::Limited)?;
         self.check_count(items.len())?;
         let mut admission = self.admission(tenant, scope, items.len(), None);
         let mut came = Vec::with_capacity(items.len());

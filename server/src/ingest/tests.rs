@@ -17,6 +17,7 @@ use crate::clock::ManualClock;
 use crate::formats::refusal::Code;
 use crate::formats::results::ItemId;
 use crate::formats::{json, protobuf};
+use crate::ingest::rate::Rate;
 use crate::log::block::{Block, BlockNumber};
 use crate::log::prepare::{Batch, Prepared};
 use crate::log::record::decode::Decoder;

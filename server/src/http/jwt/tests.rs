@@ -268,4 +268,9 @@ fn when_too_many_are_known_some_of_the_largest_tenant_go_and_none_that_is_in_use
     let held: Vec<_> = in_use.values().map(|token| token.principal.ended.clone()).collect();
     forget_some(&mut in_use);
     assert_eq!(in_use.len(), held.len());
+
+    let number = |number: usize| token(&format!("tenant-{}", number / 3), number);
+    let mut of_many: HashMap<_, _> = (0..MAX_VERIFIED).map(number).collect();
+    forget_some(&mut of_many);
+    assert_eq!(of_many.len(), MAX_VERIFIED - MAX_VERIFIED / 16, "no tenant has as many as have to go");
 }

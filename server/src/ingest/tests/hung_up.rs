@@ -46,3 +46,22 @@ async fn what_an_app_was_refused_is_kept_also_when_its_phone_hangs_up() {
     assert_eq!(rig.ingest.counts().totals().rejected, 1);
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn who_does_not_wait_until_the_log_refuses_has_not_paid_either() {
+    let (gate, clock) = (Arc::new(Semaphore::new(0)), ManualClock::new(UnixMs(NOW)));
+    let limits = Limits { driver: Some(Rate::new(10, 3)), tenant: Some(Rate::new(10, 3)), ..Limits::of_requests(100, 1 << 20) };
+    let log = MemoryLog { gate: Some(Arc::clone(&gate)), fails: Some(AppendError::Overloaded), ..MemoryLog::default() };
+    let ingest = Ingest::new(Arc::new(log), Clock::Manual(clock), limits, Arc::new(Attention::new(1)));
+    let request = || {
+        let body = json!([ping("a", 57.7), ping("b", 57.7), ping("c", 57.7)]).to_string().into();
+        Request { tenant: tenant(), scope: Scope::ALL, media: MediaType::Json, encoding: Encoding::Identity, body }
+    };
+    hang_up(ingest.submit(request()));
+    assert!(matches!(ingest.submit(request()).await, Err(Refused::Limited(_))), "it has paid as long as it is not known");
+    gate.add_permits(2);
+    ingest.unanswered.close();
+    ingest.unanswered.wait().await;
+    assert!(matches!(ingest.submit(request()).await, Err(Refused::Log(AppendError::Overloaded))), "nor this time");
+    assert_eq!(ingest.ledger().totals(tenant()).refused, 7, "one that is over its limit is not read");
+}
