@@ -58,6 +58,10 @@ impl Picture {
         self.markers.iter().map(|(handle, marker)| (*handle, marker))
     }
 
+    pub fn marker(&self, handle: u64) -> Option<&Marker> {
+        self.markers.get(&handle)
+    }
+
     pub fn cells(&self) -> impl Iterator<Item = u64> {
         self.cells.keys().copied()
     }

@@ -12,6 +12,7 @@ pub mod wire;
 pub mod clock;
 pub mod event;
 pub mod geodesy;
+pub mod movers;
 
 pub mod roads;
 
@@ -37,3 +38,4 @@ pub mod sender;
 pub mod fleet;
 pub mod load;
 pub mod trace;
+pub mod watch;

@@ -8,12 +8,13 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::client::Target;
 use crate::frame::{FrameError, Picture};
 use crate::wire::client_message::Kind;
-use crate::wire::{Ack, Bye, ClientMessage, Frame, Level, View};
+use crate::wire::{Ack, Bye, ClientMessage, Frame, Level, Resume, View};
 
 const SUBPROTOCOL: &str = "waypost.v1.proto";
 /// A view is answered at the next tick; this is far more than any tick.
@@ -38,6 +39,8 @@ pub struct Session {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     picture: Picture,
     views: u32,
+    /// Bytes of the messages received so far.
+    received: u64,
 }
 
 impl std::fmt::Debug for Session {
@@ -48,51 +51,92 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub async fn open(target: &Target) -> Result<Self, LiveError> {
+        Self::open_with(target, Picture::default()).await
+    }
+
+    /// Comes back with what an earlier session held; `resume` says so to the server.
+    pub async fn open_with(target: &Target, picture: Picture) -> Result<Self, LiveError> {
         let mut request = target.websocket_address("/v1/live").into_client_request().map_err(Box::new)?;
         let headers = request.headers_mut();
         headers.insert("sec-websocket-protocol", SUBPROTOCOL.parse().expect("a constant that is a header's value"));
         headers.insert("authorization", target.authorization().clone());
-        let connected = tokio::time::timeout(ANSWER_WITHIN, tokio_tungstenite::connect_async(request)).await;
+        // Small buffers, for there may be ten thousand of these; each message goes out at once.
+        let config = WebSocketConfig::default().read_buffer_size(4 << 10).write_buffer_size(0);
+        let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+        let connected = tokio::time::timeout(ANSWER_WITHIN, connecting).await;
         let (socket, _) = connected.map_err(|_elapsed| LiveError::NoAnswer)?.map_err(Box::new)?;
-        Ok(Self { socket, picture: Picture::default(), views: 0 })
+        Ok(Self { socket, picture, views: 0, received: 0 })
     }
 
     /// Looks at a box and returns the level at which the server shows it; afterwards the picture is what it shows.
     pub async fn look(&mut self, west: f64, south: f64, east: f64, north: f64, zoom: f64) -> Result<Level, LiveError> {
-        self.views += 1;
-        let view = View { west, south, east, north, zoom, filter: None, view_id: self.views };
-        self.send(Kind::View(view)).await?;
+        let view_id = self.views + 1;
+        self.view(View { west, south, east, north, zoom, filter: None, view_id }).await?;
         loop {
             let frame = tokio::time::timeout(ANSWER_WITHIN, self.frame()).await.map_err(|_elapsed| LiveError::NoAnswer)??;
-            if let Some(level) = frame.level.filter(|_| frame.view_id == self.views) {
+            if let Some(level) = frame.level.filter(|_| frame.view_id == view_id) {
                 return Ok(level);
             }
         }
+    }
+
+    /// Asks for a view and waits for nothing.
+    pub async fn view(&mut self, view: View) -> Result<(), LiveError> {
+        self.views = view.view_id;
+        self.send(Kind::View(view)).await
+    }
+
+    /// Says what is held of a view.
+    pub async fn resume(&mut self, resume: Resume) -> Result<(), LiveError> {
+        self.views = resume.view.as_ref().map_or(self.views, |view| view.view_id);
+        self.send(Kind::Resume(resume)).await
     }
 
     pub fn picture(&self) -> &Picture {
         &self.picture
     }
 
+    /// What it held when it was cut.
+    pub fn into_picture(self) -> Picture {
+        self.picture
+    }
+
+    pub fn received_bytes(&self) -> u64 {
+        self.received
+    }
+
     /// The next frame, applied and acknowledged.
     pub async fn frame(&mut self) -> Result<Frame, LiveError> {
+        let frame = self.next().await?;
+        self.acknowledge(&frame).await?;
+        Ok(frame)
+    }
+
+    /// The next frame, applied. Nothing is lost when the wait for it is given up.
+    pub async fn next(&mut self) -> Result<Frame, LiveError> {
         loop {
             match self.socket.next().await {
                 Some(Ok(Message::Binary(bytes))) => {
+                    self.received += bytes.len() as u64;
                     let frame = self.picture.apply_bytes(&bytes)?;
-                    if let Some(bye) = frame.bye {
-                        return Err(LiveError::Bye(bye));
-                    }
-                    if frame.tick > 0 {
-                        self.send(Kind::Ack(Ack { tick: frame.tick })).await?;
-                    }
-                    return Ok(frame);
+                    return match frame.bye {
+                        Some(bye) => Err(LiveError::Bye(bye)),
+                        None => Ok(frame),
+                    };
                 }
                 Some(Ok(Message::Close(_))) | None => return Err(LiveError::Closed),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(Box::new(error).into()),
             }
         }
+    }
+
+    /// Lets the server send more.
+    pub async fn acknowledge(&mut self, frame: &Frame) -> Result<(), LiveError> {
+        if frame.tick == 0 {
+            return Ok(());
+        }
+        self.send(Kind::Ack(Ack { tick: frame.tick })).await
     }
 
     async fn send(&mut self, kind: Kind) -> Result<(), LiveError> {

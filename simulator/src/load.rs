@@ -1,5 +1,7 @@
 //! Measures ingest: bodies encoded beforehand, connections that never wait for each other. Each driver moves 12 m a ping.
 
+pub mod cities;
+
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::check::{Scope, check};
 use crate::client::answer::ItemOutcome;
-use crate::client::{Client, ClientError, Target};
+use crate::client::{Client, ClientError, Posted, Target};
 use crate::clock;
 use crate::event::{Envelope, Format, encode, event, uuid_of};
 use crate::expected::{Driver, Expected};
@@ -216,10 +218,7 @@ impl Lane {
             match client.post(body.clone(), self.format, *count).await {
                 Ok(posted) => {
                     tally.note_ack(due.map_or(posted.took, |due| due.elapsed()));
-                    tally.retries += u64::from(posted.retries);
-                    for outcome in &posted.outcomes {
-                        tally.note(outcome);
-                    }
+                    note_outcomes(&mut tally, &posted);
                     if posted.outcomes.iter().all(|outcome| !matches!(outcome, ItemOutcome::Rejected { .. } | ItemOutcome::Shed)) {
                         stored.push(index);
                     }
@@ -229,6 +228,11 @@ impl Lane {
             self.bar.inc(*count as u64);
         }
     }
+}
+
+fn note_outcomes(tally: &mut Tally, posted: &Posted) {
+    tally.retries += u64::from(posted.retries);
+    posted.outcomes.iter().for_each(|outcome| tally.note(outcome));
 }
 
 fn note_failure(tally: &mut Tally, error: &ClientError, count: usize) {

@@ -13,7 +13,7 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Sends a batch of nothing and, when there is something to compare afterwards, reads a list of nothing. A server that is there and still recovers is waited for.
 pub async fn preflight(writer: &Target, reader: Option<&Target>) -> Result<(), ClientError> {
-    knock(writer).await?;
+    is_there(writer).await?;
     match Client::new(writer.clone()).post(Bytes::from_static(b"[]"), Format::Json, 0).await {
         Err(ClientError::Refused { status, body }) if is_about_the_key(status) => {
             return Err(ClientError::KeyRefused { purpose: "send events (--key)", status, detail: detail(body.as_bytes()) });
@@ -42,7 +42,7 @@ fn detail(body: &[u8]) -> String {
 }
 
 /// Connects, or tells why that is impossible.
-async fn knock(target: &Target) -> Result<(), ClientError> {
+pub async fn is_there(target: &Target) -> Result<(), ClientError> {
     const AGAIN_AFTER: Duration = Duration::from_millis(200);
     for _ in 0..LISTENS_WITHIN.as_millis() / AGAIN_AFTER.as_millis() {
         if Client::new(target.clone()).get_once("/healthz").await.is_ok() {

@@ -1,0 +1,251 @@
+//! One watcher: a session, the person that pans it, and what is measured of each frame. Never talks to the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use tokio::time::Instant;
+
+use super::person::Person;
+use super::report::Seen;
+use super::{Crowd, WatchOptions};
+use crate::client::Target;
+use crate::clock;
+use crate::frame::{FrameError, Picture};
+use crate::geodesy::Place;
+use crate::live::{LiveError, Session};
+use crate::movers::Movers;
+use crate::wire::{Frame, Resume, Source, View};
+
+/// The finest level: its positions are exact, so they tell when their ping was due.
+const EXACT_RESOLUTION: u32 = 8;
+/// Of so many moved markers one is asked for its age.
+const MEASURED_OF: u64 = 8;
+/// A drag of six steps takes about a second.
+const STEP_EVERY: Duration = Duration::from_millis(160);
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// What a watcher is to do.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) target: Target,
+    pub(super) options: WatchOptions,
+    pub(super) index: usize,
+    pub(super) crowd: Arc<Crowd>,
+}
+
+pub(super) struct Watcher {
+    plan: Plan,
+    person: Person,
+    seen: Seen,
+    /// What a session that is cut will say it holds.
+    held: Held,
+    /// The view that waits for its answer, and since when.
+    asked: Option<(u32, Instant)>,
+    shown: bool,
+    cut: bool,
+    /// Since when it wants to be back.
+    away_since: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    picture: Picture,
+    epoch: u64,
+    level: u32,
+    /// Those that were asked for and not yet superseded by an answer; the first is the one that the last frame echoed.
+    views: Vec<View>,
+}
+
+/// Why a session is over.
+enum End {
+    Stop,
+    Cut,
+    Broken(LiveError),
+}
+
+impl Watcher {
+    pub(super) fn new(plan: Plan) -> Self {
+        let person = Person::new(plan.options.movers, plan.options.span_deg, plan.options.seed, plan.index);
+        Self { plan, person, seen: Seen::default(), held: Held::default(), asked: None, shown: false, cut: false, away_since: None }
+    }
+
+    pub(super) async fn run(mut self) -> Seen {
+        loop {
+            match self.session().await {
+                End::Stop => return self.seen,
+                End::Cut => {
+                    self.cut = true;
+                    let back_after = self.plan.options.back_within.mul_f64(rand::rng().random_range(0.0..1.0));
+                    tokio::time::sleep(back_after).await;
+                    self.away_since = Some(Instant::now());
+                }
+                End::Broken(error) => {
+                    self.note_end(&error);
+                    self.away_since = self.away_since.or(Some(Instant::now()));
+                    tokio::select! {
+                        () = self.plan.crowd.stop.cancelled() => return self.seen,
+                        () = tokio::time::sleep(AGAIN_AFTER) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn session(&mut self) -> End {
+        let mut session = match self.open().await {
+            Ok(session) => session,
+            Err(error) => return End::Broken(error),
+        };
+        let end = self.look(&mut session).await;
+        self.held.picture = session.into_picture();
+        end
+    }
+
+    async fn open(&mut self) -> Result<Session, LiveError> {
+        // Those who come back after a cut all come at once: that is what is tried.
+        let crowd = Arc::clone(&self.plan.crowd);
+        let _turn = if self.cut { None } else { crowd.handshakes.acquire().await.ok() };
+        let mut session = Session::open_with(&self.plan.target, std::mem::take(&mut self.held.picture)).await?;
+        if session.picture().tick > 0
+            && let Some(view) = self.held.views.first().cloned()
+        {
+            self.asked = None;
+            self.held.views.truncate(1);
+            let sources = vec![Source { epoch: self.held.epoch, tick: session.picture().tick }];
+            session.resume(Resume { sources, view: Some(view), level: self.held.level }).await?;
+        } else {
+            self.ask(&mut session).await?;
+        }
+        Ok(session)
+    }
+
+    async fn ask(&mut self, session: &mut Session) -> Result<(), LiveError> {
+        let view = self.person.view();
+        self.asked = Some((view.view_id, Instant::now()));
+        self.held.views.push(view.clone());
+        self.seen.views += u64::from(self.counts());
+        session.view(view).await
+    }
+
+    async fn look(&mut self, session: &mut Session) -> End {
+        let crowd = Arc::clone(&self.plan.crowd);
+        let mut next_act = Instant::now() + self.rest();
+        let mut dragging = false;
+        loop {
+            let outcome = tokio::select! {
+                () = crowd.stop.cancelled() => return End::Stop,
+                () = crowd.cut.cancelled(), if !self.cut => return End::Cut,
+                () = tokio::time::sleep_until(next_act), if self.plan.options.pan_every.is_some() => {
+                    dragging = if dragging { self.person.go_on() } else { self.person.act() };
+                    next_act = Instant::now() + if dragging { STEP_EVERY } else { self.rest() };
+                    self.ask(session).await
+                }
+                frame = session.next() => match frame {
+                    Ok(frame) => {
+                        self.note(session, &frame);
+                        session.acknowledge(&frame).await
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = outcome {
+                return End::Broken(error);
+            }
+        }
+    }
+
+    /// Around the time that was asked for, so that not all move at once.
+    fn rest(&self) -> Duration {
+        self.plan.options.pan_every.map_or(Duration::MAX / 4, |every| every.mul_f64(rand::rng().random_range(0.5..1.5)))
+    }
+
+    /// Whether everybody is in.
+    fn counts(&self) -> bool {
+        self.plan.crowd.started.initialized()
+    }
+
+    fn note(&mut self, session: &Session, frame: &Frame) {
+        if let Some(hello) = &frame.hello {
+            self.held.epoch = hello.epoch;
+        }
+        if frame.lag.is_some_and(|lag| lag.behind) {
+            self.seen.behind += 1;
+        }
+        let Some(level) = frame.level.filter(|_| frame.tick > 0) else { return };
+        self.held.level = level.h3_resolution;
+        if let Some(echoed) = self.held.views.iter().position(|view| view.view_id == frame.view_id) {
+            self.held.views.drain(..echoed);
+        }
+        if !std::mem::replace(&mut self.shown, true) {
+            self.plan.crowd.note_shown();
+        }
+        let bytes = prost::Message::encoded_len(frame) as u64;
+        if let Some(since) = self.away_since.take() {
+            self.seen.reconnects += 1;
+            self.seen.resumed_bytes += bytes;
+            self.seen.reconnected.note_ms(since.elapsed().as_secs_f64() * 1e3);
+        }
+        if !self.counts() {
+            return;
+        }
+        self.seen.frames += 1;
+        self.seen.bytes += bytes;
+        self.seen.coarsened += u64::from(level.coarsened);
+        if let Some((_, since)) = self.asked.take_if(|(view_id, _)| *view_id == frame.view_id) {
+            self.seen.view_answer.note_ms(since.elapsed().as_secs_f64() * 1e3);
+        }
+        self.note_cells(session.picture(), frame, level.h3_resolution, bytes);
+    }
+
+    fn note_cells(&mut self, picture: &Picture, frame: &Frame, resolution: u32, bytes: u64) {
+        let whole = frame.cells.iter().filter(|cell| cell.whole).count() as u64;
+        self.seen.whole_cells += whole;
+        self.seen.verified += frame.cells.iter().filter(|cell| cell.checksum.is_some()).count() as u64;
+        if whole > 0 || frame.reset {
+            return;
+        }
+        if frame.age_ms > 0 {
+            self.seen.frame_age.note_ms(f64::from(frame.age_ms));
+        }
+        self.seen.marker_bytes += bytes;
+        let now = clock::now_ms_exact();
+        for cell in &frame.cells {
+            self.seen.markers += cell.enters.len() as u64;
+            let Some(moves) = &cell.moves else { continue };
+            let mut handle = 0;
+            for step in &moves.handle {
+                handle += step;
+                self.seen.markers += 1;
+                if resolution == EXACT_RESOLUTION && self.seen.markers.is_multiple_of(MEASURED_OF) {
+                    self.note_age(picture, handle, now);
+                }
+            }
+        }
+    }
+
+    fn note_age(&mut self, picture: &Picture, handle: u64, now: f64) {
+        let Some(marker) = picture.marker(handle) else { return };
+        let Some(object) = Movers::number_of(&marker.id) else { return };
+        let place = Place { lat: f64::from(marker.lat_e7) / 1e7, lng: f64::from(marker.lng_e7) / 1e7 };
+        if let Some(due) = self.plan.options.movers.time_at(object, place, now) {
+            self.seen.ping_to_frame.note_ms(now - due);
+        }
+    }
+
+    fn note_end(&mut self, error: &LiveError) {
+        match error {
+            LiveError::Frame(FrameError::Checksum { .. }) => self.seen.checksum_errors += 1,
+            LiveError::Frame(_) => self.seen.gaps += 1,
+            LiveError::Bye(bye) => *self.seen.closed.entry(bye.code).or_default() += 1,
+            // A handshake that fails is tried again, and shows in how long coming back took.
+            LiveError::Closed => *self.seen.closed.entry(0).or_default() += 1,
+            LiveError::Socket(_) | LiveError::NoAnswer => {}
+        }
+        if matches!(error, LiveError::Frame(_)) {
+            // What is held is wrong: it begins anew.
+            self.held = Held::default();
+        }
+        self.seen.last_error = Some(error.to_string());
+    }
+}
