@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, top to bottom, as ARCHITECTURE.md draws them: a module imports only from those that stand after it.
-const FLOORS: [&str; 27] = [
+const FLOORS: [&str; 28] = [
     "main",
     "cli",
     "app",
@@ -26,6 +26,7 @@ const FLOORS: [&str; 27] = [
     "attention",
     "readiness",
     "slots",
+    "beat",
     "courtesy",
     "ended",
     "clock",

@@ -18,6 +18,7 @@ pub mod dead_letters;
 pub mod formats;
 
 pub mod attention;
+pub mod beat;
 pub mod clock;
 pub mod config;
 pub mod courtesy;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::attention::Attention;
+use crate::beat::Beat;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dead_letters::DeadLetters;
@@ -98,6 +99,7 @@ impl Stages {
         let progress = Arc::new(Progress::new(config.partitions, config.marker_shards));
         let map: SharedMap = Arc::new(RwLock::new(Map::default()));
         let attention = Arc::new(Attention::new(config.marker_shards));
+        let beat = Beat::starting_now(Duration::from_millis(config.tick_ms));
 
         let (markers, map_inbox) = mpsc::channel(MAP_INBOX);
         let (commands, session_commands) = mpsc::channel(SESSION_COMMANDS);
@@ -108,6 +110,7 @@ impl Stages {
             Arc::clone(&progress),
             Arc::clone(&attention),
             clock.clone(),
+            beat,
             live_settings(config),
         );
         tasks.spawn_on(live, threads.handle());
@@ -117,8 +120,8 @@ impl Stages {
             let (facts, inbox) = mpsc::channel(SHARD_INBOX);
             let (asking, queries) = mpsc::channel(SHARD_QUESTIONS);
             let next_due = Arc::new(AtomicI64::new(shard::NOTHING_DUE));
-            let settings = MarkerSettings { tick: Duration::from_millis(config.tick_ms), ..MarkerSettings::default() };
-            let marker_shard = shard::run(index, inbox, queries, markers.clone(), settings, Arc::clone(&next_due), Arc::clone(&attention));
+            let settings = MarkerSettings::default();
+            let marker_shard = shard::run(index, inbox, queries, markers.clone(), settings, beat, Arc::clone(&next_due), Arc::clone(&attention));
             tasks.spawn_on(marker_shard, threads.handle());
             shards.push(facts);
             questions.push(asking);

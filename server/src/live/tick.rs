@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::sessions::{Frames, Sessions};
 use super::{OutFrame, SessionCommand, Settings};
 use crate::attention::Attention;
+use crate::beat::Beat;
 use crate::clock::Clock;
 use crate::courtesy;
 use crate::map::SharedMap;
@@ -26,7 +27,7 @@ pub const OUTBOX: usize = 8;
 
 /// Runs until `input` ends.
 ///
-/// A tick runs when something changed: at once if none ran for a tick length, else a tick length after the last.
+/// A tick runs when something changed: at once if none ran lately, else on the next beat, when the shards that promised to speak then have spoken.
 pub async fn run(
     mut input: mpsc::Receiver<MarkerChanges>,
     mut commands: mpsc::Receiver<SessionCommand>,
@@ -34,10 +35,19 @@ pub async fn run(
     progress: Arc<Progress>,
     attention: Arc<Attention>,
     clock: Clock,
+    beat: Beat,
     settings: Settings,
 ) {
-    let length = settings.tick;
-    let mut live = Live { sessions: Sessions::new(rand::random(), settings), outboxes: HashMap::new(), map, progress, attention, clock, work: false };
+    let mut live = Live {
+        sessions: Sessions::new(rand::random(), settings),
+        outboxes: HashMap::new(),
+        map,
+        progress,
+        attention,
+        clock,
+        promised: Vec::new(),
+        work: false,
+    };
     let mut due = Instant::now();
     let mut timer = tokio::time::interval(Duration::from_secs(1));
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,9 +57,9 @@ pub async fn run(
         tokio::select! {
             // The tick stands first: under a flood of changes it would never come otherwise.
             biased;
-            () = tokio::time::sleep_until(due), if live.work => {
+            () = tokio::time::sleep_until(live.tick_at(due, &beat)), if live.work => {
                 live.tick();
-                due = Instant::now() + length;
+                due = beat.after(Instant::now(), beat.length());
             }
             _ = timer.tick() => live.timer(),
             got = commands.recv_many(&mut wishes, MESSAGES_AT_ONCE), if commands_open => {
@@ -74,12 +84,27 @@ struct Live {
     progress: Arc<Progress>,
     attention: Arc<Attention>,
     clock: Clock,
+    /// By shard: when it said that it would speak again.
+    promised: Vec<Option<Instant>>,
     /// There is something for a tick to do.
     work: bool,
 }
 
 impl Live {
+    /// A shard that promised to speak by now is waited for, for half a beat: what it says would be a whole beat late otherwise.
+    fn tick_at(&self, due: Instant, beat: &Beat) -> Instant {
+        let owed = self.promised.iter().flatten().any(|promised| *promised <= due);
+        if owed { due + beat.length() / 2 } else { due }
+    }
+
     fn apply(&mut self, message: MarkerChanges) {
+        if self.promised.len() <= message.shard {
+            self.promised.resize(message.shard + 1, None);
+        }
+        self.promised[message.shard] = message.again;
+        if message.applied.is_empty() && message.changes.is_empty() {
+            return;
+        }
         let tick = self.sessions.applying();
         // One lock for each part, so that a query never waits for a whole flood.
         for part in message.changes.into_parts() {
@@ -199,7 +224,12 @@ mod tests {
             heard: UnixMs(0),
             changed: UnixMs(40),
         };
-        MarkerChanges { shard: 0, applied: vec![(PartitionId(0), Offset(offset))], changes: [MarkerChange::Put(marker)].into_iter().collect() }
+        MarkerChanges {
+            shard: 0,
+            applied: vec![(PartitionId(0), Offset(offset))],
+            changes: [MarkerChange::Put(marker)].into_iter().collect(),
+            again: None,
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,7 +240,16 @@ mod tests {
         let (commands, wishes) = mpsc::channel(4);
         let clock = Clock::Manual(ManualClock::new(UnixMs(100)));
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(run(inputs, wishes, Arc::clone(&map), Arc::clone(&progress), Arc::new(Attention::new(1)), clock, Settings::default()));
+        tasks.spawn(run(
+            inputs,
+            wishes,
+            Arc::clone(&map),
+            Arc::clone(&progress),
+            Arc::new(Attention::new(1)),
+            clock,
+            Beat::starting_now(Settings::default().tick),
+            Settings::default(),
+        ));
         let session = SessionId(1);
         let (outbox, mut frames) = mpsc::channel(OUTBOX);
         let tenant = TenantId::parse("acme").unwrap();

@@ -110,7 +110,7 @@ impl Fold {
         let through = &self.through;
         let position = |partition: PartitionId| through[partition.index()].map(|offset| (partition, offset));
         let applied = std::mem::take(&mut self.advanced).into_iter().filter_map(position).collect();
-        MarkerChanges { shard: self.shard, applied, changes }
+        MarkerChanges { shard: self.shard, applied, changes, again: None }
     }
 
     /// Looks at what these carriers show and changes nothing: the waits for memory overlap.

@@ -1,7 +1,5 @@
 //! What can be tuned about markers, with its defaults. Never reads a file (see `config.rs`).
 
-use std::time::Duration;
-
 use super::eta::EtaSettings;
 use super::link::LinkSettings;
 use super::motion::MotionSettings;
@@ -10,8 +8,6 @@ use super::significance::Significance;
 /// One value for all shards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MarkerSettings {
-    /// A shard tells the map of changes at most once in this time.
-    pub tick: Duration,
     pub significance: Significance,
     pub motion: MotionSettings,
     pub link: LinkSettings,
@@ -20,12 +16,6 @@ pub struct MarkerSettings {
 
 impl Default for MarkerSettings {
     fn default() -> Self {
-        Self {
-            tick: Duration::from_millis(100),
-            significance: Significance::default(),
-            motion: MotionSettings::default(),
-            link: LinkSettings::default(),
-            eta: EtaSettings::default(),
-        }
+        Self { significance: Significance::default(), motion: MotionSettings::default(), link: LinkSettings::default(), eta: EtaSettings::default() }
     }
 }

@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::event::{Location, OrderKey};
 use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
 use super::position::Position;
@@ -126,6 +128,8 @@ pub struct MarkerChanges {
     /// How far into each partition this shard has come; only those that advanced.
     pub applied: Vec<(PartitionId, Offset)>,
     pub changes: ChangeParts,
+    /// When this shard speaks next, be it to say that there is nothing; none: not before there is something.
+    pub again: Option<Instant>,
 }
 
 /// Marker changes in their order, in parts of a bounded size: a flood needs no single piece of memory of megabytes, which the system would have
