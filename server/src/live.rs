@@ -10,6 +10,7 @@ pub mod seats;
 mod session;
 pub mod sessions;
 pub mod socket;
+mod stamp;
 mod tally;
 pub mod tick;
 mod told;

@@ -15,10 +15,11 @@ use crate::beat::Beat;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dead_letters::DeadLetters;
+use crate::live::tick::Ground;
 use crate::live::{self, SessionCommand};
 use crate::map::{Map, SharedMap};
 use crate::marker::settings::MarkerSettings;
-use crate::marker::shard::{self, MarkerQuery};
+use crate::marker::shard::{self, MarkerQuery, Shard};
 use crate::model::change::FactChanges;
 use crate::progress::Progress;
 use crate::track::due_times::DueTimes;
@@ -103,16 +104,8 @@ impl Stages {
 
         let (markers, map_inbox) = mpsc::channel(MAP_INBOX);
         let (commands, session_commands) = mpsc::channel(SESSION_COMMANDS);
-        let live = live::tick::run(
-            map_inbox,
-            session_commands,
-            Arc::clone(&map),
-            Arc::clone(&progress),
-            Arc::clone(&attention),
-            clock.clone(),
-            beat,
-            live_settings(config),
-        );
+        let ground = Ground { map: Arc::clone(&map), progress: Arc::clone(&progress), attention: Arc::clone(&attention), clock: clock.clone(), beat };
+        let live = live::tick::run(map_inbox, session_commands, ground, live_settings(config));
         tasks.spawn_on(live, threads.handle());
 
         let (mut shards, mut shards_due, mut questions) = (Vec::new(), Vec::new(), Vec::new());
@@ -121,7 +114,8 @@ impl Stages {
             let (asking, queries) = mpsc::channel(SHARD_QUESTIONS);
             let next_due = Arc::new(AtomicI64::new(shard::NOTHING_DUE));
             let settings = MarkerSettings::default();
-            let marker_shard = shard::run(index, inbox, queries, markers.clone(), settings, beat, Arc::clone(&next_due), Arc::clone(&attention));
+            let shard = Shard { index, settings, beat, next_due: Arc::clone(&next_due), attention: Arc::clone(&attention) };
+            let marker_shard = shard::run(shard, inbox, queries, markers.clone());
             tasks.spawn_on(marker_shard, threads.handle());
             shards.push(facts);
             questions.push(asking);

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::Settings;
-use crate::map::cells::Tick;
+use super::stamp::Stamp;
 use crate::map::levels::Level;
 use crate::model::time::UnixMs;
 use crate::wire;
@@ -13,7 +13,7 @@ use crate::wire;
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Frames sent and not acknowledged, with their bytes.
-    in_flight: VecDeque<(Tick, usize)>,
+    in_flight: VecDeque<(Stamp, usize)>,
     /// When it last acknowledged, or began to owe an acknowledgement.
     progress: UnixMs,
     /// Ticks whose changes it could not be sent; behind while there are any.
@@ -63,15 +63,15 @@ impl Pace {
         !self.in_flight.is_empty() && now.since(self.progress) >= settings.no_progress
     }
 
-    pub(super) fn sent(&mut self, tick: Tick, bytes: usize, now: UnixMs) {
+    pub(super) fn sent(&mut self, stamp: Stamp, bytes: usize, now: UnixMs) {
         if self.in_flight.is_empty() {
             self.progress = now;
         }
-        self.in_flight.push_back((tick, bytes));
+        self.in_flight.push_back((stamp, bytes));
     }
 
-    pub(super) fn acknowledge(&mut self, tick: Tick, now: UnixMs) {
-        while self.in_flight.front().is_some_and(|(sent, _)| *sent <= tick) {
+    pub(super) fn acknowledge(&mut self, stamp: Stamp, now: UnixMs) {
+        while self.in_flight.front().is_some_and(|(sent, _)| *sent <= stamp) {
             self.in_flight.pop_front();
             self.progress = now;
         }

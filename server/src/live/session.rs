@@ -7,6 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use super::chunk::{self, Base, Chunk, Verify};
 use super::pace::{Pace, Turn};
 use super::resume::Resumed;
+use super::stamp::Stamp;
 use super::told::Told;
 use super::view::{ActiveView, PendingView};
 use super::{Format, OutFrame, Settings};
@@ -40,6 +41,8 @@ pub(super) struct Session {
     unanswered: bool,
     /// What the client has, or has under way.
     base: Tick,
+    /// Of the last frame.
+    stamp: Stamp,
     pub(super) pace: Pace,
     /// Something of the tick under way is for it and cannot be sent now.
     owed: bool,
@@ -68,6 +71,7 @@ impl Session {
             reset: false,
             unanswered: false,
             base: tick,
+            stamp: Stamp::default(),
             pace: Pace::new(now),
             owed: false,
             follow: None,
@@ -92,8 +96,8 @@ impl Session {
     }
 
     /// True when it waits for a tick to be sent what it missed.
-    pub(super) fn acknowledge(&mut self, tick: Tick, now: UnixMs) -> bool {
-        self.pace.acknowledge(tick, now);
+    pub(super) fn acknowledge(&mut self, stamp: Stamp, now: UnixMs) -> bool {
+        self.pace.acknowledge(stamp, now);
         self.pace.missed() || self.unanswered
     }
 
@@ -234,9 +238,9 @@ impl Session {
         if chunks.is_empty() && dropped.is_empty() && followed.is_none() && lag.is_none() && !self.unanswered {
             return None;
         }
-        self.unanswered = false;
+        (self.unanswered, self.stamp) = (false, self.stamp.next_at(tick));
         let header = wire::Frame {
-            tick: tick.0,
+            tick: self.stamp.0,
             age_ms: oldest.map_or(0, |oldest| u32::try_from(now.since(oldest).as_millis()).unwrap_or(u32::MAX)),
             dropped: dropped.into_iter().map(u64::from).collect(),
             reset: std::mem::take(&mut self.reset),
@@ -247,7 +251,7 @@ impl Session {
             ..wire::Frame::default()
         };
         let frame = OutFrame::new(self.format, &header, chunks, oldest);
-        self.pace.sent(tick, frame.bytes_len(), now);
+        self.pace.sent(self.stamp, frame.bytes_len(), now);
         Some(frame)
     }
 

@@ -1,14 +1,15 @@
 //! All sessions of the node and the tick that serves them: shared chunks to those who are level, the difference to those who are not. Pure;
 //! never touches a socket.
 
+mod views;
+
 use hashbrown::HashMap;
 
 use super::chunk::{self, Base, Chunk, Verify};
 use super::lens::Lenses;
 use super::pace::Turn;
-use super::resume::Resumed;
 use super::session::{Session, Wholes};
-use super::view::{ActiveView, PendingView};
+use super::stamp::Stamp;
 use super::{Format, Goodbye, OutFrame, Settings};
 use crate::attention::Watched;
 use crate::map::cells::{CellKey, LensId, SessionId, Tick};
@@ -29,6 +30,8 @@ pub struct Sessions {
     tick: Tick,
     by_id: HashMap<SessionId, Session>,
     tenants: HashMap<TenantId, TenantSessions>,
+    /// Those whose views came since the last answer; bounded by what is taken up between two looks at the time.
+    asking: Vec<SessionId>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ pub type Frames = Vec<(SessionId, OutFrame)>;
 
 impl Sessions {
     pub fn new(epoch: u64, settings: Settings) -> Self {
-        Self { epoch, settings, tick: Tick(0), by_id: HashMap::new(), tenants: HashMap::new() }
+        Self { epoch, settings, tick: Tick(0), by_id: HashMap::new(), tenants: HashMap::new(), asking: Vec::new() }
     }
 
     /// The tick that changes applied from now on belong to.
@@ -95,26 +98,6 @@ impl Sessions {
         }
     }
 
-    /// Takes up a view at the next tick; a frame only when it is no view.
-    pub fn on_view(&mut self, id: SessionId, view: &wire::View) -> Option<OutFrame> {
-        self.take_up(id, view, None)
-    }
-
-    pub fn on_resume(&mut self, id: SessionId, resume: &wire::Resume) -> Option<OutFrame> {
-        let known = resume.sources.iter().find(|source| source.epoch == self.epoch && source.tick <= self.tick.0 && source.tick > 0);
-        let resumed = known.map_or(Resumed::Unknown, |source| Resumed::At { base: Tick(source.tick), resolution: resume.level });
-        self.take_up(id, resume.view.as_ref()?, Some(resumed))
-    }
-
-    fn take_up(&mut self, id: SessionId, view: &wire::View, resume: Option<Resumed>) -> Option<OutFrame> {
-        let session = self.by_id.get_mut(&id)?;
-        let Some(view) = PendingView::from_wire(view, &session.scope) else {
-            return Some(OutFrame::bye(session.format, Goodbye::BadMessage, "the view has no valid box, zoom or filter", 0));
-        };
-        session.ask(view, resume);
-        None
-    }
-
     pub fn on_follow(&mut self, id: SessionId, delivery: &str) {
         if let Some(session) = self.by_id.get_mut(&id) {
             session.follow(delivery);
@@ -122,8 +105,8 @@ impl Sessions {
     }
 
     /// True when the session waits for a tick to be sent what it missed.
-    pub fn on_ack(&mut self, id: SessionId, tick: Tick, now: UnixMs) -> bool {
-        self.by_id.get_mut(&id).is_some_and(|session| session.acknowledge(tick, now))
+    pub fn on_ack(&mut self, id: SessionId, tick: u64, now: UnixMs) -> bool {
+        self.by_id.get_mut(&id).is_some_and(|session| session.acknowledge(Stamp(tick), now))
     }
 
     /// Ends the tick under way: what each session is owed of it. Call it when something changed, and with all changes of the tick applied.
@@ -144,27 +127,6 @@ impl Sessions {
         self.share_chunks(&map, &dirty, before, now);
         self.send(&map, now, &mut frames);
         frames
-    }
-
-    fn take_up_views(&mut self, map: &mut Map, frames: &mut Frames) {
-        for (id, session) in &mut self.by_id {
-            let Some(pending) = session.pending.take() else { continue };
-            let lenses = &mut self.tenants.entry(session.tenant).or_default().lenses;
-            let Some(lens) = lenses.take(pending.filter.clone()) else {
-                frames
-                    .push((*id, OutFrame::bye(session.format, Goodbye::BadMessage, "this tenant uses too many distinct filters or scopes", 10_000)));
-                continue;
-            };
-            let map = map.tenant_mut(&session.tenant);
-            let view = ActiveView::of(&pending, lens, lenses.filter(lens), map, session.pace.penalty(), &self.settings);
-            let old = session.view.take();
-            if let Some(old) = &old {
-                lenses.give_back(old.lens);
-            }
-            // Who sees a part is not told of the rest, nor that a cell is empty now: nothing it holds can be told by difference.
-            let resume = if view.filter.is_narrowed() { pending.resume.map(|_| Resumed::Unknown) } else { pending.resume };
-            session.change_view(*id, old.as_ref(), view, resume, map);
-        }
     }
 
     /// Cells that became occupied, or whose box grew, join the views that lie over them.

@@ -16,7 +16,7 @@ use crate::beat::Beat;
 use crate::clock::Clock;
 use crate::courtesy;
 use crate::map::SharedMap;
-use crate::map::cells::{SessionId, Tick};
+use crate::map::cells::SessionId;
 use crate::model::change::MarkerChanges;
 use crate::progress::Progress;
 
@@ -25,29 +25,22 @@ const MESSAGES_AT_ONCE: usize = 64;
 /// What fits into a session's outbox: two unacknowledged frames, and what needs no acknowledgement. A full one ends the session.
 pub const OUTBOX: usize = 8;
 
+/// What the live task stands on.
+#[derive(Debug)]
+pub struct Ground {
+    pub map: SharedMap,
+    pub progress: Arc<Progress>,
+    pub attention: Arc<Attention>,
+    pub clock: Clock,
+    pub beat: Beat,
+}
+
 /// Runs until `input` ends.
 ///
 /// A tick runs when something changed: at once if none ran lately, else on the next beat, when the shards that promised to speak then have spoken.
-pub async fn run(
-    mut input: mpsc::Receiver<MarkerChanges>,
-    mut commands: mpsc::Receiver<SessionCommand>,
-    map: SharedMap,
-    progress: Arc<Progress>,
-    attention: Arc<Attention>,
-    clock: Clock,
-    beat: Beat,
-    settings: Settings,
-) {
-    let mut live = Live {
-        sessions: Sessions::new(rand::random(), settings),
-        outboxes: HashMap::new(),
-        map,
-        progress,
-        attention,
-        clock,
-        promised: Vec::new(),
-        work: false,
-    };
+pub async fn run(mut input: mpsc::Receiver<MarkerChanges>, mut commands: mpsc::Receiver<SessionCommand>, ground: Ground, settings: Settings) {
+    let beat = ground.beat;
+    let mut live = Live { sessions: Sessions::new(rand::random(), settings), outboxes: HashMap::new(), ground, promised: Vec::new(), work: false };
     let mut due = Instant::now();
     let mut timer = tokio::time::interval(Duration::from_secs(1));
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -65,6 +58,7 @@ pub async fn run(
             got = commands.recv_many(&mut wishes, MESSAGES_AT_ONCE), if commands_open => {
                 commands_open = got > 0;
                 wishes.drain(..).for_each(|command| live.command(command));
+                live.answer_views();
             }
             got = input.recv_many(&mut changes, MESSAGES_AT_ONCE) => {
                 if got == 0 {
@@ -80,10 +74,7 @@ pub async fn run(
 struct Live {
     sessions: Sessions,
     outboxes: HashMap<SessionId, mpsc::Sender<OutFrame>>,
-    map: SharedMap,
-    progress: Arc<Progress>,
-    attention: Arc<Attention>,
-    clock: Clock,
+    ground: Ground,
     /// By shard: when it said that it would speak again.
     promised: Vec<Option<Instant>>,
     /// There is something for a tick to do.
@@ -108,7 +99,7 @@ impl Live {
         let tick = self.sessions.applying();
         // One lock for each part, so that a query never waits for a whole flood.
         for part in message.changes.into_parts() {
-            let mut map = self.map.write();
+            let mut map = self.ground.map.write();
             map.look_ahead(&part);
             let some = part.len();
             for change in part {
@@ -119,13 +110,13 @@ impl Live {
         }
         for (partition, offset) in message.applied {
             // REST reads the map as it is, so the offset counts from here on; those who wait are woken by the tick.
-            self.progress.set_mapped(partition, message.shard, offset);
+            self.ground.progress.set_mapped(partition, message.shard, offset);
         }
         self.work = true;
     }
 
     fn command(&mut self, command: SessionCommand) {
-        let now = self.clock.now();
+        let now = self.ground.clock.now();
         let refused = match command {
             SessionCommand::Open { session, tenant, scope, format, outbox } => {
                 let hello = self.sessions.open(session, tenant, scope, format, now, env!("CARGO_PKG_VERSION"));
@@ -139,7 +130,7 @@ impl Live {
                 None
             }
             SessionCommand::Ack { session, tick } => {
-                self.work |= self.sessions.on_ack(session, Tick(tick), now);
+                self.work |= self.sessions.on_ack(session, tick, now);
                 return;
             }
             SessionCommand::Close { session } => {
@@ -151,21 +142,28 @@ impl Live {
         self.hand_out(refused.into_iter().collect());
     }
 
+    fn answer_views(&mut self) {
+        let frames = self.sessions.on_views(&self.ground.map, self.ground.clock.now());
+        if !frames.is_empty() {
+            self.hand_out(frames);
+        }
+    }
+
     fn tick(&mut self) {
         let started = Instant::now();
-        let frames = self.sessions.on_tick(&self.map, self.clock.now());
+        let frames = self.sessions.on_tick(&self.ground.map, self.ground.clock.now());
         self.work = false;
         self.hand_out(frames);
-        self.progress.mapped_now();
+        self.ground.progress.mapped_now();
         counter!("waypost_ticks_total").increment(1);
         histogram!("waypost_tick_seconds").record(started.elapsed().as_secs_f64());
     }
 
     fn timer(&mut self) {
         let mut frames = Frames::new();
-        self.work |= self.sessions.on_timer(&self.map, self.clock.now(), &mut frames);
+        self.work |= self.sessions.on_timer(&self.ground.map, self.ground.clock.now(), &mut frames);
         self.hand_out(frames);
-        self.attention.set_watched(self.sessions.watched(&self.map));
+        self.ground.attention.set_watched(self.sessions.watched(&self.ground.map));
     }
 
     /// A session whose outbox is full does not read at all; it is closed, for nothing is ever queued for it.
@@ -184,7 +182,7 @@ impl Live {
     fn close(&mut self, session: SessionId) {
         // The socket sees its outbox end and closes.
         self.outboxes.remove(&session);
-        self.sessions.close(session, &self.map);
+        self.sessions.close(session, &self.ground.map);
     }
 }
 
@@ -238,18 +236,15 @@ mod tests {
         let progress = Arc::new(Progress::new(1, 1));
         let (input, inputs) = mpsc::channel(4);
         let (commands, wishes) = mpsc::channel(4);
-        let clock = Clock::Manual(ManualClock::new(UnixMs(100)));
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(run(
-            inputs,
-            wishes,
-            Arc::clone(&map),
-            Arc::clone(&progress),
-            Arc::new(Attention::new(1)),
-            clock,
-            Beat::starting_now(Settings::default().tick),
-            Settings::default(),
-        ));
+        let ground = Ground {
+            map: Arc::clone(&map),
+            progress: Arc::clone(&progress),
+            attention: Arc::new(Attention::new(1)),
+            clock: Clock::Manual(ManualClock::new(UnixMs(100))),
+            beat: Beat::starting_now(Settings::default().tick),
+        };
+        tasks.spawn(run(inputs, wishes, ground, Settings::default()));
         let session = SessionId(1);
         let (outbox, mut frames) = mpsc::channel(OUTBOX);
         let tenant = TenantId::parse("acme").unwrap();

@@ -25,7 +25,12 @@ impl TenantMap {
     pub fn watch(&mut self, key: CellKey, watcher: Watcher) {
         let level_map = &mut self.levels[key.level.index()];
         let Some(cell) = level_map.cells.get_mut(&key.cell) else { return };
-        if level_map.watched.insert(key.cell) && !key.level.is_counts() {
+        let newly = level_map.watched.insert(key.cell);
+        if newly {
+            // It may have changed in the tick under way already, and would not be told of the next change in it as of the first.
+            self.dirty.push(key);
+        }
+        if newly && !key.level.is_counts() {
             let members = cell.members().iter().filter_map(|slot| self.markers.at(*slot));
             let newest = members.map(|placed| placed.shown_changed[key.level.index()]).max().unwrap_or(Tick(0));
             cell.wake(newest);

@@ -6,16 +6,10 @@ use super::motion::MotionSettings;
 use super::significance::Significance;
 
 /// One value for all shards.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MarkerSettings {
     pub significance: Significance,
     pub motion: MotionSettings,
     pub link: LinkSettings,
     pub eta: EtaSettings,
-}
-
-impl Default for MarkerSettings {
-    fn default() -> Self {
-        Self { significance: Significance::default(), motion: MotionSettings::default(), link: LinkSettings::default(), eta: EtaSettings::default() }
-    }
 }

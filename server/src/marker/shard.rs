@@ -38,20 +38,26 @@ pub struct MarkerQuery {
     pub reply: oneshot::Sender<Option<Marker>>,
 }
 
+/// What a shard is and whom it tells besides the map.
+#[derive(Debug)]
+pub struct Shard {
+    pub index: usize,
+    pub settings: MarkerSettings,
+    pub beat: Beat,
+    /// Holds the log time (Unix milliseconds) at which a link changes if nothing more is heard, else `NOTHING_DUE`: whoever keeps the clock
+    /// appends a clock record then.
+    pub next_due: Arc<AtomicI64>,
+    pub attention: Arc<Attention>,
+}
+
 /// Runs until `input` ends or nobody reads `output` any more. What is merged by then is sent before it ends.
-///
-/// `next_due` holds the log time (Unix milliseconds) at which a link changes if nothing more is heard, else `NOTHING_DUE`: whoever
-/// keeps the clock appends a clock record then.
 pub async fn run(
-    shard: usize,
+    shard: Shard,
     mut input: mpsc::Receiver<FactChanges>,
     mut queries: mpsc::Receiver<MarkerQuery>,
     output: mpsc::Sender<MarkerChanges>,
-    settings: MarkerSettings,
-    beat: Beat,
-    next_due: Arc<AtomicI64>,
-    attention: Arc<Attention>,
 ) {
+    let Shard { index: shard, settings, beat, next_due, attention } = shard;
     let mut fold = Fold::new(shard, settings);
     let meters = Meters::new(shard);
     let tick = sleep_until(Instant::now());
@@ -186,17 +192,10 @@ mod tests {
             let (queries, asked) = mpsc::channel(8);
             let (changes, output) = mpsc::channel(output_capacity);
             let next_due = Arc::new(AtomicI64::new(NOTHING_DUE));
+            let (settings, beat) = (MarkerSettings::default(), Beat::starting_now(TICK));
+            let shard = Shard { index: 3, settings, beat, next_due: Arc::clone(&next_due), attention: Arc::new(Attention::new(4)) };
             #[expect(clippy::disallowed_methods, reason = "the rig waits for the task itself")]
-            let task = tokio::spawn(run(
-                3,
-                facts,
-                asked,
-                changes,
-                MarkerSettings::default(),
-                Beat::starting_now(TICK),
-                Arc::clone(&next_due),
-                Arc::new(Attention::new(4)),
-            ));
+            let task = tokio::spawn(run(shard, facts, asked, changes));
             Self { input, queries, output, next_due, task, offset: 0 }
         }
 

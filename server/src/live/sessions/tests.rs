@@ -147,8 +147,8 @@ fn who_sees_a_part_is_told_of_nobody_else_and_cannot_follow_him() {
         let cells: Vec<usize> = frames.iter().filter(|(session, _)| *session == SessionId(50)).map(|(_, frame)| frame.chunks.len()).collect();
         assert!(cells.iter().all(|cells| *cells <= 2), "only the cells that van-7 comes from and goes to: {cells:?}");
         told.extend(told_ids(&frames, 50));
-        world.sessions.on_ack(SessionId(50), world.sessions.tick, world.now);
-        world.sessions.on_ack(SessionId(1), world.sessions.tick, world.now);
+        world.sessions.on_ack(SessionId(50), u64::MAX, world.now);
+        world.sessions.on_ack(SessionId(1), u64::MAX, world.now);
     }
     assert!(!told.is_empty() && told.iter().all(|id| id == "van-7"), "{told:?}");
     world.sessions.on_follow(SessionId(50), "P7");

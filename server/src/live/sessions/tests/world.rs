@@ -10,7 +10,7 @@ use super::client::Client;
 use crate::live::Format;
 use crate::live::Settings;
 use crate::live::sessions::{Frames, Sessions};
-use crate::map::cells::{CellKey, SessionId, Tick, meta_of};
+use crate::map::cells::{CellKey, SessionId, meta_of};
 use crate::map::{Map, SharedMap};
 use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
@@ -39,6 +39,8 @@ pub(super) enum Step {
         filter: u8,
     },
     Tick,
+    /// Views are answered between two ticks.
+    Answer,
     Ack,
     /// The link is cut and the client comes back; with a server that started anew when `forgets`.
     Cut {
@@ -73,7 +75,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         away,
     });
     prop_oneof![
-        30 => put, 6 => (0..30_u64).prop_map(|number| Step::Remove { number }), 5 => view, 14 => Just(Step::Tick), 10 => Just(Step::Ack),
+        30 => put, 6 => (0..30_u64).prop_map(|number| Step::Remove { number }), 5 => view, 14 => Just(Step::Tick), 5 => Just(Step::Answer), 10 => Just(Step::Ack),
         2 => cut, 1 => Just(Step::Wait), 1 => Just(Step::Forget)
     ]
 }
@@ -148,7 +150,7 @@ impl World {
 
     fn open(&mut self) {
         self.id += 1;
-        self.client.behind = false;
+        (self.client.behind, self.client.fresh) = (false, true);
         let hello = self.sessions.open(SessionId(self.id), tenant(), self.scope.clone(), Format::Proto, self.now, "test");
         self.client.unacked.clear();
         self.client.bye = None;
@@ -168,9 +170,20 @@ impl World {
         }
     }
 
+    /// A view that is answered holds all that was applied until now, ticked or not.
+    fn answer(&mut self) {
+        let frames = self.sessions.on_views(&self.map, self.now);
+        for (_, frame) in &frames {
+            self.client.apply(&frame.join());
+        }
+        if !frames.is_empty() && self.client.bye.is_none() && self.client.view_id == self.view.view_id {
+            self.compare();
+        }
+    }
+
     pub(super) fn ack(&mut self) {
         self.client.unacked.clear();
-        self.sessions.on_ack(SessionId(self.id), Tick(self.client.tick), self.now);
+        self.sessions.on_ack(SessionId(self.id), self.client.tick, self.now);
     }
 
     pub(super) fn step(&mut self, step: Step) {
@@ -194,6 +207,7 @@ impl World {
                 self.look();
             }
             Step::Tick => self.tick(),
+            Step::Answer => self.answer(),
             Step::Ack => self.ack(),
             Step::Cut { resumes, forgets, away } => self.cut(resumes, forgets, away),
             Step::Wait => {
@@ -249,6 +263,10 @@ impl World {
         }
         assert_eq!(self.client.view_id, self.view.view_id);
         assert!(!self.client.behind);
+        self.compare();
+    }
+
+    fn compare(&self) {
         let session = &self.sessions.by_id[&SessionId(self.id)];
         let view = session.view.as_ref().unwrap();
         let shared = self.map.read();
