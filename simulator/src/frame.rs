@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use prost::Message;
 use thiserror::Error;
 
-use crate::wire::{Cell, Enter, Frame, Moves};
+use crate::wire::{Cell, Enter, Frame};
 
 /// What a client holds. Bounded by the view: at most 512 cells and 20,000 markers are ever sent for one.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Picture {
 
 #[derive(Debug, Default)]
 struct CellContent {
+    /// What positions in it are told against.
+    origin: (i32, i32),
     handles: HashSet<u64>,
     counts: BTreeMap<u32, u32>,
 }
@@ -41,8 +43,10 @@ pub struct Marker {
 pub enum FrameError {
     #[error("the bytes are no frame: {0}")]
     Bytes(String),
-    #[error("cell {cell:x}: the columns of its moves have different lengths")]
-    Columns { cell: u64 },
+    #[error("cell {cell:x}: its moves are not five numbers each")]
+    Moves { cell: u64 },
+    #[error("cell {cell:x}: a difference of what was never told whole, and without an origin")]
+    NoOrigin { cell: u64 },
     #[error("cell {cell:x}: handle {handle} moves, but is not held there")]
     UnknownMover { cell: u64, handle: u64 },
     #[error("cell {cell:x}: {held} entries held, {told} told")]
@@ -110,12 +114,15 @@ impl Picture {
         if cell.whole {
             self.forget(cell.cell);
         }
+        match (cell.origin_lat_e7, cell.origin_lng_e7) {
+            (Some(lat), Some(lng)) => self.cells.entry(cell.cell).or_default().origin = (lat, lng),
+            _ if !self.cells.contains_key(&cell.cell) => return Err(FrameError::NoOrigin { cell: cell.cell }),
+            _ => {}
+        }
         for enter in &cell.enters {
             self.enter(cell, enter)?;
         }
-        if let Some(moves) = &cell.moves {
-            self.moves(cell, moves)?;
-        }
+        self.moves(cell)?;
         for leave in &cell.leaves {
             let content = self.cells.entry(cell.cell).or_default();
             if content.handles.remove(&leave.handle) {
@@ -133,7 +140,8 @@ impl Picture {
         if enter.id.is_empty() {
             return Err(FrameError::NoId { handle: enter.handle });
         }
-        let (lat_e7, lng_e7) = absolute(cell, enter.dlat_e7, enter.dlng_e7);
+        let origin = self.cells.entry(cell.cell).or_default().origin;
+        let (lat_e7, lng_e7) = absolute(origin, enter.dlat_e7, enter.dlng_e7);
         let marker = Marker { cell: cell.cell, id: enter.id.clone(), driver: enter.driver, aboard: enter.aboard, lat_e7, lng_e7, meta: enter.meta };
         if let Some(before) = self.markers.insert(enter.handle, marker)
             && before.cell != cell.cell
@@ -145,18 +153,13 @@ impl Picture {
         Ok(())
     }
 
-    fn moves(&mut self, cell: &Cell, moves: &Moves) -> Result<(), FrameError> {
-        let count = moves.handle.len();
-        if [moves.dlat_e7.len(), moves.dlng_e7.len(), moves.meta.len()].iter().any(|length| *length != count) {
-            return Err(FrameError::Columns { cell: cell.cell });
-        }
-        let mut handle = 0_u64;
-        for index in 0..count {
-            handle = handle.wrapping_add(moves.handle[index]);
-            let held = self.markers.get_mut(&handle).filter(|marker| marker.cell == cell.cell);
-            let marker = held.ok_or(FrameError::UnknownMover { cell: cell.cell, handle })?;
-            (marker.lat_e7, marker.lng_e7) = absolute(cell, moves.dlat_e7[index], moves.dlng_e7[index]);
-            marker.meta = moves.meta[index];
+    fn moves(&mut self, cell: &Cell) -> Result<(), FrameError> {
+        let origin = self.cells.entry(cell.cell).or_default().origin;
+        for moved in moves(cell)? {
+            let held = self.markers.get_mut(&moved.handle).filter(|marker| marker.cell == cell.cell);
+            let marker = held.ok_or(FrameError::UnknownMover { cell: cell.cell, handle: moved.handle })?;
+            (marker.lat_e7, marker.lng_e7) = absolute(origin, moved.dlat_e7, moved.dlng_e7);
+            marker.meta = moved.meta;
         }
         Ok(())
     }
@@ -182,12 +185,37 @@ impl Picture {
     }
 }
 
-/// Positions are sent as differences to the chunk's origin; a longitude past 180 degrees comes back on the other side.
-fn absolute(cell: &Cell, dlat_e7: i32, dlng_e7: i32) -> (i32, i32) {
+/// A marker that moved inside its cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub handle: u64,
+    pub dlat_e7: i32,
+    pub dlng_e7: i32,
+    pub meta: u32,
+}
+
+/// Takes `Cell.moves` apart.
+pub fn moves(cell: &Cell) -> Result<impl Iterator<Item = Moved>, FrameError> {
+    if !cell.moves.len().is_multiple_of(5) {
+        return Err(FrameError::Moves { cell: cell.cell });
+    }
+    let mut low = 0_u64;
+    Ok(cell.moves.chunks_exact(5).map(move |numbers| {
+        low = low.wrapping_add(numbers[0]);
+        let unfold = |number: u64| ((number >> 1) as i32) ^ -((number & 1) as i32);
+        Moved { handle: numbers[1] << LOW_BITS | low, dlat_e7: unfold(numbers[2]), dlng_e7: unfold(numbers[3]), meta: numbers[4] as u32 }
+    }))
+}
+
+/// Where a handle is cut in two in `Cell.moves`.
+const LOW_BITS: u32 = 37;
+
+/// Positions are sent as differences to the cell's origin; a longitude past 180 degrees comes back on the other side.
+fn absolute((origin_lat_e7, origin_lng_e7): (i32, i32), dlat_e7: i32, dlng_e7: i32) -> (i32, i32) {
     const HALF_TURN: i64 = 1_800_000_000;
-    let lng = i64::from(cell.origin_lng_e7) + i64::from(dlng_e7);
+    let lng = i64::from(origin_lng_e7) + i64::from(dlng_e7);
     let wrapped = (lng + HALF_TURN).rem_euclid(2 * HALF_TURN) - HALF_TURN;
-    (cell.origin_lat_e7.wrapping_add(dlat_e7), wrapped as i32)
+    (origin_lat_e7.wrapping_add(dlat_e7), wrapped as i32)
 }
 
 /// One entry's share of its cell's checksum, as ARCHITECTURE.md, "Cell checksum" has it: a chain of `MurmurHash3` finalisers.
@@ -210,12 +238,17 @@ mod tests {
     use super::*;
     use crate::wire::{Count, Leave};
 
+    fn packed(moves: &[(u64, i32, i32, u32)]) -> Vec<u64> {
+        let fold = |value: i32| u64::from(((value << 1) ^ (value >> 31)).cast_unsigned());
+        moves.iter().flat_map(|(step, dlat, dlng, meta)| [*step, 0, fold(*dlat), fold(*dlng), u64::from(*meta)]).collect()
+    }
+
     fn enter(handle: u64, dlat_e7: i32, dlng_e7: i32) -> Enter {
         Enter { handle, dlat_e7, dlng_e7, id: format!("d{handle}"), driver: true, ..Enter::default() }
     }
 
     fn cell(cell: u64) -> Cell {
-        Cell { cell, origin_lat_e7: 100, origin_lng_e7: 1_799_999_990, ..Cell::default() }
+        Cell { cell, origin_lat_e7: Some(100), origin_lng_e7: Some(1_799_999_990), ..Cell::default() }
     }
 
     fn frame(tick: u64, cells: Vec<Cell>) -> Frame {
@@ -250,14 +283,16 @@ mod tests {
     fn moves_are_columns_with_handle_differences_and_longitudes_wrap() {
         let mut picture = Picture::default();
         picture.apply(&frame(1, vec![Cell { enters: vec![enter(5, 0, 0), enter(9, 0, 0)], ..cell(1) }])).expect("valid");
-        let moves = Moves { handle: vec![5, 4], dlat_e7: vec![1, 2], dlng_e7: vec![10, 11], meta: vec![7, 8] };
-        picture.apply(&frame(2, vec![Cell { moves: Some(moves.clone()), ..cell(1) }])).expect("valid");
-        assert_eq!(held(&picture), BTreeMap::from([(5, (1, 101, -1_800_000_000)), (9, (1, 102, -1_799_999_999))]));
-        let elsewhere = picture.apply(&frame(3, vec![Cell { moves: Some(moves.clone()), ..cell(2) }]));
+        let moves = packed(&[(5, 1, 10, 7), (4, -2, 11, 8)]);
+        let told = Cell { moves: moves.clone(), origin_lat_e7: None, origin_lng_e7: None, ..cell(1) };
+        picture.apply(&frame(2, vec![told])).expect("valid");
+        assert_eq!(held(&picture), BTreeMap::from([(5, (1, 101, -1_800_000_000)), (9, (1, 98, -1_799_999_999))]));
+        let elsewhere = picture.apply(&frame(3, vec![Cell { moves: moves.clone(), ..cell(2) }]));
         assert_eq!(elsewhere, Err(FrameError::UnknownMover { cell: 2, handle: 5 }));
-        let uneven = Moves { meta: vec![1], ..moves };
-        let uneven = picture.apply(&frame(4, vec![Cell { moves: Some(uneven), ..cell(1) }]));
-        assert_eq!(uneven, Err(FrameError::Columns { cell: 1 }));
+        let uneven = picture.apply(&frame(4, vec![Cell { moves: moves[1..].to_vec(), ..cell(1) }]));
+        assert_eq!(uneven, Err(FrameError::Moves { cell: 1 }));
+        let unheard_of = picture.apply(&frame(5, vec![Cell { cell: 9, moves, ..Cell::default() }]));
+        assert_eq!(unheard_of, Err(FrameError::NoOrigin { cell: 9 }));
     }
 
     #[test]

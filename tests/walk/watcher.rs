@@ -321,21 +321,13 @@ fn frame_of(value: &Value) -> Frame {
 
 fn cell_of(value: &Value) -> wire::Cell {
     let list = |name: &str| value[name].as_array().into_iter().flatten();
-    let column = |moves: &Value, name: &str| {
-        moves[name].as_array().expect("a column").iter().map(|number| number.as_i64().expect("a number")).collect::<Vec<_>>()
-    };
-    let moves = value.get("moves").map(|moves| wire::Moves {
-        handle: column(moves, "handle").into_iter().map(i64::cast_unsigned).collect(),
-        dlat_e7: column(moves, "dlat_e7").into_iter().map(narrow).collect(),
-        dlng_e7: column(moves, "dlng_e7").into_iter().map(narrow).collect(),
-        meta: column(moves, "meta").into_iter().map(narrow).collect(),
-    });
+    let moves = value.get("moves").map(|moves| packed(&moves["handle"], &moves["dlat_e7"], &moves["dlng_e7"], &moves["meta"])).unwrap_or_default();
     let leave = |leave: &Value| wire::Leave { handle: int(leave, "handle"), ended: int(leave, "ended"), gone: flag(leave, "gone") };
     wire::Cell {
         cell: hex(&value["cell"]),
         whole: flag(value, "whole"),
-        origin_lat_e7: int(value, "origin_lat_e7"),
-        origin_lng_e7: int(value, "origin_lng_e7"),
+        origin_lat_e7: value.get("origin_lat_e7").map(|_| int(value, "origin_lat_e7")),
+        origin_lng_e7: value.get("origin_lng_e7").map(|_| int(value, "origin_lng_e7")),
         enters: list("enters").map(enter_of).collect(),
         moves,
         leaves: list("leaves").map(leave).collect(),
@@ -343,6 +335,22 @@ fn cell_of(value: &Value) -> wire::Cell {
         entries: value.get("entries").map(|_| int(value, "entries")),
         checksum: value.get("checksum").map(|_| int(value, "checksum")),
     }
+}
+
+/// The columns as `Cell.moves` packs them.
+fn packed(handles: &Value, dlats: &Value, dlngs: &Value, metas: &Value) -> Vec<u64> {
+    let column = |column: &Value| column.as_array().expect("a column").iter().map(|number| number.as_i64().expect("a number")).collect::<Vec<_>>();
+    let [handles, dlats, dlngs, metas] = [handles, dlats, dlngs, metas].map(column);
+    assert!(dlats.len() == handles.len() && dlngs.len() == handles.len() && metas.len() == handles.len(), "columns of one length");
+    let fold = |value: i64| ((value << 1) ^ (value >> 63)).cast_unsigned();
+    let mut before = 0;
+    let mut packed = Vec::new();
+    for (index, handle) in handles.into_iter().map(i64::cast_unsigned).enumerate() {
+        let low = handle & ((1 << 37) - 1);
+        packed.extend([low - before, handle >> 37, fold(dlats[index]), fold(dlngs[index]), metas[index].cast_unsigned()]);
+        before = low;
+    }
+    packed
 }
 
 fn enter_of(enter: &Value) -> wire::Enter {

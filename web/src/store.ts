@@ -21,6 +21,9 @@ export interface CountCell {
   counts: Count[];
 }
 
+/** Latitude and longitude in 1e-7 degrees. */
+type Origin = readonly [number, number];
+
 /** For each cell: it has markers (`handles`) or counts. */
 export interface State {
   /** The last tick that is in here, and the epoch that it is a tick of. */
@@ -32,6 +35,8 @@ export interface State {
   level: Level | null;
   markers: Map<number, Marker>;
   handles: Map<bigint, Set<number>>;
+  /** What the positions of a cell are told against. */
+  origins: Map<bigint, Origin>;
   counts: Map<bigint, CountCell>;
   followed: Marker | null;
   /** Cells whose content did not have the checksum that the server said. Anything here means: start anew. */
@@ -49,7 +54,7 @@ export interface Changes {
 
 export function emptyState(): State {
   return {
-    epoch: 0n, tick: 0, greeted: 0n, viewId: 0, level: null, markers: new Map(), handles: new Map(), counts: new Map(), followed: null, mismatches: 0,
+    epoch: 0n, tick: 0, greeted: 0n, viewId: 0, level: null, markers: new Map(), handles: new Map(), counts: new Map(), origins: new Map(), followed: null, mismatches: 0,
   };
 }
 
@@ -64,6 +69,7 @@ export function apply(state: State, frame: Frame, nowMs: number): Changes {
     state.markers.clear();
     state.handles.clear();
     state.counts.clear();
+    state.origins.clear();
   }
   for (const cell of frame.dropped) forget(state, cell, diff);
   for (const cell of frame.cells) applyCell(state, cell, diff, nowMs);
@@ -109,6 +115,7 @@ class Diff {
 
 function forget(state: State, cell: bigint, diff: Diff): void {
   if (state.counts.delete(cell)) diff.changed = true;
+  state.origins.delete(cell);
   const handles = state.handles.get(cell);
   if (!handles) return;
   for (const handle of handles) {
@@ -121,8 +128,15 @@ function forget(state: State, cell: bigint, diff: Diff): void {
 
 function applyCell(state: State, cell: Cell, diff: Diff, nowMs: number): void {
   if (cell.whole) forget(state, cell.cell, diff);
+  if (cell.originLatE7 !== null && cell.originLngE7 !== null) state.origins.set(cell.cell, [cell.originLatE7, cell.originLngE7]);
+  const origin = state.origins.get(cell.cell);
+  if (!origin) {
+    // A difference of what was never told whole says that the two sides disagree.
+    state.mismatches += 1;
+    return;
+  }
   for (const enter of cell.enters) {
-    const marker = fromEnter(enter, cell.cell, cell.originLatE7 + enter.dlatE7, wrapE7(cell.originLngE7 + enter.dlngE7), nowMs);
+    const marker = fromEnter(enter, cell.cell, origin[0] + enter.dlatE7, wrapE7(origin[1] + enter.dlngE7), nowMs);
     const old = state.markers.get(enter.handle);
     if (old && old.cell !== cell.cell) unlink(state, old);
     diff.put(enter.handle, old);
@@ -131,7 +145,7 @@ function applyCell(state: State, cell: Cell, diff: Diff, nowMs: number): void {
     if (!handles) state.handles.set(cell.cell, (handles = new Set()));
     handles.add(enter.handle);
   }
-  if (cell.moves) applyMoves(state, cell, diff, nowMs);
+  if (cell.moves) applyMoves(state, cell, origin, diff, nowMs);
   for (const leave of cell.leaves) {
     const marker = state.markers.get(leave.handle);
     if (marker?.cell !== cell.cell) continue;
@@ -140,12 +154,12 @@ function applyCell(state: State, cell: Cell, diff: Diff, nowMs: number): void {
     unlink(state, marker);
   }
   if (cell.counts.length > 0) {
-    state.counts.set(cell.cell, { originLatE7: cell.originLatE7, originLngE7: cell.originLngE7, counts: cell.counts });
+    state.counts.set(cell.cell, { originLatE7: origin[0], originLngE7: origin[1], counts: cell.counts });
     diff.changed = true;
   }
 }
 
-function applyMoves(state: State, cell: Cell, diff: Diff, nowMs: number): void {
+function applyMoves(state: State, cell: Cell, origin: Origin, diff: Diff, nowMs: number): void {
   const moves = cell.moves;
   if (!moves) return;
   for (let i = 0; i < moves.handle.length; i += 1) {
@@ -156,8 +170,8 @@ function applyMoves(state: State, cell: Cell, diff: Diff, nowMs: number): void {
       continue;
     }
     diff.put(marker.handle, marker);
-    marker.latE7 = cell.originLatE7 + (moves.dlatE7[i] ?? 0);
-    marker.lngE7 = wrapE7(cell.originLngE7 + (moves.dlngE7[i] ?? 0));
+    marker.latE7 = origin[0] + (moves.dlatE7[i] ?? 0);
+    marker.lngE7 = wrapE7(origin[1] + (moves.dlngE7[i] ?? 0));
     marker.meta = moves.meta[i] ?? 0;
     // Above 254 the column is full and only an enter says how many there are.
     const aboard = marker.meta >>> 24;

@@ -31,7 +31,7 @@ describe("decodeFrame", () => {
       cells: [{
         cell: CELL, whole: false, originLatE7: -2_147_483_648, originLngE7: 2_147_483_647,
         enters: [{ handle: 9_007_199_254_740_991, dlatE7: -5, dlngE7: 6, meta: 0xffffffff, driver: true, id: "courier-1", aboard: 300, heardS: 2 }],
-        moves: { handle: [137_438_953_473, 5], dlatE7: [-1, 2_147_483_647], dlngE7: [1, -2_147_483_648], meta: [0x80000001, 2] },
+        moves: [1, 1, 1, 2, 0x80000001, 5, 1, 4_294_967_294, 4_294_967_295, 2],
         leaves: [{ handle: 3, ended: 9, gone: true }], counts: [{ status: 6, markers: 70_000 }], entries: 0, checksum: 0xdeadbeef,
       }],
     }));
@@ -65,7 +65,7 @@ describe("decodeFrame", () => {
   });
 
   test("every cut of a frame is refused or shorter, and never reads beyond its end", () => {
-    const bytes = encode({ tick: 1, cells: [{ cell: CELL, enters: [{ handle: 5, id: "abc" }], moves: { handle: [1], dlatE7: [1], dlngE7: [1], meta: [1] } }] });
+    const bytes = encode({ tick: 1, cells: [{ cell: CELL, enters: [{ handle: 5, id: "abc" }], moves: [1, 0, 1, 1, 1] }] });
     const whole = JSON.stringify(decodeFrame(bytes), (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
     for (let end = 0; end < bytes.length; end += 1) {
       try {
@@ -77,8 +77,8 @@ describe("decodeFrame", () => {
     }
   });
 
-  test("columns of unequal length are refused", () => {
-    expect(() => decodeFrame(encode({ cells: [{ moves: { handle: [1, 2], dlatE7: [1], dlngE7: [1], meta: [1] } }] }))).toThrow(WireError);
+  test("moves of other than five numbers each are refused", () => {
+    expect(() => decodeFrame(encode({ cells: [{ moves: [1, 0, 1, 1, 1, 2] }] }))).toThrow(WireError);
   });
 });
 

@@ -37,8 +37,9 @@ export interface Count {
 export interface Cell {
   cell: bigint;
   whole: boolean;
-  originLatE7: number;
-  originLngE7: number;
+  /** What deltas are against; null: as last told of this cell. */
+  originLatE7: number | null;
+  originLngE7: number | null;
   enters: Enter[];
   moves: Moves | null;
   leaves: Leave[];
@@ -112,8 +113,9 @@ export function decodeFrame(bytes: Uint8Array): Frame {
 
 function cell(r: Reader): Cell {
   const out: Cell = {
-    cell: 0n, whole: false, originLatE7: 0, originLngE7: 0, enters: [], moves: null, leaves: [], counts: [], entries: null, checksum: null,
+    cell: 0n, whole: false, originLatE7: null, originLngE7: null, enters: [], moves: null, leaves: [], counts: [], entries: null, checksum: null,
   };
+  const packed: number[] = [];
   r.message((tag) => {
     switch (tag >>> 3) {
       case 1: out.cell = r.fixed64(); break;
@@ -121,7 +123,7 @@ function cell(r: Reader): Cell {
       case 3: out.originLatE7 = r.sint32(); break;
       case 4: out.originLngE7 = r.sint32(); break;
       case 5: out.enters.push(enter(r)); break;
-      case 6: out.moves = moves(r); break;
+      case 11: r.repeated(tag, () => packed.push(r.varint())); break;
       case 7: out.leaves.push(leave(r)); break;
       case 8: out.counts.push(count(r)); break;
       case 9: out.entries = r.uint32(); break;
@@ -129,6 +131,7 @@ function cell(r: Reader): Cell {
       default: r.skip(tag);
     }
   });
+  out.moves = moves(packed);
   return out;
 }
 
@@ -152,21 +155,27 @@ function enter(r: Reader): Enter {
   return out;
 }
 
-function moves(r: Reader): Moves {
+/** A handle is cut in two: the numbers of 37 bits follow each other, what is above them stands beside. */
+const LOW = 2 ** 37;
+
+function moves(packed: number[]): Moves | null {
+  if (packed.length % 5 !== 0) throw new WireError("moves are not five numbers each");
+  if (packed.length === 0) return null;
   const out: Moves = { handle: [], dlatE7: [], dlngE7: [], meta: [] };
-  let last = 0;
-  r.message((tag) => {
-    switch (tag >>> 3) {
-      case 1: r.repeated(tag, () => out.handle.push((last += r.varint()))); break;
-      case 2: r.repeated(tag, () => out.dlatE7.push(r.sint32())); break;
-      case 3: r.repeated(tag, () => out.dlngE7.push(r.sint32())); break;
-      case 4: r.repeated(tag, () => out.meta.push(r.fixed32())); break;
-      default: r.skip(tag);
-    }
-  });
-  const length = out.handle.length;
-  if (out.dlatE7.length !== length || out.dlngE7.length !== length || out.meta.length !== length) throw new WireError("columns of unequal length");
+  let low = 0;
+  for (let i = 0; i < packed.length; i += 5) {
+    low += packed[i] ?? 0;
+    out.handle.push((packed[i + 1] ?? 0) * LOW + low);
+    out.dlatE7.push(unfold(packed[i + 2] ?? 0));
+    out.dlngE7.push(unfold(packed[i + 3] ?? 0));
+    out.meta.push((packed[i + 4] ?? 0) >>> 0);
+  }
   return out;
+}
+
+/** Zigzag: small numbers of either sign are small. */
+function unfold(value: number): number {
+  return (value >>> 1) ^ -(value & 1);
 }
 
 function leave(r: Reader): Leave {

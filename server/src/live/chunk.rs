@@ -105,7 +105,11 @@ impl Build<'_> {
     }
 
     fn header(&self, origin: Position) -> wire::Cell {
-        wire::Cell { cell: u64::from(self.cell.key.cell), origin_lat_e7: origin.lat_e7(), origin_lng_e7: origin.lng_e7(), ..wire::Cell::default() }
+        wire::Cell { origin_lat_e7: Some(origin.lat_e7()), origin_lng_e7: Some(origin.lng_e7()), ..self.name() }
+    }
+
+    fn name(&self) -> wire::Cell {
+        wire::Cell { cell: u64::from(self.cell.key.cell), ..wire::Cell::default() }
     }
 
     /// Counts always come complete.
@@ -132,9 +136,9 @@ impl Build<'_> {
     }
 
     fn difference(&mut self, base: Tick, verify: Verify) -> Option<wire::Cell> {
-        let mut message = self.header(self.cell.origin());
-        let mut moved = wire::Moves::default();
-        let mut last_moved = 0;
+        // Who sees a part was not told of the cell while that was empty.
+        let mut message = if self.filter.is_narrowed() { self.header(self.cell.origin()) } else { self.name() };
+        let mut moved = Vec::new();
         for placed in self.map.changed_since(self.cell, base) {
             let (handle, entry) = (placed.marker.handle, placed.entry(self.cell.key.level));
             // A base older than the last change of status may or may not have shown it through this lens, and neither does it say on which side
@@ -151,16 +155,12 @@ impl Build<'_> {
                 message.enters.push(self.enter(&entry, &marker));
             } else {
                 let (dlat, dlng) = self.delta(entry.position);
-                moved.handle.push(handle.0 - last_moved);
-                last_moved = handle.0;
-                moved.dlat_e7.push(dlat);
-                moved.dlng_e7.push(dlng);
-                moved.meta.push(entry.meta);
+                moved.push((parts_of(handle), dlat, dlng, entry.meta));
             }
         }
         self.removals(&mut message, base);
-        let anything = !moved.handle.is_empty() || !message.enters.is_empty() || !message.leaves.is_empty();
-        message.moves = (!moved.handle.is_empty()).then_some(moved);
+        message.moves = columns(moved);
+        let anything = !message.moves.is_empty() || !message.enters.is_empty() || !message.leaves.is_empty();
         let mut due = verify == Verify::Due;
         if due {
             let (entries, checksum) = self.checksum();
@@ -248,6 +248,28 @@ fn enter_of(handle: Handle, meta: u32, marker: &Marker, now: UnixMs) -> wire::En
         heard_s: u32::try_from(now.since(marker.heard).as_secs()).unwrap_or(u32::MAX),
         ..wire::Enter::default()
     }
+}
+
+/// A handle's counter, and its partition's number: in this order handles of all partitions are near each other.
+fn parts_of(handle: Handle) -> (u64, u64) {
+    (handle.0 & ((1 << Handle::COUNTER_BITS) - 1), handle.0 >> Handle::COUNTER_BITS)
+}
+
+/// `Cell.moves`: five numbers a marker.
+fn columns(mut moved: Vec<((u64, u64), i32, i32, u32)>) -> Vec<u64> {
+    moved.sort_unstable_by_key(|(handle, ..)| *handle);
+    let mut columns = Vec::with_capacity(moved.len() * 5);
+    let mut before = 0;
+    for ((counter, partition), dlat, dlng, meta) in moved {
+        columns.extend([counter - before, partition, zigzag(dlat), zigzag(dlng), u64::from(meta)]);
+        before = counter;
+    }
+    columns
+}
+
+/// As Protobuf writes an `sint32`: small numbers of either sign stay small.
+fn zigzag(value: i32) -> u64 {
+    u64::from(((value << 1) ^ (value >> 31)).cast_unsigned())
 }
 
 /// A difference of longitudes the short way round.

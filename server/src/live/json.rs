@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::id::Handle;
 use crate::wire;
 use crate::wire::client_message::Kind;
 
@@ -43,12 +44,16 @@ pub fn header(frame: &wire::Frame) -> String {
 
 /// An element of `cells`.
 pub fn cell(cell: &wire::Cell) -> String {
-    let mut out = json!({"cell": hex(cell.cell), "whole": cell.whole, "origin_lat_e7": cell.origin_lat_e7, "origin_lng_e7": cell.origin_lng_e7});
+    let mut out = json!({"cell": hex(cell.cell), "whole": cell.whole});
+    if let (Some(lat), Some(lng)) = (cell.origin_lat_e7, cell.origin_lng_e7) {
+        out["origin_lat_e7"] = json!(lat);
+        out["origin_lng_e7"] = json!(lng);
+    }
     if !cell.enters.is_empty() {
         out["enters"] = cell.enters.iter().map(enter).collect();
     }
-    if let Some(moves) = &cell.moves {
-        out["moves"] = json!({"handle": moves.handle, "dlat_e7": moves.dlat_e7, "dlng_e7": moves.dlng_e7, "meta": moves.meta});
+    if !cell.moves.is_empty() {
+        out["moves"] = moves(&cell.moves);
     }
     if !cell.leaves.is_empty() {
         out["leaves"] = cell.leaves.iter().map(|leave| json!({"handle": leave.handle, "ended": leave.ended, "gone": leave.gone})).collect();
@@ -61,6 +66,24 @@ pub fn cell(cell: &wire::Cell) -> String {
         out["checksum"] = json!(checksum);
     }
     out.to_string()
+}
+
+/// The packed numbers as columns, with whole handles.
+fn moves(packed: &[u64]) -> Value {
+    let (mut handle, mut dlat, mut dlng, mut meta) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut counter = 0;
+    for marker in packed.chunks_exact(5) {
+        counter += marker[0];
+        handle.push(marker[1] << Handle::COUNTER_BITS | counter);
+        dlat.push(zagzig(marker[2]));
+        dlng.push(zagzig(marker[3]));
+        meta.push(marker[4]);
+    }
+    json!({"handle": handle, "dlat_e7": dlat, "dlng_e7": dlng, "meta": meta})
+}
+
+fn zagzig(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 fn enter(enter: &wire::Enter) -> Value {

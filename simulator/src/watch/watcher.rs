@@ -11,7 +11,7 @@ use super::report::Seen;
 use super::{Crowd, WatchOptions};
 use crate::client::Target;
 use crate::clock;
-use crate::frame::{FrameError, Picture};
+use crate::frame::{FrameError, Picture, moves};
 use crate::geodesy::Place;
 use crate::live::{LiveError, Session};
 use crate::movers::Movers;
@@ -212,13 +212,10 @@ impl Watcher {
         let now = clock::now_ms_exact();
         for cell in &frame.cells {
             self.seen.markers += cell.enters.len() as u64;
-            let Some(moves) = &cell.moves else { continue };
-            let mut handle = 0;
-            for step in &moves.handle {
-                handle += step;
+            for moved in moves(cell).into_iter().flatten() {
                 self.seen.markers += 1;
                 if resolution == EXACT_RESOLUTION && self.seen.markers.is_multiple_of(MEASURED_OF) {
-                    self.note_age(picture, handle, now);
+                    self.note_age(picture, moved.handle, now);
                 }
             }
         }

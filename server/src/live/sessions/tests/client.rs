@@ -12,6 +12,8 @@ pub(super) struct Client {
     /// handle -> (cell, lat, lng, meta, id)
     pub(super) markers: BTreeMap<u64, (u64, i32, i32, u32, String)>,
     pub(super) counts: BTreeMap<u64, Vec<(i32, u32)>>,
+    /// What positions in a cell are told against.
+    origins: BTreeMap<u64, (i32, i32)>,
     pub(super) tick: u64,
     pub(super) level: u32,
     pub(super) view_id: u32,
@@ -39,6 +41,7 @@ impl Client {
         if frame.reset {
             self.markers.clear();
             self.counts.clear();
+            self.origins.clear();
         }
         frame.dropped.iter().for_each(|cell| self.forget(*cell));
         for cell in &frame.cells {
@@ -56,6 +59,7 @@ impl Client {
 
     fn forget(&mut self, cell: u64) {
         self.markers.retain(|_, marker| marker.0 != cell);
+        self.origins.remove(&cell);
         self.counts.remove(&cell);
     }
 
@@ -63,22 +67,27 @@ impl Client {
         if cell.whole {
             self.forget(cell.cell);
         }
+        if let (Some(lat), Some(lng)) = (cell.origin_lat_e7, cell.origin_lng_e7) {
+            self.origins.insert(cell.cell, (lat, lng));
+        }
+        let origin = *self.origins.get(&cell.cell).expect("what is told by difference was told whole, or comes with its origin");
         let place = |dlat: i32, dlng: i32| {
-            let lng = (i64::from(cell.origin_lng_e7) + i64::from(dlng) + 1_800_000_000).rem_euclid(3_600_000_000) - 1_800_000_000;
-            (cell.origin_lat_e7 + dlat, i32::try_from(lng).unwrap())
+            let lng = (i64::from(origin.1) + i64::from(dlng) + 1_800_000_000).rem_euclid(3_600_000_000) - 1_800_000_000;
+            (origin.0 + dlat, i32::try_from(lng).unwrap())
         };
         for enter in &cell.enters {
             let (lat, lng) = place(enter.dlat_e7, enter.dlng_e7);
             self.markers.insert(enter.handle, (cell.cell, lat, lng, enter.meta, enter.id.clone()));
         }
-        let moves = cell.moves.clone().unwrap_or_default();
-        let mut handle = 0;
-        for index in 0..moves.handle.len() {
-            handle += moves.handle[index];
-            let (lat, lng) = place(moves.dlat_e7[index], moves.dlng_e7[index]);
-            let known = self.markers.get_mut(&handle).expect("only what is held moves");
+        let mut low = 0;
+        for moved in cell.moves.chunks(5) {
+            let &[step, high, dlat, dlng, meta] = moved else { panic!("five numbers a marker, not {moved:?}") };
+            low += step;
+            let unfold = |number: u64| i32::try_from((number >> 1).cast_signed() ^ -(number & 1).cast_signed()).unwrap();
+            let (lat, lng) = place(unfold(dlat), unfold(dlng));
+            let known = self.markers.get_mut(&(high << 37 | low)).expect("only what is held moves");
             assert_eq!(known.0, cell.cell, "only inside its cell does a marker move");
-            (known.1, known.2, known.3) = (lat, lng, moves.meta[index]);
+            (known.1, known.2, known.3) = (lat, lng, u32::try_from(meta).unwrap());
         }
         for leave in &cell.leaves {
             if self.markers.get(&leave.handle).is_some_and(|known| known.0 == cell.cell) {
