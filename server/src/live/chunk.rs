@@ -24,8 +24,10 @@ use crate::wire;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
     Nothing,
-    /// All of it as it was after this tick.
+    /// All of it as it was after this tick, or nothing if it was empty then.
     At(Tick),
+    /// The same, and its origin: it was told whole on this connection.
+    Told(Tick),
 }
 
 /// Whether the cell's checksum is due.
@@ -86,7 +88,7 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn message(&mut self, base: Base, verify: Verify) -> Option<wire::Cell> {
-        if let Base::At(tick) = base
+        if let Base::At(tick) | Base::Told(tick) = base
             && self.cell.changed <= tick
         {
             return None;
@@ -99,7 +101,9 @@ impl Build<'_> {
             return self.counts(base);
         }
         match base {
-            Base::At(tick) if self.cell.reaches_back_to(tick) => self.difference(tick, verify),
+            // Who sees a part was not told of the cell while that was empty.
+            Base::Told(tick) if self.cell.reaches_back_to(tick) && !self.filter.is_narrowed() => self.difference(tick, self.name(), verify),
+            Base::At(tick) | Base::Told(tick) if self.cell.reaches_back_to(tick) => self.difference(tick, self.header(self.cell.origin()), verify),
             _ => Some(self.whole()).filter(|whole| base != Base::Nothing || !self.filter.is_narrowed() || !whole.enters.is_empty()),
         }
     }
@@ -135,9 +139,7 @@ impl Build<'_> {
         wire::Cell { whole: true, enters, entries: Some(entries), checksum: Some(checksum), ..self.header(self.cell.origin()) }
     }
 
-    fn difference(&mut self, base: Tick, verify: Verify) -> Option<wire::Cell> {
-        // Who sees a part was not told of the cell while that was empty.
-        let mut message = if self.filter.is_narrowed() { self.header(self.cell.origin()) } else { self.name() };
+    fn difference(&mut self, base: Tick, mut message: wire::Cell, verify: Verify) -> Option<wire::Cell> {
         let mut moved = Vec::new();
         for placed in self.map.changed_since(self.cell, base) {
             let (handle, entry) = (placed.marker.handle, placed.entry(self.cell.key.level));

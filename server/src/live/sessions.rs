@@ -171,7 +171,7 @@ impl Sessions {
                 let form = (watcher.lens, session.format);
                 let Some(view) = session.shares(key.cell) else { continue };
                 let index = encoded.iter().position(|(known, _)| *known == form).unwrap_or_else(|| {
-                    encoded.push((form, chunk::encode(map, cell, &view.filter, Base::At(before), *verify, now, form.1)));
+                    encoded.push((form, chunk::encode(map, cell, &view.filter, Base::Told(before), *verify, now, form.1)));
                     encoded.len() - 1
                 });
                 if let Some(chunk) = &encoded[index].1 {
