@@ -17,6 +17,7 @@ mod mutation;
 mod openapi;
 mod phone_letters;
 mod phones;
+mod plots;
 mod readiness;
 mod simulated;
 mod slow;
