@@ -4,13 +4,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 
-.PHONY: demo test test-rust test-web web lint bench soak clean help tools
+.PHONY: demo test test-rust test-web web lint bench bench-peers soak clean help tools
 
 help:
 	@echo "make demo   build everything and run a server with a simulated fleet"
 	echo "make test   all tests, small sizes (installs what they need)"
 	echo "make lint   rustfmt, clippy, cargo-deny"
 	echo "make bench  the benchmarks, each beside its budget"
+	echo "make bench-peers  beside Redis and PostGIS in one run, written to benches/results (installs them where it may)"
 	echo "make soak   the large test sizes"
 
 tools:
@@ -53,6 +54,16 @@ bench: tools web
 	if ! command -v npm >/dev/null || ! command -v chromium >/dev/null; then echo "SKIPPED the demo's first paint: it needs Node.js and chromium"; exit 0; fi
 	cargo build --release
 	cd web && npm run measure:first-paint
+
+# Each peer is started by the bench itself, on a free port; what is neither here nor can be installed is skipped with a line that says so.
+bench-peers: tools web
+	@missing=()
+	command -v redis-server >/dev/null || missing+=(redis-server)
+	compgen -G "/usr/share/postgresql/*/extension/postgis.control" >/dev/null || missing+=(postgresql-postgis)
+	if [ "$${#missing[@]}" -gt 0 ] && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null || echo "some peers could not be installed"
+	fi
+	cargo bench -p waypost --bench peers
 
 # The figures of a run stand on stderr.
 soak: tools
