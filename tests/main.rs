@@ -18,6 +18,7 @@ mod openapi;
 mod phone_letters;
 mod phones;
 mod readiness;
+mod reading;
 mod simulated;
 mod slow;
 mod spine;

@@ -3,8 +3,7 @@
 //! A feature: `{"type":"Feature","id":"o1","geometry":{"type":"Point","coordinates":[lng,lat]},"properties":{..}}`. Coordinates are degrees
 //! WGS 84 with at most seven decimals, times RFC 3339 UTC, speeds metres a second, headings degrees clockwise from true north.
 
-use std::io::Write as _;
-
+use super::scalars::put_string;
 use super::time;
 use crate::model::position::Position;
 use crate::model::status::{Link, Motion, Status};
@@ -127,7 +126,7 @@ fn optional<T>(value: Option<T>, out: &mut Vec<u8>, write: impl FnOnce(T, &mut V
 }
 
 fn string(text: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, text).expect("a string is always JSON and memory takes it");
+    put_string(out, text);
 }
 
 /// What is not finite is `null`, as in JavaScript.
@@ -142,14 +141,36 @@ fn moment(at: UnixMs, out: &mut Vec<u8>) {
 /// Writes units of 1e-7 degrees as degrees: exact, without floating point and without trailing zeros.
 fn degrees(e7: i32, out: &mut Vec<u8>) {
     const UNITS: u32 = 10_000_000;
-    let sign = if e7 < 0 { "-" } else { "" };
+    /// The longest: `-214.7483648`.
+    const MOST: usize = 12;
     let (whole, mut fraction) = (e7.unsigned_abs() / UNITS, e7.unsigned_abs() % UNITS);
-    let mut width = 7;
-    while width > 1 && fraction.is_multiple_of(10) {
+    // From its end on, for that is the order in which the digits fall out.
+    let mut text = [b'0'; MOST];
+    for digit in text[MOST - 7..].iter_mut().rev() {
+        *digit = digit_of(fraction);
         fraction /= 10;
-        width -= 1;
     }
-    write!(out, "{sign}{whole}.{fraction:0width$}").expect("memory takes it");
+    text[MOST - 8] = b'.';
+    let (mut begin, mut rest) = (MOST - 9, whole / 10);
+    text[begin] = digit_of(whole);
+    while rest > 0 {
+        begin -= 1;
+        text[begin] = digit_of(rest);
+        rest /= 10;
+    }
+    if e7 < 0 {
+        begin -= 1;
+        text[begin] = b'-';
+    }
+    let mut end = MOST;
+    while end > MOST - 6 && text[end - 1] == b'0' {
+        end -= 1;
+    }
+    out.extend_from_slice(&text[begin..end]);
+}
+
+fn digit_of(number: u32) -> u8 {
+    b'0' + u8::try_from(number % 10).expect("one digit")
 }
 
 #[cfg(test)]
