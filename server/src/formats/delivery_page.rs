@@ -4,11 +4,12 @@ use prost::encoding::{WireType, encoded_len_varint};
 
 use super::geojson::{Feature, Properties};
 use super::scalars::{put_key, put_text, put_varint, text_len};
+use crate::model::id::DeliveryId;
 use crate::model::status::Motion;
 use crate::model::time::UnixMs;
 
 /// Writes a page of `features` in their order; the next one begins at the cursor `next`, or there is none.
-pub fn to_protobuf<'a>(features: impl ExactSizeIterator<Item = Feature<'a>> + Clone, next: Option<&str>) -> Vec<u8> {
+pub fn to_protobuf<'a>(features: impl ExactSizeIterator<Item = Feature<'a>> + Clone, next: Option<&DeliveryId>) -> Vec<u8> {
     let mut out = Vec::with_capacity(32 + features.len() * 32);
     let south = features.clone().map(|feature| feature.position.lat_e7()).min().unwrap_or(0);
     let west = features.clone().map(|feature| feature.position.lng_e7()).min().unwrap_or(0);
@@ -19,14 +20,16 @@ pub fn to_protobuf<'a>(features: impl ExactSizeIterator<Item = Feature<'a>> + Cl
         }
     }
     for feature in features.clone() {
-        put_text(&mut out, 3, feature.id);
+        put_text(&mut out, 3, feature.id.as_str());
     }
     put_packed(&mut out, 4, features.clone().map(|feature| feature.position.lat_e7().abs_diff(south)));
     put_packed(&mut out, 5, features.clone().map(|feature| feature.position.lng_e7().abs_diff(west)));
     for properties in features.filter_map(|feature| feature.properties) {
         put_properties(&mut out, &properties);
     }
-    put_text(&mut out, 7, next.unwrap_or_default());
+    if let Some(next) = next {
+        put_text(&mut out, 7, next.as_str());
+    }
     out
 }
 
@@ -40,7 +43,7 @@ fn put_packed(out: &mut Vec<u8>, field: u8, numbers: impl ExactSizeIterator<Item
 }
 
 fn put_properties(out: &mut Vec<u8>, properties: &Properties<'_>) {
-    let driver = properties.driver.unwrap_or_default();
+    let driver = properties.driver.map_or("", |driver| driver.as_str());
     let moving = u64::from(properties.motion == Motion::Moving);
     let varints = [
         (1, Some(u64::from(properties.status.code()))),
@@ -86,14 +89,15 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::model::id::DriverId;
     use crate::model::position::Position;
     use crate::model::status::{Link, Status};
     use crate::wire;
 
-    fn properties(number: usize) -> Properties<'static> {
+    fn properties(number: usize, van: &DriverId) -> Properties<'_> {
         Properties {
             status: Status::ALL[number % 12],
-            driver: (!number.is_multiple_of(3)).then_some("van-1"),
+            driver: (!number.is_multiple_of(3)).then_some(van),
             eta: (!number.is_multiple_of(2)).then_some(UnixMs(1_795_509_000_123)),
             promised_by: number.is_multiple_of(2).then_some(UnixMs(-1)),
             fix_time: UnixMs(1_795_509_000_000),
@@ -108,7 +112,7 @@ mod tests {
     }
 
     /// A page made the slow way.
-    fn page(features: &[Feature<'_>], next: Option<&str>) -> wire::DeliveryPage {
+    fn page(features: &[Feature<'_>], next: Option<&DeliveryId>) -> wire::DeliveryPage {
         let lowest = |of: fn(Position) -> i32| features.iter().map(|feature| of(feature.position)).min().unwrap_or(0);
         let column = |of: fn(Position) -> i32, origin: i32| {
             features.iter().map(|feature| u32::try_from(i64::from(of(feature.position)) - i64::from(origin)).expect("not below the origin")).collect()
@@ -116,7 +120,7 @@ mod tests {
         let (south, west) = (lowest(Position::lat_e7), lowest(Position::lng_e7));
         let row = |of: Properties<'_>| wire::DeliveryOnMap {
             status: i32::from(of.status.code()),
-            driver_id: of.driver.unwrap_or_default().to_owned(),
+            driver_id: of.driver.map(|driver| driver.as_str().to_owned()).unwrap_or_default(),
             eta_ms: of.eta.map(|time| time.0),
             promised_by_ms: of.promised_by.map(|time| time.0),
             fix_time_ms: of.fix_time.0,
@@ -130,25 +134,26 @@ mod tests {
         wire::DeliveryPage {
             origin_lat_e7: south,
             origin_lng_e7: west,
-            id: features.iter().map(|feature| feature.id.to_owned()).collect(),
+            id: features.iter().map(|feature| feature.id.as_str().to_owned()).collect(),
             dlat_e7: column(Position::lat_e7, south),
             dlng_e7: column(Position::lng_e7, west),
             properties: features.iter().filter_map(|feature| feature.properties).map(row).collect(),
-            next: next.unwrap_or_default().to_owned(),
+            next: next.map(|next| next.as_str().to_owned()).unwrap_or_default(),
         }
     }
 
     proptest! {
         #[test]
         fn a_page_says_what_its_features_say(places in prop::collection::vec((-90.0..90.0_f64, -180.0..180.0_f64), 0..20), brief in any::<bool>(), more in any::<bool>()) {
-            let ids: Vec<String> = (0..places.len()).map(|number| format!("order-{number:03}")).collect();
+            let ids: Vec<DeliveryId> = (0..=places.len()).map(|number| DeliveryId::parse(&format!("order-{number:03}")).expect("valid")).collect();
+            let van = DriverId::parse("van-1").expect("valid");
             let feature = |(number, (lat, lng)): (usize, &(f64, f64))| Feature {
                 id: &ids[number],
                 position: Position::from_degrees(*lat, *lng).expect("valid"),
-                properties: (!brief).then(|| properties(number)),
+                properties: (!brief).then(|| properties(number, &van)),
             };
             let features: Vec<Feature<'_>> = places.iter().enumerate().map(feature).collect();
-            let next = more.then_some("order-999");
+            let next = more.then_some(&ids[places.len()]);
             let written = to_protobuf(features.iter().copied(), next);
             prop_assert_eq!(wire::DeliveryPage::decode(written.as_slice()).expect("Protobuf"), page(&features, next));
         }

@@ -5,6 +5,7 @@
 
 use super::scalars::put_string;
 use super::time;
+use crate::model::id::{DeliveryId, DriverId};
 use crate::model::position::Position;
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
@@ -12,7 +13,7 @@ use crate::model::time::UnixMs;
 /// One delivery of a collection.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature<'a> {
-    pub id: &'a str,
+    pub id: &'a DeliveryId,
     pub position: Position,
     /// Absent: id and position alone, and `properties` is an empty object.
     pub properties: Option<Properties<'a>>,
@@ -22,7 +23,7 @@ pub struct Feature<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Properties<'a> {
     pub status: Status,
-    pub driver: Option<&'a str>,
+    pub driver: Option<&'a DriverId>,
     pub eta: Option<UnixMs>,
     pub promised_by: Option<UnixMs>,
     pub fix_time: UnixMs,
@@ -42,7 +43,7 @@ pub enum Ending<'a> {
     /// It is all there is to say.
     Complete,
     /// It is a page; the next one begins at this cursor, or there is none.
-    Page(Option<&'a str>),
+    Page(Option<&'a DeliveryId>),
 }
 
 /// Writes a collection of `features` in their order.
@@ -58,7 +59,7 @@ pub fn collection<'a>(features: impl Iterator<Item = Feature<'a>>, ending: Endin
     out.push(b']');
     if let Ending::Page(next) = ending {
         member("next", &mut out);
-        optional(next, &mut out, string);
+        optional(next, &mut out, |next, out| string(next.as_str(), out));
     }
     out.push(b'}');
     out
@@ -66,7 +67,7 @@ pub fn collection<'a>(features: impl Iterator<Item = Feature<'a>>, ending: Endin
 
 fn write_feature(feature: &Feature<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"type":"Feature","id":"#);
-    string(feature.id, out);
+    string(feature.id.as_str(), out);
     out.extend_from_slice(br#","geometry":{"type":"Point","coordinates":["#);
     degrees(feature.position.lng_e7(), out);
     out.push(b',');
@@ -91,7 +92,7 @@ fn write_properties(position: Position, properties: &Properties<'_>, out: &mut V
     member("status", out);
     string(properties.status.as_str(), out);
     member("driver", out);
-    optional(properties.driver, out, string);
+    optional(properties.driver, out, |driver, out| string(driver.as_str(), out));
     member("eta", out);
     optional(properties.eta, out, moment);
     member("promised_by", out);
@@ -135,7 +136,9 @@ fn number(value: impl serde::Serialize, out: &mut Vec<u8>) {
 }
 
 fn moment(at: UnixMs, out: &mut Vec<u8>) {
-    string(&time::print(at), out);
+    out.push(b'"');
+    out.extend_from_slice(&time::text_of(at));
+    out.push(b'"');
 }
 
 /// Writes units of 1e-7 degrees as degrees: exact, without floating point and without trailing zeros.
@@ -190,20 +193,22 @@ mod tests {
 
     #[test]
     fn id_and_position_alone_make_a_feature() {
-        let features = ["o1", "say \"hi\"\n\u{1F69A}"].map(|id| Feature { id, position: place(), properties: None });
+        let ids = ["o1", "say \"hi\"\u{1F69A}", "o2"].map(|id| DeliveryId::parse(id).expect("valid"));
+        let features = ids.each_ref().map(|id| Feature { id, position: place(), properties: None });
         let geometry = json!({"type": "Point", "coordinates": [-11.974_560_9, 57.708_87]});
         let feature = |id: &str| json!({"type": "Feature", "id": id, "geometry": geometry, "properties": {}});
-        let expected = json!({"type": "FeatureCollection", "features": [feature("o1"), feature("say \"hi\"\n\u{1F69A}")], "next": "o2"});
-        assert_eq!(read(features.to_vec(), Ending::Page(Some("o2"))), expected);
+        let expected = json!({"type": "FeatureCollection", "features": [feature("o1"), feature("say \"hi\"\u{1F69A}")], "next": "o2"});
+        assert_eq!(read(features[..2].to_vec(), Ending::Page(Some(&ids[2]))), expected);
         assert_eq!(read(Vec::new(), Ending::Complete), json!({"type": "FeatureCollection", "features": []}));
         assert_eq!(read(Vec::new(), Ending::Page(None))["next"], Value::Null);
     }
 
     #[test]
     fn every_property_is_said_in_its_unit() {
+        let (id, van) = (DeliveryId::parse("o1").expect("valid"), DriverId::parse("van-1").expect("valid"));
         let properties = Properties {
             status: Status::EnRouteDropoff,
-            driver: Some("van-1"),
+            driver: Some(&van),
             eta: Some(UnixMs(1_795_509_000_123)),
             promised_by: None,
             fix_time: UnixMs(1_795_509_000_000),
@@ -215,7 +220,7 @@ mod tests {
             link: Link::Live,
             distance_m: Some(41.6),
         };
-        let answer = read(vec![Feature { id: "o1", position: place(), properties: Some(properties) }], Ending::Complete);
+        let answer = read(vec![Feature { id: &id, position: place(), properties: Some(properties) }], Ending::Complete);
         let expected = json!({
             "position": {"lat": 57.708_87, "lng": -11.974_560_9, "time": "2026-11-24T08:30:00Z", "accuracy_m": null},
             "status": "en_route_dropoff", "driver": "van-1", "eta": "2026-11-24T08:30:00.123Z", "promised_by": null,

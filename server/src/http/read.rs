@@ -96,11 +96,7 @@ async fn find(state: &ReadState, principal: &Principal, headers: &HeaderMap, sea
     let protobuf = wants_protobuf(headers);
     if search.fields.as_deref() == Some("id") {
         let page = state.sought(*tenant, Seek::list(viewport, filter, limit, after)).await?.answer();
-        return Ok(word(&page, protobuf, |Whereabouts { delivery, position }| Feature {
-            id: delivery.as_str(),
-            position: *position,
-            properties: None,
-        }));
+        return Ok(word(&page, protobuf, |Whereabouts { delivery, position }| Feature { id: delivery, position: *position, properties: None }));
     }
     let page = state.sought(*tenant, Seek::list(viewport, filter, limit, after)).await?.answer();
     Ok(word(&page, protobuf, |row: &Row| feature(row, None)))
@@ -108,7 +104,7 @@ async fn find(state: &ReadState, principal: &Principal, headers: &HeaderMap, sea
 
 /// A page in the words that were asked for.
 fn word<'a, R: Kept>(page: &'a Page<R>, protobuf: bool, feature: impl Fn(&'a R) -> Feature<'a> + Clone) -> Response<Body> {
-    let (features, next) = (page.rows.iter().map(feature), page.next.as_ref().map(DeliveryId::as_str));
+    let (features, next) = (page.rows.iter().map(feature), page.next.as_ref());
     if protobuf {
         typed("application/x-protobuf", delivery_page::to_protobuf(features, next))
     } else {
@@ -236,9 +232,9 @@ impl ReadState {
 
 fn feature(row: &Row, distance_m: Option<f64>) -> Feature<'_> {
     let Row { status, eta, promised_by, position, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link, .. } = *row;
-    let driver = row.driver.as_ref().map(DriverId::as_str);
+    let driver = row.driver.as_ref();
     let of = Properties { status, driver, eta, promised_by, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link, distance_m };
-    Feature { id: row.delivery.as_str(), position, properties: Some(of) }
+    Feature { id: &row.delivery, position, properties: Some(of) }
 }
 
 fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>) -> Value {
