@@ -76,9 +76,9 @@ struct Ranked {
 /// Ordered as the ids are: they hold no zero byte.
 fn head_of(id: &DeliveryId) -> u128 {
     let mut head = [0; 16];
-    let text = id.as_str().as_bytes();
+    let text = id.as_str();
     let length = text.len().min(head.len());
-    head[..length].copy_from_slice(&text[..length]);
+    head[..length].copy_from_slice(&text.as_bytes()[..length]);
     u128::from_be_bytes(head)
 }
 
