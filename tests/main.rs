@@ -19,6 +19,7 @@ mod phone_letters;
 mod phones;
 mod plots;
 mod readiness;
+mod reading;
 mod simulated;
 mod slow;
 mod spine;

@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod claims;
 pub mod cloudevents;
+pub mod delivery_page;
 pub mod geojson;
 pub mod gpslogger;
 pub mod json;
@@ -15,6 +16,7 @@ pub mod problem;
 pub mod protobuf;
 pub mod refusal;
 pub mod results;
+mod scalars;
 pub mod scope;
 pub mod time;
 pub mod traccar;

@@ -3,9 +3,9 @@
 //! A feature: `{"type":"Feature","id":"o1","geometry":{"type":"Point","coordinates":[lng,lat]},"properties":{..}}`. Coordinates are degrees
 //! WGS 84 with at most seven decimals, times RFC 3339 UTC, speeds metres a second, headings degrees clockwise from true north.
 
-use std::io::Write as _;
-
+use super::scalars::put_string;
 use super::time;
+use crate::model::id::{DeliveryId, DriverId};
 use crate::model::position::Position;
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
@@ -13,7 +13,7 @@ use crate::model::time::UnixMs;
 /// One delivery of a collection.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature<'a> {
-    pub id: &'a str,
+    pub id: &'a DeliveryId,
     pub position: Position,
     /// Absent: id and position alone, and `properties` is an empty object.
     pub properties: Option<Properties<'a>>,
@@ -23,7 +23,7 @@ pub struct Feature<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Properties<'a> {
     pub status: Status,
-    pub driver: Option<&'a str>,
+    pub driver: Option<&'a DriverId>,
     pub eta: Option<UnixMs>,
     pub promised_by: Option<UnixMs>,
     pub fix_time: UnixMs,
@@ -43,7 +43,7 @@ pub enum Ending<'a> {
     /// It is all there is to say.
     Complete,
     /// It is a page; the next one begins at this cursor, or there is none.
-    Page(Option<&'a str>),
+    Page(Option<&'a DeliveryId>),
 }
 
 /// Writes a collection of `features` in their order.
@@ -59,7 +59,7 @@ pub fn collection<'a>(features: impl Iterator<Item = Feature<'a>>, ending: Endin
     out.push(b']');
     if let Ending::Page(next) = ending {
         member("next", &mut out);
-        optional(next, &mut out, string);
+        optional(next, &mut out, |next, out| string(next.as_str(), out));
     }
     out.push(b'}');
     out
@@ -67,7 +67,7 @@ pub fn collection<'a>(features: impl Iterator<Item = Feature<'a>>, ending: Endin
 
 fn write_feature(feature: &Feature<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"type":"Feature","id":"#);
-    string(feature.id, out);
+    string(feature.id.as_str(), out);
     out.extend_from_slice(br#","geometry":{"type":"Point","coordinates":["#);
     degrees(feature.position.lng_e7(), out);
     out.push(b',');
@@ -92,7 +92,7 @@ fn write_properties(position: Position, properties: &Properties<'_>, out: &mut V
     member("status", out);
     string(properties.status.as_str(), out);
     member("driver", out);
-    optional(properties.driver, out, string);
+    optional(properties.driver, out, |driver, out| string(driver.as_str(), out));
     member("eta", out);
     optional(properties.eta, out, moment);
     member("promised_by", out);
@@ -127,7 +127,7 @@ fn optional<T>(value: Option<T>, out: &mut Vec<u8>, write: impl FnOnce(T, &mut V
 }
 
 fn string(text: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, text).expect("a string is always JSON and memory takes it");
+    put_string(out, text);
 }
 
 /// What is not finite is `null`, as in JavaScript.
@@ -136,20 +136,44 @@ fn number(value: impl serde::Serialize, out: &mut Vec<u8>) {
 }
 
 fn moment(at: UnixMs, out: &mut Vec<u8>) {
-    string(&time::print(at), out);
+    out.push(b'"');
+    out.extend_from_slice(&time::text_of(at));
+    out.push(b'"');
 }
 
 /// Writes units of 1e-7 degrees as degrees: exact, without floating point and without trailing zeros.
 fn degrees(e7: i32, out: &mut Vec<u8>) {
     const UNITS: u32 = 10_000_000;
-    let sign = if e7 < 0 { "-" } else { "" };
+    /// The longest: `-214.7483648`.
+    const MOST: usize = 12;
     let (whole, mut fraction) = (e7.unsigned_abs() / UNITS, e7.unsigned_abs() % UNITS);
-    let mut width = 7;
-    while width > 1 && fraction.is_multiple_of(10) {
+    // From its end on, for that is the order in which the digits fall out.
+    let mut text = [b'0'; MOST];
+    for digit in text[MOST - 7..].iter_mut().rev() {
+        *digit = digit_of(fraction);
         fraction /= 10;
-        width -= 1;
     }
-    write!(out, "{sign}{whole}.{fraction:0width$}").expect("memory takes it");
+    text[MOST - 8] = b'.';
+    let (mut begin, mut rest) = (MOST - 9, whole / 10);
+    text[begin] = digit_of(whole);
+    while rest > 0 {
+        begin -= 1;
+        text[begin] = digit_of(rest);
+        rest /= 10;
+    }
+    if e7 < 0 {
+        begin -= 1;
+        text[begin] = b'-';
+    }
+    let mut end = MOST;
+    while end > MOST - 6 && text[end - 1] == b'0' {
+        end -= 1;
+    }
+    out.extend_from_slice(&text[begin..end]);
+}
+
+fn digit_of(number: u32) -> u8 {
+    b'0' + u8::try_from(number % 10).expect("one digit")
 }
 
 #[cfg(test)]
@@ -169,20 +193,22 @@ mod tests {
 
     #[test]
     fn id_and_position_alone_make_a_feature() {
-        let features = ["o1", "say \"hi\"\n\u{1F69A}"].map(|id| Feature { id, position: place(), properties: None });
+        let ids = ["o1", "say \"hi\"\u{1F69A}", "o2"].map(|id| DeliveryId::parse(id).expect("valid"));
+        let features = ids.each_ref().map(|id| Feature { id, position: place(), properties: None });
         let geometry = json!({"type": "Point", "coordinates": [-11.974_560_9, 57.708_87]});
         let feature = |id: &str| json!({"type": "Feature", "id": id, "geometry": geometry, "properties": {}});
-        let expected = json!({"type": "FeatureCollection", "features": [feature("o1"), feature("say \"hi\"\n\u{1F69A}")], "next": "o2"});
-        assert_eq!(read(features.to_vec(), Ending::Page(Some("o2"))), expected);
+        let expected = json!({"type": "FeatureCollection", "features": [feature("o1"), feature("say \"hi\"\u{1F69A}")], "next": "o2"});
+        assert_eq!(read(features[..2].to_vec(), Ending::Page(Some(&ids[2]))), expected);
         assert_eq!(read(Vec::new(), Ending::Complete), json!({"type": "FeatureCollection", "features": []}));
         assert_eq!(read(Vec::new(), Ending::Page(None))["next"], Value::Null);
     }
 
     #[test]
     fn every_property_is_said_in_its_unit() {
+        let (id, van) = (DeliveryId::parse("o1").expect("valid"), DriverId::parse("van-1").expect("valid"));
         let properties = Properties {
             status: Status::EnRouteDropoff,
-            driver: Some("van-1"),
+            driver: Some(&van),
             eta: Some(UnixMs(1_795_509_000_123)),
             promised_by: None,
             fix_time: UnixMs(1_795_509_000_000),
@@ -194,7 +220,7 @@ mod tests {
             link: Link::Live,
             distance_m: Some(41.6),
         };
-        let answer = read(vec![Feature { id: "o1", position: place(), properties: Some(properties) }], Ending::Complete);
+        let answer = read(vec![Feature { id: &id, position: place(), properties: Some(properties) }], Ending::Complete);
         let expected = json!({
             "position": {"lat": 57.708_87, "lng": -11.974_560_9, "time": "2026-11-24T08:30:00Z", "accuracy_m": null},
             "status": "en_route_dropoff", "driver": "van-1", "eta": "2026-11-24T08:30:00.123Z", "promised_by": null,

@@ -3,9 +3,10 @@
 //! JSON: `{"results":[{"event_id","status","code","pointer","detail","partition","offset"}]}`, what is empty left out. `status` is `accepted`,
 //! `duplicate`, `rejected` or `shed`; `code` is a refusal's, or `content_differs` for a duplicate that says something else, or what was let go.
 
-use prost::encoding::{WireType, encode_varint, encoded_len_varint};
+use prost::encoding::{WireType, encoded_len_varint};
 
 use super::refusal::Refusal;
+use super::scalars::{put_key, put_string, put_text, put_varint, text_len};
 use crate::model::id::{EventId, Offset, PartitionId};
 
 /// What became of one item.
@@ -153,17 +154,6 @@ pub fn to_json(results: &[ItemResult], next: Option<Next>) -> Vec<u8> {
     out
 }
 
-fn put_string(out: &mut Vec<u8>, text: &str) {
-    // Looks at all bytes, which is quicker than to stop at the first: hardly any text has one that is escaped.
-    if text.bytes().fold(false, |escaped, byte| escaped | matches!(byte, b'"' | b'\\' | ..b' ')) {
-        serde_json::to_writer(out, text).expect("a text is always JSON");
-        return;
-    }
-    out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
-    out.push(b'"');
-}
-
 /// A `BatchResult`, written field by field: an answer to a hundred events would else cost some four hundred allocations.
 pub fn to_protobuf(results: &[ItemResult], next: Option<Next>) -> Vec<u8> {
     let mut out = Vec::with_capacity(results.len() * 72);
@@ -202,32 +192,6 @@ fn put_row(out: &mut Vec<u8>, id: &str, outcome: &Outcome) {
         put_varint(out, offset);
     }
     put_text(out, 7, detail);
-}
-
-/// Of a text's field, with its key and length.
-fn text_len(text: &str) -> usize {
-    if text.is_empty() { 0 } else { 1 + encoded_len_varint(text.len() as u64) + text.len() }
-}
-
-/// Proto3 leaves out what is empty.
-fn put_text(out: &mut Vec<u8>, field: u8, text: &str) {
-    if !text.is_empty() {
-        put_key(out, field, WireType::LengthDelimited);
-        put_varint(out, text.len() as u64);
-        out.extend_from_slice(text.as_bytes());
-    }
-}
-
-/// Of a field below 16: one byte.
-fn put_key(out: &mut Vec<u8>, field: u8, wire: WireType) {
-    out.push(field << 3 | wire as u8);
-}
-
-fn put_varint(out: &mut Vec<u8>, number: u64) {
-    match u8::try_from(number) {
-        Ok(byte @ ..0x80) => out.push(byte),
-        _ => encode_varint(number, out),
-    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, Response};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::formats::delivery_page;
+use crate::formats::geojson::{self, Ending, Feature, Properties};
 use crate::formats::problem::Problem;
 use crate::formats::time::print as time;
 use crate::http::auth::Principal;
@@ -19,8 +22,9 @@ use crate::http::search::{Search, bad, filter, limit, viewport};
 use crate::http::searches::Searches;
 use crate::ingest::position::LogPosition;
 use crate::map::SharedMap;
-use crate::map::query::Row;
-use crate::map::seek::{Keep, Page, Seek};
+use crate::map::query::{Kept, Row, Whereabouts};
+use crate::map::seek::list::Page;
+use crate::map::seek::{Keep, Seek};
 use crate::marker::shard::MarkerQuery;
 use crate::model::change::{Carrier, Marker};
 use crate::model::event::partition_of;
@@ -89,11 +93,34 @@ async fn find(state: &ReadState, principal: &Principal, headers: &HeaderMap, sea
     let viewport = search.bbox.as_deref().map(viewport).transpose()?;
     let (filter, limit) = (filter(&search, scope)?, limit(&search)?);
     let after = search.after()?;
-    let Page { rows, next } = state.sought(*tenant, Seek::list(viewport, filter, limit, after)).await?.answer();
-    let brief = search.fields.as_deref() == Some("id");
-    let features: Vec<Value> = rows.iter().map(|row| feature(row, brief, None)).collect();
-    let next = next.map(|next| next.as_str().to_owned());
-    Ok(Json(json!({"type": "FeatureCollection", "features": features, "next": next})).into_response())
+    let protobuf = wants_protobuf(headers);
+    if search.fields.as_deref() == Some("id") {
+        let page = state.sought(*tenant, Seek::list(viewport, filter, limit, after)).await?.answer();
+        return Ok(word(&page, protobuf, |Whereabouts { delivery, position }| Feature { id: delivery, position: *position, properties: None }));
+    }
+    let page = state.sought(*tenant, Seek::list(viewport, filter, limit, after)).await?.answer();
+    Ok(word(&page, protobuf, |row: &Row| feature(row, None)))
+}
+
+/// A page in the words that were asked for.
+fn word<'a, R: Kept>(page: &'a Page<R>, protobuf: bool, feature: impl Fn(&'a R) -> Feature<'a> + Clone) -> Response<Body> {
+    let (features, next) = (page.rows.iter().map(feature), page.next.as_ref());
+    if protobuf {
+        typed("application/x-protobuf", delivery_page::to_protobuf(features, next))
+    } else {
+        typed("application/json", geojson::collection(features, Ending::Page(next)))
+    }
+}
+
+fn typed(kind: &'static str, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// JSON, unless `Accept` names the other.
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.contains("protobuf"))
 }
 
 async fn find_nearest(state: &ReadState, principal: &Principal, headers: &HeaderMap, search: Result<Search, Problem>) -> Answer {
@@ -106,8 +133,8 @@ async fn find_nearest(state: &ReadState, principal: &Principal, headers: &Header
     let place = Position::from_degrees(lat, lng).map_err(|error| bad("/lat", &error.to_string()))?;
     let (filter, limit) = (filter(&search, scope)?, limit(&search)?);
     let found = state.sought(*tenant, Seek::nearest(place, filter, limit)).await?.answer();
-    let features: Vec<Value> = found.iter().map(|(metres, row)| feature(row, false, Some(*metres))).collect();
-    Ok(Json(json!({"type": "FeatureCollection", "features": features})).into_response())
+    let features = found.iter().map(|(metres, row)| feature(row, Some(*metres)));
+    Ok(typed("application/json", geojson::collection(features, Ending::Complete)))
 }
 
 async fn one_delivery(state: &ReadState, principal: &Principal, headers: &HeaderMap, id: &str) -> Answer {
@@ -203,20 +230,11 @@ impl ReadState {
     }
 }
 
-fn feature(row: &Row, brief: bool, distance_m: Option<f64>) -> Value {
-    let place = row.position();
-    let mut feature = json!({"type": "Feature", "id": row.delivery.as_str(), "geometry": {"type": "Point", "coordinates": [place.lng(), place.lat()]}, "properties": {}});
-    if !brief {
-        feature["properties"] = marker_json(&row.marker);
-        feature["properties"]["status"] = json!(row.status.as_str());
-        feature["properties"]["driver"] = json!(row.driver().map(DriverId::as_str));
-        feature["properties"]["eta"] = json!(row.eta.map(time));
-        feature["properties"]["promised_by"] = json!(row.promised_by.map(time));
-    }
-    if let Some(distance_m) = distance_m {
-        feature["properties"]["distance_m"] = json!(distance_m.round());
-    }
-    feature
+fn feature(row: &Row, distance_m: Option<f64>) -> Feature<'_> {
+    let Row { status, eta, promised_by, position, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link, .. } = *row;
+    let driver = row.driver.as_ref();
+    let of = Properties { status, driver, eta, promised_by, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link, distance_m };
+    Feature { id: &row.delivery, position, properties: Some(of) }
 }
 
 fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>) -> Value {

@@ -5,7 +5,7 @@ use crate::model::change::{Carrier, Marker};
 use crate::model::id::{DeliveryId, DriverId};
 use crate::model::position::Position;
 use crate::model::scope::Scope;
-use crate::model::status::Status;
+use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
 
 /// What a row must be; nothing set means all.
@@ -20,40 +20,9 @@ pub struct RowFilter {
     pub scope: Scope,
 }
 
-/// A delivery on the map.
-#[derive(Clone, Debug)]
-pub struct Row {
-    pub delivery: DeliveryId,
-    pub status: Status,
-    pub eta: Option<UnixMs>,
-    pub promised_by: Option<UnixMs>,
-    /// Who carries it and where that is.
-    pub marker: Box<Marker>,
-}
-
-impl Row {
-    pub fn driver(&self) -> Option<&DriverId> {
-        match &self.marker.carrier {
-            Carrier::Driver(driver) => Some(driver),
-            Carrier::Delivery(_) => None,
-        }
-    }
-
-    pub fn position(&self) -> Position {
-        self.marker.position
-    }
-}
-
-impl TenantMap {
-    /// The row of one delivery.
-    pub fn row_of(&self, delivery: &str) -> Option<Row> {
-        let placed = self.by_delivery(delivery)?;
-        on_board(&placed.marker).find(|found| found.delivery.as_str() == delivery).map(|found| found.row())
-    }
-}
-
-/// A delivery that was met and is not copied yet.
-pub(super) struct Found<'a> {
+/// A delivery that was met on the map, and the marker that carries it; nothing of it is copied yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
     pub(super) delivery: &'a DeliveryId,
     status: Status,
     eta: Option<UnixMs>,
@@ -61,12 +30,71 @@ pub(super) struct Found<'a> {
     pub(super) marker: &'a Marker,
 }
 
-impl Found<'_> {
-    pub(super) fn row(&self) -> Row {
-        let Self { delivery, status, eta, promised_by, marker } = *self;
-        Row { delivery: delivery.clone(), status, eta, promised_by, marker: Box::new(marker.clone()) }
+/// What is kept of a delivery that was met: as little as will be told, for it is copied while the map is held.
+pub trait Kept {
+    fn of(found: &Found<'_>) -> Self;
+    fn delivery(&self) -> &DeliveryId;
+}
+
+/// A delivery on the map.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub delivery: DeliveryId,
+    pub status: Status,
+    pub eta: Option<UnixMs>,
+    pub promised_by: Option<UnixMs>,
+    /// Who carries it; nobody while it waits.
+    pub driver: Option<DriverId>,
+    /// Where it is, as the fields from here on are of what carries it.
+    pub position: Position,
+    pub fix_time: UnixMs,
+    pub heard: UnixMs,
+    pub accuracy_m: Option<f32>,
+    pub speed_mps: f32,
+    pub heading_deg: Option<f32>,
+    pub motion: Motion,
+    pub link: Link,
+}
+
+/// Where a delivery is, and nothing else of it.
+#[derive(Clone, Debug)]
+pub struct Whereabouts {
+    pub delivery: DeliveryId,
+    pub position: Position,
+}
+
+impl Kept for Row {
+    fn of(found: &Found<'_>) -> Self {
+        let Found { delivery, status, eta, promised_by, marker } = *found;
+        let Marker { position, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link, .. } = *marker;
+        let (delivery, driver) = (delivery.clone(), found.driver().cloned());
+        Self { delivery, status, eta, promised_by, driver, position, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link }
     }
 
+    fn delivery(&self) -> &DeliveryId {
+        &self.delivery
+    }
+}
+
+impl Kept for Whereabouts {
+    fn of(found: &Found<'_>) -> Self {
+        Self { delivery: found.delivery.clone(), position: found.marker.position }
+    }
+
+    fn delivery(&self) -> &DeliveryId {
+        &self.delivery
+    }
+}
+
+impl TenantMap {
+    /// The row of one delivery.
+    pub fn row_of(&self, delivery: &str) -> Option<Row> {
+        let placed = self.by_delivery(delivery)?;
+        on_board(&placed.marker).find(|found| found.delivery.as_str() == delivery).map(|found| Row::of(&found))
+    }
+}
+
+impl Found<'_> {
     fn driver(&self) -> Option<&DriverId> {
         if let Carrier::Driver(driver) = &self.marker.carrier { Some(driver) } else { None }
     }

@@ -4,15 +4,13 @@ use serde_json::{Value, json};
 use utoipa::openapi::path::OperationBuilder;
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder};
-use utoipa::openapi::{Content, ContentBuilder, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, RefOr, Required, ResponseBuilder};
 
 use super::answers::{Readiness, Session, Settings, Trade};
-use super::parts::{GUARDED, JSON, answer, content, header, header_parameter, operation, position, problem_responses, problems};
-use super::parts::{reference, retry_after, string, text_content};
+use super::parts::{GUARDED, JSON, PROTOBUF, answer, content, header, header_parameter, operation, position, problem_responses, problems};
+use super::parts::{protobuf, reference, retry_after, string, text_content};
 use super::schemas::{BatchResult, Event, EventBatch};
 use crate::http::problem::Kind;
-
-const PROTOBUF: &str = "application/x-protobuf";
 
 pub(super) fn events() -> OperationBuilder {
     let description = "At most 1,000 events and 1 MiB as sent (both configurable). An answer comes when every accepted event is durable. One bad event harms \
@@ -81,11 +79,6 @@ fn event_bodies() -> RequestBodyBuilder {
             ContentBuilder::new().schema(Some(string().description(Some("One `Event` a line")))).example(Some(json!(lines))).build(),
         )
         .content(PROTOBUF, protobuf("waypost.v1.EventBatch"))
-}
-
-fn protobuf(message: &str) -> Content {
-    let description = format!("`{message}` of `server/proto/waypost.proto`, the schema of record");
-    ContentBuilder::new().schema(Some(string().content_media_type(PROTOBUF).description(Some(description)))).build()
 }
 
 pub(super) fn live() -> OperationBuilder {

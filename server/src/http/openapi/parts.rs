@@ -19,6 +19,7 @@ pub(super) const BEARER: &str = "bearer";
 /// For phone apps alone.
 pub(super) const BASIC: &str = "basic";
 pub(super) const JSON: &str = "application/json";
+pub(super) const PROTOBUF: &str = "application/x-protobuf";
 const PROBLEM: &str = "application/problem+json";
 /// What every route that asks for a credential may answer.
 pub(super) const GUARDED: [Kind; 5] = [Kind::CredentialMissing, Kind::CredentialUnknown, Kind::CredentialExpired, Kind::Role, Kind::KeyStore];
@@ -50,6 +51,12 @@ pub(super) fn reference<T: ToSchema>() -> Ref {
 
 pub(super) fn content<T: ToSchema>(example: Value) -> Content {
     ContentBuilder::new().schema(Some(reference::<T>())).example(Some(example)).build()
+}
+
+/// A message of the schema of record.
+pub(super) fn protobuf(message: &str) -> Content {
+    let description = format!("`{message}` of `server/proto/waypost.proto`, the schema of record");
+    ContentBuilder::new().schema(Some(string().content_media_type(PROTOBUF).description(Some(description)))).build()
 }
 
 pub(super) fn text_content(example: &str) -> Content {

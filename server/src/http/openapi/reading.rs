@@ -6,13 +6,14 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ObjectBuilder, Required};
 
 use super::answers::{Delivery, Driver, IngestStats};
-use super::parts::{GUARDED, JSON, answer, content, id, number, operation, path_id, position_parameter, problems, query, string};
+use super::parts::{GUARDED, JSON, PROTOBUF, answer, content, header_parameter, id, number, operation, path_id, position_parameter};
+use super::parts::{problems, protobuf, query, string};
 use super::schemas::{FeatureCollection, NearestCollection};
 use crate::http::problem::Kind;
 use crate::model::status::Status;
 
 pub(super) fn deliveries() -> OperationBuilder {
-    let description = "Those on the map, as GeoJSON, ordered by id. A page ends with a cursor in `next` until there is no more.";
+    let description = "Those on the map, as GeoJSON or Protobuf, ordered by id. A page ends with a cursor in `next` until there is no more.";
     let bbox = query(
         "bbox",
         "`west,south,east,north` in degrees; a west greater than the east crosses the antimeridian",
@@ -22,9 +23,11 @@ pub(super) fn deliveries() -> OperationBuilder {
         .parameter(bbox.build())
         .parameters(Some(filters()))
         .parameter(query("cursor", "`next` of the page before", id()).build())
-        .parameter(query("fields", "`id`: id and position alone", string().enum_values(Some(["id"]))).build());
+        .parameter(query("fields", "`id`: id and position alone", string().enum_values(Some(["id"]))).build())
+        .parameter(header_parameter("Accept", "`application/x-protobuf` for a `waypost.v1.DeliveryPage`; else JSON", string()).build());
     let example = json!({"type": "FeatureCollection", "features": [feature()], "next": null});
-    let operation = operation.response("200", answer("A page", JSON, content::<FeatureCollection>(example)).build());
+    let page = answer("A page", JSON, content::<FeatureCollection>(example)).content(PROTOBUF, protobuf("waypost.v1.DeliveryPage"));
+    let operation = operation.response("200", page.build());
     problems(operation, &[&GUARDED[..], &[Kind::InvalidParameter, Kind::Recovering, Kind::Behind, Kind::TooManySearches]].concat())
 }
 

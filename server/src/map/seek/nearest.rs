@@ -4,8 +4,8 @@ use std::f64::consts::PI;
 
 use hashbrown::HashSet;
 
-use super::{FoundHere, Keep, Seek};
-use crate::map::query::{Row, RowFilter};
+use super::{Keep, Seek};
+use crate::map::query::{Found, Kept as _, Row, RowFilter};
 use crate::map::viewport::Viewport;
 use crate::model::position::{EARTH_RADIUS_M, Position};
 
@@ -68,12 +68,12 @@ impl Keep for Nearest {
         self.within_m = f64::INFINITY;
     }
 
-    fn take(&mut self, FoundHere(found): &FoundHere<'_>) {
+    fn take(&mut self, found: &Found<'_>) {
         let distance_m = self.place.distance_m(found.marker.position);
         if distance_m > self.within_m {
             return;
         }
-        self.found.push((distance_m, found.row()));
+        self.found.push((distance_m, Row::of(found)));
         if self.found.len() >= self.limit + Self::SLACK {
             self.sort_out();
         }
