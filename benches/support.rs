@@ -62,8 +62,17 @@ impl Server {
 
     /// Resident memory in MB.
     pub(crate) fn rss_mb(&self) -> f64 {
+        self.status_mb("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub(crate) fn peak_mb(&self) -> f64 {
+        self.status_mb("VmHWM:")
+    }
+
+    fn status_mb(&self, name: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells it");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("Linux tells it");
         line.split_whitespace().nth(1).expect("a number").parse::<f64>().expect("a number") / 1024.0
     }
 

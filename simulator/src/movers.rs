@@ -51,6 +51,7 @@ pub enum BadMovers {
 /// So many movers, their homes normally distributed around the centres of cities.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Movers {
+    first: usize,
     cities: usize,
     sigma_deg: f64,
     seed: u64,
@@ -81,7 +82,13 @@ impl Movers {
         if !(0.0..=1.0).contains(&sigma_deg) {
             return Err(BadMovers::Sigma(sigma_deg));
         }
-        Ok(Self { cities, sigma_deg, seed })
+        Ok(Self { first: 0, cities, sigma_deg, seed })
+    }
+
+    /// The same in other cities: the first of them is the one with this number.
+    #[must_use]
+    pub fn from_city(self, first: usize) -> Self {
+        Self { first, ..self }
     }
 
     pub fn cities(&self) -> usize {
@@ -90,7 +97,7 @@ impl Movers {
 
     /// The centre of the city with this number; beyond the last it begins again.
     pub fn centre(&self, city: usize) -> Place {
-        let (lat, lng) = CITIES[city % self.cities];
+        let (lat, lng) = CITIES[(self.first + city % self.cities) % CITIES.len()];
         Place { lat, lng }
     }
 

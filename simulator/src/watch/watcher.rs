@@ -19,8 +19,9 @@ use crate::wire::{Frame, Resume, Source, View};
 
 /// The finest level: its positions are exact, so they tell when their ping was due.
 const EXACT_RESOLUTION: u32 = 8;
-/// Of so many moved markers one is asked for its age.
+/// Of so many moved markers one is asked for its age, once a watcher has seen many.
 const MEASURED_OF: u64 = 8;
+const MANY: u64 = 512;
 /// A drag of six steps takes about a second.
 const STEP_EVERY: Duration = Duration::from_millis(160);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -214,7 +215,8 @@ impl Watcher {
             self.seen.markers += cell.enters.len() as u64;
             for moved in moves(cell).into_iter().flatten() {
                 self.seen.markers += 1;
-                if resolution == EXACT_RESOLUTION && self.seen.markers.is_multiple_of(MEASURED_OF) {
+                let measured = self.seen.markers < MANY || self.seen.markers.is_multiple_of(MEASURED_OF);
+                if resolution == EXACT_RESOLUTION && measured {
                     self.note_age(picture, moved.handle, now);
                 }
             }
