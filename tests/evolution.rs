@@ -71,7 +71,7 @@ fn told_body(body: &Body) -> Value {
         }),
         Body::Created(created) => json!({
             "pickup": place(created.pickup), "destination": place(created.destination), "promised_by": created.promised_by.map(|time| time.0),
-            "recipient_ref": created.recipient_ref, "attributes": created.attributes,
+            "recipient_ref": created.recipient_ref, "attributes": created.attributes.iter().collect::<Vec<_>>(),
         }),
         Body::Assigned { driver } => json!({"driver": driver.as_str()}),
         Body::Status(change) => json!({

@@ -142,7 +142,12 @@ impl Wanted {
         let driver = self.filter.driver.is_none() || self.filter.driver.as_ref() == row.driver();
         let named = |part: &str| has(row.delivery.as_str(), part) || row.driver().is_some_and(|id| has(id.as_str(), part));
         let scope = &self.filter.scope;
-        status && driver && scope.holds_delivery(Some(row.delivery)) && scope.holds_driver(row.driver()) && self.part.as_deref().is_none_or(named) && self.holds_listed(row)
+        status
+            && driver
+            && scope.holds_delivery(Some(row.delivery))
+            && scope.holds_driver(row.driver())
+            && self.part.as_deref().is_none_or(named)
+            && self.holds_listed(row)
     }
 
     fn holds_listed(&self, row: &Found<'_>) -> bool {
