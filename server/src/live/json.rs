@@ -174,21 +174,22 @@ fn status(value: &Value) -> Option<i32> {
 mod tests {
     use super::*;
 
-    fn filter(text: &str) -> Option<Option<wire::Filter>> {
+    fn view_with(text: &str) -> Option<wire::View> {
         let message = format!("{{\"view\":{{\"west\":1,\"south\":1,\"east\":2,\"north\":2,\"zoom\":9,\"filter\":{text}}}}}");
-        client_message(&message).map(|kind| if let Kind::View(view) = kind { view.filter } else { None })
+        client_message(&message).and_then(|kind| if let Kind::View(view) = kind { Some(view) } else { None })
     }
 
     #[test]
     fn a_filter_says_the_same_as_the_binary_one_and_a_wrong_member_is_refused() {
+        let filter = |text| view_with(text).unwrap().filter;
         let whole = filter(r#"{"statuses":["picked_up",8],"drivers":["a"],"tags":["size=xl","cold"],"late_risk":true}"#);
         let (drivers, tags) = (vec!["a".to_owned()], vec!["size=xl".to_owned(), "cold".to_owned()]);
-        assert_eq!(whole, Some(Some(wire::Filter { statuses: vec![5, 8], drivers, tags, late_risk: true })));
-        assert_eq!((filter("null"), filter("{}")), (Some(None), Some(Some(wire::Filter::default()))));
+        assert_eq!(whole, Some(wire::Filter { statuses: vec![5, 8], drivers, tags, late_risk: true }));
+        assert_eq!((filter("null"), filter("{}")), (None, Some(wire::Filter::default())));
         for wrong in
             [r#"{"tags":"cold"}"#, r#"{"tags":[1]}"#, r#"{"tags":null}"#, r#"{"late_risk":1}"#, r#"{"late_risk":"true"}"#, r#"{"late_risk":null}"#]
         {
-            assert_eq!(filter(wrong), None, "{wrong}");
+            assert_eq!(view_with(wrong), None, "{wrong}");
         }
     }
 }

@@ -31,8 +31,9 @@ struct Set {
 }
 
 const SHARDS: usize = 16;
+type Shard = Mutex<HashTable<(u64, Weak<Set>)>>;
 /// All sets alive, by their hash. A set leaves when the last who has it drops it.
-static KNOWN: [Mutex<HashTable<(u64, Weak<Set>)>>; SHARDS] = [const { Mutex::new(HashTable::new()) }; SHARDS];
+static KNOWN: [Shard; SHARDS] = [const { Mutex::new(HashTable::new()) }; SHARDS];
 
 impl Attributes {
     /// Of a name given twice the last value holds.
@@ -118,7 +119,7 @@ impl Drop for Set {
     }
 }
 
-fn shard(hash: u64) -> &'static Mutex<HashTable<(u64, Weak<Set>)>> {
+fn shard(hash: u64) -> &'static Shard {
     &KNOWN[usize::try_from(hash >> 32).unwrap_or_default() % SHARDS]
 }
 

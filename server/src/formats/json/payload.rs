@@ -50,8 +50,6 @@ pub(super) fn decode(name: &str, given: Option<Payload<'_>>, others: &mut Others
     })
 }
 
-/// Names and values as `Created` holds them.
-
 const DRIVER: &str = "/payload/driver";
 
 /// A payload as a scanner sees it: one level inside the event.

@@ -1,6 +1,7 @@
 //! Claims about sessions: whatever happens, a client holds what the map holds, and nothing is encoded or queued twice.
 
 mod client;
+mod fleet;
 mod follow;
 mod lenses;
 mod sight;
@@ -14,7 +15,8 @@ use crate::map::cells::Cell;
 use crate::model::change::{Carrier, Marker, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle};
 use crate::model::scope::Area;
-use world::{Step, World, marker, step, tenant};
+use fleet::{marker, tenant};
+use world::{Step, World, step};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(250))]

@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::client::Client;
+use super::fleet::tenant;
 use super::sight::{Parcel, Right, Seen, Thing, Wish, counts, ended};
-use super::world::tenant;
 use crate::live::sessions::{Frames, Sessions};
 use crate::live::{Format, OutFrame, Settings};
-use crate::map::cells::{SessionId, Tick};
+use crate::map::cells::SessionId;
 use crate::map::{Map, SharedMap};
 use crate::model::change::MarkerChange;
 use crate::model::id::Handle;
@@ -105,7 +105,7 @@ fn place((a, b): (u8, u8)) -> (f64, f64) {
 
 fn parcel(number: u64, a: u8, b: u8) -> Parcel {
     let status = STATUSES[usize::from(a) % STATUSES.len()];
-    Parcel { id: format!("p-{number}"), status, tags: TAGS[usize::from(b) % TAGS.len()], late_risk: !ended(status) && b / 4 % 3 == 0 }
+    Parcel { id: format!("p-{number}"), status, tags: TAGS[usize::from(b) % TAGS.len()], late_risk: !ended(status) && (b / 4).is_multiple_of(3) }
 }
 
 impl Walk {
@@ -128,7 +128,7 @@ impl Walk {
         onlooker.id = SessionId(self.opened);
         let hello = self.sessions.open(onlooker.id, tenant(), onlooker.right.scope(), Format::Proto, self.now, "test");
         onlooker.client.unacked.clear();
-        (onlooker.client.bye, onlooker.client.behind) = (None, false);
+        (onlooker.client.bye, onlooker.client.behind, onlooker.client.fresh) = (None, false, true);
         onlooker.client.apply(&hello.join());
         (onlooker.followed, onlooker.client.followed) = (None, None);
         assert!(self.sessions.on_follow(onlooker.id, &onlooker.follows).is_none());
@@ -204,7 +204,14 @@ impl Walk {
             }
             3 => self.remove(van),
             4 => self.take(&format!("p-{number}"), u64::MAX),
-            5 => self.look(index, (b, c, a / 3)),
+            5 => {
+                self.look(index, (b, c, a / 3));
+                // Between two ticks, in the middle of what the next one tells.
+                if c.is_multiple_of(2) {
+                    let frames = self.sessions.on_views(&self.map, self.now);
+                    self.take_in(frames);
+                }
+            }
             6 => {
                 let follows = if c.is_multiple_of(5) { String::new() } else { format!("p-{number}") };
                 assert!(self.sessions.on_follow(self.onlookers[index].id, &follows).is_none());
@@ -221,7 +228,7 @@ impl Walk {
     fn ack(&mut self, index: usize) {
         let Onlooker { id, client, .. } = &mut self.onlookers[index];
         client.unacked.clear();
-        self.sessions.on_ack(*id, Tick(client.tick), self.now);
+        self.sessions.on_ack(*id, client.tick, self.now);
     }
 
     fn tick(&mut self) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use h3o::{CellIndex, LatLng, Resolution};
 
-use super::world::tenant;
+use super::fleet::tenant;
 use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle};
 use crate::model::position::Position;
