@@ -64,7 +64,7 @@ export function groupOf(status: number): Group {
   return group;
 }
 
-/** The parts of `meta` as `Moves.meta` of the schema packs them. */
+/** The parts of `meta` as `Enter.meta` of the schema packs them. */
 export interface Meta {
   status: number;
   link: number;

@@ -245,7 +245,7 @@ pub fn status_code(marker: &Marker) -> u8 {
     marker.status.map_or(0, Status::code)
 }
 
-/// The bits of `Moves.meta` in `waypost.proto`, as the finest level shows them.
+/// The bits of `Enter.meta` in `waypost.proto`, as the finest level shows them.
 pub fn meta_of(marker: &Marker) -> u32 {
     let mut meta = u32::from(status_code(marker)) | u32::from(marker.link as u8) << 4;
     meta |= u32::from(marker.motion == Motion::Moving) << 6;

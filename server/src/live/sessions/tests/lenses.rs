@@ -11,7 +11,7 @@ use prost::Message as _;
 
 use super::client::Client;
 use super::fleet::tenant;
-use super::sight::{Parcel, Right, Seen, Thing, Wish, counts, ended};
+use super::sight::{Parcel, Right, Seen, Thing, Wish, counts, ended, place};
 use crate::live::sessions::{Frames, Sessions};
 use crate::live::{Format, OutFrame, Settings};
 use crate::map::cells::SessionId;
@@ -56,7 +56,7 @@ const ZOOMS: [f64; 6] = [14.0, 14.0, 11.0, 8.0, 5.0, 1.0];
 type Step = (u8, u8, u8, u8);
 
 fn step() -> impl Strategy<Value = Step> {
-    let deed = prop_oneof![5 => Just(0_u8), 12 => Just(1), 4 => Just(2), 1 => Just(3), 3 => Just(4), 4 => Just(5), 2 => Just(6), 10 => Just(7), 8 => Just(8), 1 => Just(9), 2 => Just(10)];
+    let deed = prop_oneof![5 => Just(0_u8), 12 => Just(1), 4 => Just(2), 1 => Just(3), 3 => Just(4), 4 => Just(5), 2 => Just(6), 10 => Just(7), 8 => Just(8), 1 => Just(9), 2 => Just(10), 8 => Just(11)];
     (deed, any::<u8>(), any::<u8>(), any::<u8>())
 }
 
@@ -97,10 +97,6 @@ struct Walk {
     onlookers: Vec<Onlooker>,
     opened: u64,
     now: UnixMs,
-}
-
-fn place((a, b): (u8, u8)) -> (f64, f64) {
-    (57.69 + f64::from(a % 9) * 0.004, 11.95 + f64::from(b % 9) * 0.006)
 }
 
 fn parcel(number: u64, a: u8, b: u8) -> Parcel {
@@ -221,8 +217,24 @@ impl Walk {
             7 => self.tick(),
             8 => self.ack(index),
             9 => self.timer(),
+            11 => self.relabel(usize::from(a), usize::from(b), c),
             _ => self.cut(index, !c.is_multiple_of(4)),
         }
+    }
+
+    /// Changes one thing of one parcel, which is all that is new of who carries it.
+    fn relabel(&mut self, thing: usize, parcel: usize, c: u8) {
+        let carriers: Vec<u64> = self.things.iter().filter(|(_, thing)| !thing.aboard.is_empty()).map(|(number, _)| *number).collect();
+        let Some(number) = carriers.get(thing % carriers.len().max(1)) else { return };
+        let mut thing = self.things[number].clone();
+        let count = thing.aboard.len();
+        let parcel = &mut thing.aboard[parcel % count];
+        if c.is_multiple_of(4) {
+            parcel.late_risk = !parcel.late_risk && !ended(parcel.status);
+        } else {
+            parcel.tags = TAGS[usize::from(c) % TAGS.len()];
+        }
+        self.put(*number, thing);
     }
 
     fn ack(&mut self, index: usize) {

@@ -57,7 +57,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// After the comment of `Moves.meta`.
+    /// After the comment of `Enter.meta`.
     pub(super) fn of_meta(meta: u32) -> Self {
         Self { status: meta & 0xf, aboard: meta >> 24 & 0x7f, late_risk: meta >> 31 == 1 }
     }
@@ -176,6 +176,11 @@ impl Wish {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         wire::Filter { statuses: self.statuses.to_vec(), drivers: owned(self.drivers), tags: owned(self.tags), late_risk: self.late_risk }
     }
+}
+
+/// One of 81, in some cells of the finest level.
+pub(super) fn place((a, b): (u8, u8)) -> (f64, f64) {
+    (57.69 + f64::from(a % 9) * 0.004, 11.95 + f64::from(b % 9) * 0.006)
 }
 
 pub(super) fn ended(status: Status) -> bool {

@@ -24,10 +24,11 @@ impl Onlooker {
             for enter in &cell.enters {
                 self.may_see(things, enter.handle, &enter.id, enter.meta, "an enter");
             }
-            let mut handle = 0;
-            for (step, meta) in cell.moves.iter().flat_map(|moves| moves.handle.iter().zip(&moves.meta)) {
-                handle += step;
-                self.may_see(things, handle, things[&handle].id(), *meta, "a move");
+            let mut low = 0;
+            for moved in cell.moves.chunks(5) {
+                low += moved[0];
+                let handle = moved[1] << 37 | low;
+                self.may_see(things, handle, things[&handle].id(), u32::try_from(moved[4]).unwrap(), "a move");
             }
             let told = |leave: &wire::Leave| leave.ended != 0;
             assert!(self.right.is_all() || !cell.leaves.iter().any(told), "who sees a part is told a bare number: {cell:?}");
