@@ -71,7 +71,7 @@ fn told_body(body: &Body) -> Value {
         }),
         Body::Created(created) => json!({
             "pickup": place(created.pickup), "destination": place(created.destination), "promised_by": created.promised_by.map(|time| time.0),
-            "recipient_ref": created.recipient_ref, "attributes": created.attributes,
+            "recipient_ref": created.recipient_ref, "attributes": created.attributes.iter().collect::<Vec<_>>(),
         }),
         Body::Assigned { driver } => json!({"driver": driver.as_str()}),
         Body::Status(change) => json!({
@@ -138,7 +138,11 @@ async fn a_log_that_version_1_wrote_is_read_as_it_was_written() {
 #[test]
 fn messages_that_dashboards_of_version_1_sent_mean_what_they_meant() {
     let view = |view_id| wire::View { west: 11.9, south: 57.6, east: 12.1, north: 57.8, zoom: 14.5, filter: None, view_id };
-    let filter = wire::Filter { statuses: vec![wire::Status::PickedUp.into(), wire::Status::Arrived.into()], drivers: vec!["van-1".to_owned()] };
+    let filter = wire::Filter {
+        statuses: vec![wire::Status::PickedUp.into(), wire::Status::Arrived.into()],
+        drivers: vec!["van-1".to_owned()],
+        ..wire::Filter::default()
+    };
     let resume = wire::Resume { sources: vec![wire::Source { epoch: 0xdead_beef, tick: 41 }], view: Some(view(4)), level: 8 };
     let meant = [
         Kind::Auth(wire::Auth { token: "wpk_1".to_owned() }),

@@ -10,6 +10,7 @@ mod hints;
 mod hostile;
 mod ingest;
 mod killed;
+mod lenses;
 mod limits;
 mod logs;
 mod metrics;

@@ -3,6 +3,7 @@
 mod arrivals;
 pub mod boxes;
 pub mod cells;
+pub mod counts;
 mod inner;
 pub mod levels;
 mod moves;
@@ -28,6 +29,7 @@ use cells::{Cell, CellKey, Tick};
 use levels::Level;
 use placed::{Markers, Placed};
 use viewport::Viewport;
+use watcher::Interest;
 use watching::Viewports;
 
 /// The live task is the only writer; REST reads.
@@ -110,8 +112,8 @@ struct LevelMap {
     emptied: HashMap<CellIndex, Tick>,
     /// Cells that somebody watches, so that a change in any other need not look at its cell: `watched == cells whose watchers are not empty`.
     watched: HashSet<CellIndex>,
-    /// Those of them with a watcher that is told of each change.
-    keen: HashSet<CellIndex>,
+    /// Those of them with a watcher that is told of more than the cell shows, and the most that one is told of.
+    keen: HashMap<CellIndex, Interest>,
 }
 
 impl TenantMap {
@@ -157,7 +159,8 @@ impl TenantMap {
         let level = cell.key.level.index();
         let mut changed: Vec<&Placed> = match cell.touched_since(base) {
             Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
-            None => self.members(cell).filter(|placed| placed.shown_changed[level] > base).collect(),
+            // What is aboard may have changed while nobody was told of that.
+            None => self.members(cell).filter(|placed| placed.shown_changed[level].max(placed.status_changed) > base).collect(),
         };
         changed.sort_unstable_by_key(|placed| placed.marker.handle);
         changed.dedup_by_key(|placed| placed.marker.handle);

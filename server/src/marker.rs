@@ -1,5 +1,6 @@
 //! What moves on the map: facts re-keyed by carrier, joined to one marker each, estimated, thinned and sent once a tick. Never holds up the facts and never reads a clock.
 
+mod due;
 mod entry;
 pub mod eta;
 pub mod fold;

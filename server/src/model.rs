@@ -8,4 +8,5 @@ pub mod position;
 pub mod scope;
 pub mod speed;
 pub mod status;
+pub mod tags;
 pub mod time;

@@ -9,7 +9,7 @@ use super::world::{Marker, Place, World, degrees};
 use crate::harness::clients::Reader;
 use crate::harness::eventually;
 
-/// A marker as a map shows it; `aboard` counts for drivers alone.
+/// A marker as a map shows it: driver or not, place, status, and the upper bits of its meta: `aboard`, which counts for drivers alone, and the risk.
 type Shown = BTreeMap<String, (bool, Place, u32, u32)>;
 type Counts = BTreeMap<u32, u32>;
 
@@ -25,7 +25,8 @@ pub(super) fn model(watcher: &Watcher, world: &World) -> Result<(), String> {
             must.insert(cell);
         }
         let place = shown_at(marker.place, level.h3_resolution);
-        let aboard = if marker.driver { marker.aboard } else { 0 };
+        let late_risk = marker.asked.iter().any(|(_, late_risk)| *late_risk);
+        let aboard = if marker.driver { marker.aboard } else { 0 } | u32::from(late_risk) << 7;
         expected.entry(cell).or_default().insert(marker.id.clone(), (marker.driver, place, marker.status, aboard));
     }
     let held: BTreeSet<u64> = watcher.picture.cells().collect();
@@ -52,7 +53,7 @@ fn shown(watcher: &Watcher, cell: u64) -> Shown {
     of_cell
         .map(|(_, marker)| {
             let place = Place { lat_e7: marker.lat_e7, lng_e7: half_turn(marker.lng_e7) };
-            let aboard = if marker.driver { marker.meta >> 24 } else { 0 };
+            let aboard = marker.meta >> 24 & if marker.driver { 0xff } else { 0x80 };
             (marker.id.clone(), (marker.driver, place, marker.meta & 0xf, aboard))
         })
         .collect()
@@ -73,7 +74,10 @@ fn counts(shown: &Shown) -> Counts {
 fn passes(view: &View, marker: &Marker) -> bool {
     let status = view.statuses.is_empty() || view.statuses.iter().any(|status| status.cast_unsigned() == marker.status);
     let driver = view.drivers.is_empty() || marker.driver && view.drivers.contains(&marker.id);
-    status && driver
+    let tagged =
+        |tags: &[(&str, &str)]| view.tags.iter().any(|tag| tags.iter().any(|(name, value)| tag == name || *tag == format!("{name}={value}")));
+    let asked = |(tags, late_risk): &(Vec<_>, bool)| (view.tags.is_empty() || tagged(tags)) && (*late_risk || !view.late_risk);
+    status && driver && (view.tags.is_empty() && !view.late_risk || marker.asked.iter().any(asked))
 }
 
 fn contains(view: &View, place: Place) -> bool {

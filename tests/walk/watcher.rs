@@ -34,8 +34,12 @@ pub(super) struct View {
     /// Status codes; 0 is idle.
     pub(super) statuses: Vec<i32>,
     pub(super) drivers: Vec<String>,
+    pub(super) tags: Vec<String>,
+    pub(super) late_risk: bool,
 }
 
+/// By name and value, by name, and what nobody has.
+const ASKED: [&str; 5] = ["size=xl", "cold", "zone=a=b", "size=s", "none"];
 /// On both sides of each level's border.
 const ZOOMS: [f64; 10] = [16.0, 13.0, 12.99, 10.0, 9.99, 7.0, 6.99, 4.0, 3.99, 1.0];
 
@@ -44,8 +48,8 @@ impl View {
         let (lat, lng) = [(57.7, 11.97), (57.7, 11.97), (57.7, 11.97), (-17.0, 179.99), (89.8, 30.0)][rng.random_range(0..5)];
         let (height, width) = (rng.random_range(0.01..0.3), rng.random_range(0.01..0.5));
         let (lat, lng) = (lat + rng.random_range(-0.05..0.05), lng + rng.random_range(-0.05..0.05));
-        let view =
-            Self { west: lng - width, south: lat - height, east: lng + width, north: lat + height, zoom: 0.0, statuses: vec![], drivers: vec![] };
+        let (west, south, east, north) = (lng - width, lat - height, lng + width, lat + height);
+        let view = Self { west, south, east, north, zoom: 0.0, statuses: vec![], drivers: vec![], tags: vec![], late_risk: false };
         let all = Self { west: -180.0, south: -90.0, east: 180.0, north: 90.0, ..view.clone() };
         let mut view = if rng.random_bool(0.15) { all } else { view };
         view.zoom = ZOOMS[rng.random_range(0..ZOOMS.len())];
@@ -70,7 +74,8 @@ impl View {
     pub(super) fn filtered(&self, rng: &mut StdRng) -> Self {
         let statuses = if rng.random_bool(0.6) { (0..13).filter(|_| rng.random_bool(0.4)).collect() } else { vec![] };
         let drivers = if rng.random_bool(0.4) { (0..6).map(|_| a_driver(rng)).collect() } else { vec![] };
-        Self { statuses, drivers, ..self.clone() }
+        let tags = if rng.random_bool(0.4) { ASKED.iter().filter(|_| rng.random_bool(0.4)).map(|tag| (*tag).to_owned()).collect() } else { vec![] };
+        Self { statuses, drivers, tags, late_risk: rng.random_bool(0.3), ..self.clone() }
     }
 
     fn wrapped(mut self) -> Self {
@@ -81,13 +86,14 @@ impl View {
     }
 
     fn wire(&self, view_id: u32) -> wire::View {
-        let filter = Some(wire::Filter { statuses: self.statuses.clone(), drivers: self.drivers.clone() });
+        let (tags, late_risk) = (self.tags.clone(), self.late_risk);
+        let filter = Some(wire::Filter { statuses: self.statuses.clone(), drivers: self.drivers.clone(), tags, late_risk });
         wire::View { west: self.west, south: self.south, east: self.east, north: self.north, zoom: self.zoom, filter, view_id }
     }
 
     fn json(&self, view_id: u32) -> Value {
         json!({"west": self.west, "south": self.south, "east": self.east, "north": self.north, "zoom": self.zoom, "view_id": view_id,
-               "filter": {"statuses": self.statuses, "drivers": self.drivers}})
+               "filter": {"statuses": self.statuses, "drivers": self.drivers, "tags": self.tags, "late_risk": self.late_risk}})
     }
 }
 

@@ -28,6 +28,9 @@ const STATUSES: [&str; 13] = [
     "returned",
     "cancelled",
 ];
+/// Names of attributes are unique, so at most one of a name.
+const TAGS: [(&str, &str); 3] = [("size", "xl"), ("cold", ""), ("zone", "a=b")];
+const YEAR_MS: i64 = 365 * 24 * 3_600_000;
 const ASSIGNED: usize = 2;
 const PICKED_UP: usize = 5;
 const EN_ROUTE_DROPOFF: usize = 6;
@@ -76,6 +79,9 @@ struct Delivery {
     fix: Option<(Fix, String)>,
     status: usize,
     left: bool,
+    tags: Vec<(&'static str, &'static str)>,
+    /// Its promise had passed already when it was made; else it never does.
+    belated: bool,
 }
 
 impl Courier {
@@ -93,6 +99,10 @@ impl Delivery {
     fn driver(&self) -> Option<&str> {
         self.assigned.as_deref().or(self.fix.as_ref().map(|(_, actor)| actor.as_str()))
     }
+
+    fn asked(&self) -> (Vec<(&'static str, &'static str)>, bool) {
+        (self.tags.clone(), self.belated && !is_terminal(self.status))
+    }
 }
 
 /// What a map shows.
@@ -103,6 +113,8 @@ pub(super) struct Marker {
     pub(super) place: Place,
     pub(super) status: u32,
     pub(super) aboard: u32,
+    /// Of each delivery aboard, or of the one that waits: its tags, and whether it is at risk of being late.
+    pub(super) asked: Vec<(Vec<(&'static str, &'static str)>, bool)>,
 }
 
 impl World {
@@ -118,8 +130,13 @@ impl World {
         if rng.random_bool(0.4) {
             let delivery = format!("order-{}", self.deliveries.len());
             let pickup = somewhere(rng);
-            events.push(created(&self.id(), &delivery, at_ms, degrees(pickup.lat_e7), degrees(pickup.lng_e7)));
-            self.deliveries.insert(delivery, Delivery { pickup, assigned: None, fix: None, status: 1, left: false });
+            let (tags, belated) =
+                ((0..TAGS.len()).filter(|_| rng.random_bool(0.3)).map(|index| TAGS[index]).collect::<Vec<_>>(), rng.random_bool(0.3));
+            let mut event = created(&self.id(), &delivery, at_ms, degrees(pickup.lat_e7), degrees(pickup.lng_e7));
+            event["payload"]["attributes"] = tags.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
+            event["payload"]["promised_by"] = Value::from(if belated { at_ms - 1 } else { at_ms + YEAR_MS });
+            events.push(event);
+            self.deliveries.insert(delivery, Delivery { pickup, assigned: None, fix: None, status: 1, left: false, tags, belated });
         }
         for _ in 0..rng.random_range(0..4) {
             let known: Vec<String> = self.deliveries.keys().cloned().collect();
@@ -227,11 +244,12 @@ impl World {
             let running = self.aboard(&id).map(|(_, delivery)| delivery.status).filter(|status| !is_terminal(*status));
             let status = running.max_by_key(|status| if *status == FAILED { 0 } else { *status }).unwrap_or(0);
             let aboard = u32::try_from(self.aboard(&id).count()).expect("few");
-            Some(Marker { driver: true, place: self.place_of(&id)?, status: code(status), aboard, id })
+            let asked = self.aboard(&id).map(|(_, delivery)| delivery.asked()).collect();
+            Some(Marker { driver: true, place: self.place_of(&id)?, status: code(status), aboard, asked, id })
         });
         let waiting = self.deliveries.iter().filter(|(_, delivery)| delivery.driver().is_none() && !delivery.left).map(|(id, delivery)| {
             let Delivery { pickup, status, .. } = delivery;
-            Marker { id: id.clone(), driver: false, place: *pickup, status: code(*status), aboard: 0 }
+            Marker { id: id.clone(), driver: false, place: *pickup, status: code(*status), aboard: 0, asked: vec![delivery.asked()] }
         });
         drivers.chain(waiting).collect()
     }

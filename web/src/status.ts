@@ -1,5 +1,7 @@
 /** The words, colours and shapes for status, link and motion, and the text of ages. Never touches the page. */
 
+import { isLateRisk } from "./wire";
+
 export const STATUS_COUNT = 13;
 
 /** What a group looks like; the number is what the shader draws. */
@@ -62,13 +64,15 @@ export function groupOf(status: number): Group {
   return group;
 }
 
-/** The parts of `meta` as `Moves.meta` of the schema packs them. */
+/** The parts of `meta` as `Enter.meta` of the schema packs them. */
 export interface Meta {
   status: number;
   link: number;
   moving: boolean;
   headingDeg: number | null;
   speedMps: number;
+  /** A delivery aboard, or the one that waits, may miss its promise or has missed it. */
+  lateRisk: boolean;
 }
 
 export function unpackMeta(meta: number): Meta {
@@ -78,6 +82,7 @@ export function unpackMeta(meta: number): Meta {
     moving: (meta & 64) !== 0,
     headingDeg: (meta & 128) !== 0 ? ((meta >>> 8) & 255) * (360 / 256) : null,
     speedMps: ((meta >>> 16) & 255) / 2,
+    lateRisk: isLateRisk(meta),
   };
 }
 

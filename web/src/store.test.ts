@@ -1,11 +1,12 @@
 /** The rules of the schema's comments, one test a rule. */
 import { describe, expect, test } from "vitest";
 import { apply, checksumOf, emptyState, type State, wrapE7 } from "./store";
+import { unpackMeta } from "./status";
 import type { Cell, Enter, Frame } from "./wire";
 
 const frame = (over: Partial<Frame>): Frame => ({
   cells: [], tick: 1, ageMs: 0, dropped: [], reset: false, viewId: 1, level: { h3Resolution: 8, counts: false, coarsened: false }, hello: null, lag: null, bye: null,
-  followed: null, ...over,
+  followed: null, followedDelivery: null, ...over,
 });
 const cell = (id: bigint, over: Partial<Cell> = {}): Cell => ({
   cell: id, whole: false, originLatE7: 577_000_000, originLngE7: 119_000_000, enters: [], moves: null, leaves: [], counts: [], entries: null, checksum: null, ...over,
@@ -72,6 +73,25 @@ describe("apply", () => {
     const moves = { handle: [2], dlatE7: [10], dlngE7: [20], meta: [2 << 4] };
     apply(state, frame({ cells: [cell(1n, { moves })] }), 90_000);
     expect(state.markers.get(2)?.heardMs).toBe(0);
+  });
+
+  test("bit 31 of meta is a risk of being late and no deliveries aboard, of which 127 are as many as it can say", () => {
+    const state = with12();
+    const told = (meta: number): number | undefined => {
+      apply(state, frame({ cells: [cell(1n, { moves: { handle: [2], dlatE7: [0], dlngE7: [0], meta: [meta >>> 0] } })] }), 0);
+      return state.markers.get(2)?.aboard;
+    };
+    expect([told((1 << 31) | (3 << 24)), told((1 << 31) | (127 << 24)), told(126 << 24)]).toEqual([3, 3, 126]);
+    expect([unpackMeta((1 << 31) >>> 0).lateRisk, unpackMeta(0x7fffffff).lateRisk]).toEqual([true, false]);
+  });
+
+  test("a followed delivery that is gone takes its marker along", () => {
+    const state = with12();
+    const gone = { delivery: "d", status: 9, lateRisk: false, etaMs: null, promisedByMs: null, gone: true };
+    apply(state, frame({ followed: enter(7), followedDelivery: { ...gone, gone: false } }), 0);
+    expect(state.followed?.handle).toBe(7);
+    apply(state, frame({ tick: 2, followedDelivery: gone }), 0);
+    expect(state.followed).toBeNull();
   });
 
   test("longitudes wrap at the antimeridian", () => {

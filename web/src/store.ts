@@ -1,6 +1,6 @@
 /** What the dashboard holds of the map, and how a frame changes it. Pure: knows no socket, no screen and no clock. */
 
-import type { Cell, Count, Enter, Frame, Level } from "./wire";
+import { ABOARD_FULL, aboardOf, type Cell, type Count, type Enter, type Frame, type Level } from "./wire";
 
 export interface Marker {
   readonly handle: number;
@@ -76,6 +76,7 @@ export function apply(state: State, frame: Frame, nowMs: number): Changes {
   // Checksums are of the whole frame's outcome: a marker may have gone from one cell to another within it.
   for (const cell of frame.cells) if (!checks(state, cell)) state.mismatches += 1;
   if (frame.followed) state.followed = absolute(frame.followed, nowMs);
+  if (frame.followedDelivery?.gone) state.followed = null;
   // Together: an old tick under a new epoch would claim in a resume what was never sent.
   [state.epoch, state.tick] = [state.greeted, frame.tick];
   state.viewId = frame.viewId;
@@ -173,9 +174,8 @@ function applyMoves(state: State, cell: Cell, origin: Origin, diff: Diff, nowMs:
     marker.latE7 = origin[0] + (moves.dlatE7[i] ?? 0);
     marker.lngE7 = wrapE7(origin[1] + (moves.dlngE7[i] ?? 0));
     marker.meta = moves.meta[i] ?? 0;
-    // Above 254 the column is full and only an enter says how many there are.
-    const aboard = marker.meta >>> 24;
-    if (aboard < 255) marker.aboard = aboard;
+    const aboard = aboardOf(marker.meta);
+    if (aboard < ABOARD_FULL) marker.aboard = aboard;
     // A marker also changes because it fell silent: that is no word from it.
     if (((marker.meta >>> 4) & 3) === 0) marker.heardMs = nowMs;
   }

@@ -28,6 +28,7 @@ describe("decodeFrame", () => {
       hello: { epoch: "18446744073709551615", tickMs: 100, pingS: 25, serverVersion: "0.1.0", serverTimeMs: 1_795_000_000_000 },
       lag: { behind: true, mergedTicks: 9 }, bye: { code: 1, reason: "ö", reconnectInMs: 2000 },
       followed: { handle: 1, latE7: -337_000_000, lngE7: 1_799_999_999, id: "d", heardS: 4_000_000_000 },
+      followedDelivery: { delivery: "ö", status: 9, lateRisk: true, etaMs: 1_795_000_000_000, promisedByMs: 1_795_000_000_001, gone: true },
       cells: [{
         cell: CELL, whole: false, originLatE7: -2_147_483_648, originLngE7: 2_147_483_647,
         enters: [{ handle: 9_007_199_254_740_991, dlatE7: -5, dlngE7: 6, meta: 0xffffffff, driver: true, id: "courier-1", aboard: 300, heardS: 2 }],
@@ -40,6 +41,7 @@ describe("decodeFrame", () => {
       hello: { epoch: 18446744073709551615n, tickMs: 100, pingS: 25, serverVersion: "0.1.0", serverTimeMs: 1_795_000_000_000 },
       lag: { behind: true, mergedTicks: 9 }, bye: { code: 1, reason: "ö", reconnectInMs: 2000 },
       followed: { handle: 1, dlatE7: 0, dlngE7: 0, meta: 0, driver: false, id: "d", aboard: 0, latE7: -337_000_000, lngE7: 1_799_999_999, heardS: 4_000_000_000 },
+      followedDelivery: { delivery: "ö", status: 9, lateRisk: true, etaMs: 1_795_000_000_000, promisedByMs: 1_795_000_000_001, gone: true },
       cells: [{
         cell: BigInt(CELL), whole: false, originLatE7: -2_147_483_648, originLngE7: 2_147_483_647,
         enters: [{ handle: 9_007_199_254_740_991, dlatE7: -5, dlngE7: 6, meta: 0xffffffff, driver: true, id: "courier-1", aboard: 300, latE7: 0, lngE7: 0, heardS: 2 }],
@@ -86,7 +88,7 @@ describe("encodeClientMessage", () => {
   const decoded = (message: Parameters<typeof encodeClientMessage>[0]): object =>
     ClientMessage.toObject(ClientMessage.decode(encodeClientMessage(message)), { longs: String, enums: Number, arrays: true });
   const view = { west: 11.9, south: -57.6, east: -0.5, north: 57.8, zoom: 13.25, statuses: [5, 12, 0], drivers: ["ä", "b"], viewId: 4_000_000_000 };
-  const asRead = { west: 11.9, south: -57.6, east: -0.5, north: 57.8, zoom: 13.25, filter: { statuses: [5, 12, 0], drivers: ["ä", "b"] }, viewId: 4_000_000_000 };
+  const asRead = { west: 11.9, south: -57.6, east: -0.5, north: 57.8, zoom: 13.25, filter: { statuses: [5, 12, 0], drivers: ["ä", "b"], tags: [] }, viewId: 4_000_000_000 };
 
   test("each kind is what the schema says", () => {
     expect(decoded({ kind: "auth", token: "wp_1" })).toEqual({ auth: { token: "wp_1" } });

@@ -23,6 +23,18 @@ export interface Moves {
   meta: number[];
 }
 
+/** Bits 24-30 of `meta`: deliveries aboard; at 127 the column is full and only an enter says how many there are. */
+export const ABOARD_FULL = 127;
+
+export function aboardOf(meta: number): number {
+  return (meta >>> 24) & 127;
+}
+
+/** Bit 31 of `meta`: a delivery of this marker is at risk of being late. */
+export function isLateRisk(meta: number): boolean {
+  return meta >>> 31 === 1;
+}
+
 export interface Leave {
   handle: number;
   ended: number;
@@ -73,6 +85,16 @@ export interface Bye {
   reconnectInMs: number;
 }
 
+/** The followed delivery itself; `followed` is the marker that carries it. */
+export interface FollowedDelivery {
+  delivery: string;
+  status: number;
+  lateRisk: boolean;
+  etaMs: number | null;
+  promisedByMs: number | null;
+  gone: boolean;
+}
+
 export interface Frame {
   cells: Cell[];
   tick: number;
@@ -85,12 +107,13 @@ export interface Frame {
   lag: Lag | null;
   bye: Bye | null;
   followed: Enter | null;
+  followedDelivery: FollowedDelivery | null;
 }
 
 export function decodeFrame(bytes: Uint8Array): Frame {
   const r = new Reader(bytes);
   const frame: Frame = {
-    cells: [], tick: 0, ageMs: 0, dropped: [], reset: false, viewId: 0, level: null, hello: null, lag: null, bye: null, followed: null,
+    cells: [], tick: 0, ageMs: 0, dropped: [], reset: false, viewId: 0, level: null, hello: null, lag: null, bye: null, followed: null, followedDelivery: null,
   };
   r.fields((tag) => {
     switch (tag >>> 3) {
@@ -105,6 +128,7 @@ export function decodeFrame(bytes: Uint8Array): Frame {
       case 9: frame.lag = lag(r); break;
       case 10: frame.bye = bye(r); break;
       case 11: frame.followed = enter(r); break;
+      case 12: frame.followedDelivery = followedDelivery(r); break;
       default: r.skip(tag);
     }
   });
@@ -149,6 +173,22 @@ function enter(r: Reader): Enter {
       case 8: out.latE7 = r.sint32(); break;
       case 9: out.lngE7 = r.sint32(); break;
       case 10: out.heardS = r.uint32(); break;
+      default: r.skip(tag);
+    }
+  });
+  return out;
+}
+
+function followedDelivery(r: Reader): FollowedDelivery {
+  const out: FollowedDelivery = { delivery: "", status: 0, lateRisk: false, etaMs: null, promisedByMs: null, gone: false };
+  r.message((tag) => {
+    switch (tag >>> 3) {
+      case 1: out.delivery = r.string(); break;
+      case 2: out.status = r.uint32(); break;
+      case 3: out.lateRisk = r.bool(); break;
+      case 4: out.etaMs = r.varint(); break;
+      case 5: out.promisedByMs = r.varint(); break;
+      case 6: out.gone = r.bool(); break;
       default: r.skip(tag);
     }
   });

@@ -5,13 +5,13 @@ use crate::model::event::{Body, Created, Event, Location, Proof, Stamp, StatusCh
 use crate::model::id::{DeliveryId, DriverId, EventId, InvalidId, TenantId};
 use crate::model::position::{InvalidPosition, Position};
 use crate::model::status::Status;
+use crate::model::tags::{Attribute, Attributes, MAX_ATTRIBUTES, MAX_NAME_BYTES, MAX_VALUE_BYTES};
 use crate::model::time::UnixMs;
 
-/// Longest free text (a reason, a reference, an attribute's value), in bytes.
+/// Longest free text (a reason, a reference), in bytes.
 const MAX_TEXT_BYTES: usize = 256;
 const MAX_URL_BYTES: usize = 2048;
-const MAX_ATTRIBUTES: usize = 32;
-const MAX_NAME_BYTES: usize = 64;
+const MAX_EVENT_NAME_BYTES: usize = 64;
 
 /// The envelope as a protocol read it; empty texts count as absent.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ pub fn event_name(name: &str) -> Result<(), Refusal> {
     }
     let legal = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.');
     let empty_word = || name.starts_with('.') || name.ends_with('.') || name.as_bytes().windows(2).any(|pair| pair == b"..");
-    let well_formed = name.len() <= MAX_NAME_BYTES && name.bytes().all(legal) && !empty_word();
+    let well_formed = name.len() <= MAX_EVENT_NAME_BYTES && name.bytes().all(legal) && !empty_word();
     if name.is_empty() {
         Err(Refusal::missing("/event_name"))
     } else if well_formed {
@@ -133,21 +133,19 @@ fn proof_of(sha256: &str, url: &str, at: &str) -> Result<Proof, Refusal> {
     Ok(Proof { sha256: sha256.to_ascii_lowercase().into(), url })
 }
 
-/// Checks the texts of a `delivery.created` and sorts its attributes; a name given twice keeps its last value.
-pub fn created(mut created: Created, at: &str) -> Result<Created, Refusal> {
+/// Checks the texts of a `delivery.created` and gives it its attributes.
+pub fn created(mut created: Created, attributes: Vec<Attribute>, at: &str) -> Result<Created, Refusal> {
     created.recipient_ref = text(created.recipient_ref.as_deref().unwrap_or(""), MAX_TEXT_BYTES, || format!("{at}/recipient_ref"))?;
-    if created.attributes.len() > MAX_ATTRIBUTES {
+    if attributes.len() > MAX_ATTRIBUTES {
         return Err(Refusal::new(Code::TooManyAttributes, format!("{at}/attributes"), format!("at most {MAX_ATTRIBUTES} attributes")));
     }
-    for (name, value) in &created.attributes {
-        if name.is_empty() || name.len() > MAX_NAME_BYTES || value.len() > MAX_TEXT_BYTES {
-            let detail = format!("a name has 1 to {MAX_NAME_BYTES} bytes, a value at most {MAX_TEXT_BYTES}");
+    for (name, value) in &attributes {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || value.len() > MAX_VALUE_BYTES {
+            let detail = format!("a name has 1 to {MAX_NAME_BYTES} bytes, a value at most {MAX_VALUE_BYTES}");
             return Err(attribute_refusal(Code::TooLarge, &format!("{at}/attributes"), name, detail));
         }
     }
-    created.attributes.reverse();
-    created.attributes.sort_by(|a, b| a.0.cmp(&b.0));
-    created.attributes.dedup_by(|later, kept| later.0 == kept.0);
+    created.attributes = Attributes::new(attributes);
     Ok(created)
 }
 

@@ -167,6 +167,7 @@ mod tests {
 
     use super::*;
     use crate::model::event::Body;
+    use crate::model::tags::Attributes;
 
     fn tenant() -> TenantId {
         TenantId::parse("acme").expect("valid")
@@ -248,7 +249,7 @@ mod tests {
         assert_eq!(event.unknown.expect("kept").json, r#"{"payload":{"pickup":{"floor":3}}}"#);
         let Body::Created(read) = event.body else { panic!("a delivery") };
         assert_eq!((read.promised_by, read.recipient_ref.as_deref()), (Some(UnixMs(1000)), Some("r")));
-        assert_eq!(read.attributes, [("a".into(), "1".into()), ("b".into(), "3".into())]);
+        assert_eq!(read.attributes, Attributes::new(vec![("a".into(), "1".into()), ("b".into(), "3".into())]));
         let many: Vec<_> = (0..33).map(|n| format!("\"{n}\":\"\"")).collect();
         for (payload, code, pointer) in [
             (r#"{"pickup":{"lat":1}}"#.to_owned(), Code::MissingField, "/payload/pickup/lng"),

@@ -259,7 +259,7 @@ fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>)
     body["destination"] = json!(point(facts.destination));
     body["promised_by"] = json!(facts.promised_by.map(time));
     body["recipient_ref"] = json!(facts.recipient_ref);
-    body["attributes"] = json!(facts.attributes.iter().cloned().collect::<std::collections::BTreeMap<_, _>>());
+    body["attributes"] = json!(facts.attributes.iter().map(|(name, value)| (&**name, &**value)).collect::<std::collections::BTreeMap<_, _>>());
     body["eta"] = json!(facts.reported_eta.or(listed.and_then(|aboard| aboard.eta)).map(time));
     body["history"] = json!(history);
     body

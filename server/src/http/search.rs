@@ -9,6 +9,7 @@ use crate::map::viewport::Viewport;
 use crate::model::id::{DeliveryId, DriverId};
 use crate::model::scope::Scope;
 use crate::model::status::Status;
+use crate::model::tags::TagWish;
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 10_000;
@@ -22,6 +23,9 @@ pub struct Search {
     /// Statuses, joined by commas.
     pub(super) status: Option<String>,
     pub(super) driver: Option<String>,
+    /// `name` or `name=value`, joined by commas.
+    pub(super) tag: Option<String>,
+    pub(super) late_risk: Option<bool>,
     /// Part of a delivery's id.
     pub(super) q: Option<String>,
     pub(super) limit: Option<usize>,
@@ -49,7 +53,10 @@ impl Search {
 pub(super) fn filter(search: &Search, scope: &Scope) -> Result<RowFilter, Problem> {
     let statuses = search.status.iter().flat_map(|list| list.split(',')).map(str::parse::<Status>).collect::<Result<_, _>>();
     let driver = search.driver.as_deref().map(DriverId::parse).transpose().map_err(|error| bad("/driver", &error.to_string()))?;
-    Ok(RowFilter { statuses: statuses.map_err(|error| bad("/status", &error.to_string()))?, driver, q: search.q.clone(), scope: scope.clone() })
+    let statuses = statuses.map_err(|error| bad("/status", &error.to_string()))?;
+    let tags = TagWish::parse(search.tag.iter().flat_map(|list| list.split(','))).map_err(|error| bad("/tag", &error.to_string()))?;
+    let late_risk = search.late_risk.unwrap_or_default();
+    Ok(RowFilter { statuses, driver, tags, late_risk, q: search.q.clone(), scope: scope.clone() })
 }
 
 pub(super) fn limit(search: &Search) -> Result<usize, Problem> {

@@ -39,6 +39,12 @@ pub fn header(frame: &wire::Frame) -> String {
         value["lng_e7"] = json!(followed.lng_e7);
         put("followed", value);
     }
+    if let Some(wire::FollowedDelivery { delivery, status, late_risk, eta_ms, promised_by_ms, gone }) = &frame.followed_delivery {
+        put(
+            "followed_delivery",
+            json!({"delivery": delivery, "status": status, "late_risk": late_risk, "eta_ms": eta_ms, "promised_by_ms": promised_by_ms, "gone": gone}),
+        );
+    }
     Value::Object(out).to_string()
 }
 
@@ -129,7 +135,12 @@ fn view(value: &Value) -> Option<wire::View> {
     let degrees = |name: &str| value.get(name).and_then(Value::as_f64);
     let filter = match value.get("filter") {
         None | Some(Value::Null) => None,
-        Some(filter) => Some(wire::Filter { statuses: list(filter.get("statuses"), status)?, drivers: list(filter.get("drivers"), text)? }),
+        Some(filter) => Some(wire::Filter {
+            statuses: list(filter.get("statuses"), status)?,
+            drivers: list(filter.get("drivers"), text)?,
+            tags: list(filter.get("tags"), text)?,
+            late_risk: filter.get("late_risk").map_or(Some(false), Value::as_bool)?,
+        }),
     };
     Some(wire::View {
         west: degrees("west")?,
@@ -156,5 +167,29 @@ fn status(value: &Value) -> Option<i32> {
         Value::Number(number) => number.as_i64().and_then(|code| i32::try_from(code).ok()),
         Value::String(name) => wire::Status::from_str_name(&name.to_uppercase()).map(i32::from),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view_with(text: &str) -> Option<wire::View> {
+        let message = format!("{{\"view\":{{\"west\":1,\"south\":1,\"east\":2,\"north\":2,\"zoom\":9,\"filter\":{text}}}}}");
+        client_message(&message).and_then(|kind| if let Kind::View(view) = kind { Some(view) } else { None })
+    }
+
+    #[test]
+    fn a_filter_says_the_same_as_the_binary_one_and_a_wrong_member_is_refused() {
+        let filter = |text| view_with(text).unwrap().filter;
+        let whole = filter(r#"{"statuses":["picked_up",8],"drivers":["a"],"tags":["size=xl","cold"],"late_risk":true}"#);
+        let (drivers, tags) = (vec!["a".to_owned()], vec!["size=xl".to_owned(), "cold".to_owned()]);
+        assert_eq!(whole, Some(wire::Filter { statuses: vec![5, 8], drivers, tags, late_risk: true }));
+        assert_eq!((filter("null"), filter("{}")), (None, Some(wire::Filter::default())));
+        for wrong in
+            [r#"{"tags":"cold"}"#, r#"{"tags":[1]}"#, r#"{"tags":null}"#, r#"{"late_risk":1}"#, r#"{"late_risk":"true"}"#, r#"{"late_risk":null}"#]
+        {
+            assert_eq!(view_with(wrong), None, "{wrong}");
+        }
     }
 }

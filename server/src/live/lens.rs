@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use crate::map::cells::{Entry, LensId, Tick, status_code};
 use crate::map::watcher::Interest;
-use crate::model::change::Marker;
+use crate::model::change::{Aboard, Marker};
 use crate::model::id::DriverId;
 use crate::model::scope::Scope;
+use crate::model::tags::TagWish;
 use crate::wire;
+
+const ALL_STATUSES: u16 = (1 << 13) - 1;
 
 /// A wish and a right in their one spelling. Nothing set means everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +21,9 @@ pub struct Filter {
     statuses: u16,
     /// The drivers wished for are a scope as well, within the credential's.
     scope: Scope,
+    /// Asked of one delivery, together: it is tagged with any of these, and it is at risk of being late.
+    tags: TagWish,
+    late_risk: bool,
     narrowed: bool,
 }
 
@@ -34,7 +40,10 @@ impl Filter {
         }
         let drivers = filter.drivers.iter().map(|id| DriverId::parse(id).ok()).collect::<Option<Vec<_>>>()?;
         let scope = Scope::new((!drivers.is_empty()).then_some(drivers), None, None).ok()?;
-        Some(Self { statuses, scope, narrowed: false })
+        let tags = TagWish::parse(filter.tags.iter().map(String::as_str)).ok()?;
+        // All of them are as good as none.
+        let statuses = if statuses == ALL_STATUSES { 0 } else { statuses };
+        Some(Self { statuses, scope, tags, late_risk: filter.late_risk, narrowed: false })
     }
 
     /// The wish of one for whom only this exists.
@@ -62,12 +71,31 @@ impl Filter {
 
     /// Exact places and what is aboard may change where nothing changes that a cell shows.
     pub fn interest(&self) -> Interest {
-        if self.scope.deliveries().is_some() || !self.scope.areas().is_empty() { Interest::Each } else { Interest::Shown }
+        if !self.scope.areas().is_empty() {
+            Interest::Each
+        } else if self.looks_aboard() {
+            Interest::Aboard
+        } else {
+            Interest::Shown
+        }
     }
 
     /// Whether a marker that changed since `base` may have come in or gone out without entering or leaving its cell, wherever it stands.
     pub fn is_unsure(&self, entry: &Entry, base: Tick) -> bool {
-        (self.statuses != 0 || self.scope.deliveries().is_some()) && entry.status_changed > base
+        (self.statuses != 0 || self.looks_aboard()) && entry.status_changed > base
+    }
+
+    /// Whether it asks for more of the deliveries aboard than the status that their marker has of them.
+    pub fn looks_aboard(&self) -> bool {
+        self.scope.deliveries().is_some() || self.asks_for_tags() || self.late_risk
+    }
+
+    pub fn asks_for_tags(&self) -> bool {
+        !self.tags.is_empty()
+    }
+
+    pub fn asks_for_late_risk(&self) -> bool {
+        self.late_risk
     }
 
     pub fn holds_status(&self, code: u8) -> bool {
@@ -76,7 +104,15 @@ impl Filter {
 
     /// The marker as it is seen through this; none when it is not.
     pub fn seen<'a>(&self, marker: &'a Marker) -> Option<Cow<'a, Marker>> {
-        self.scope.seen(marker).filter(|seen| self.holds_status(status_code(seen)))
+        self.scope.seen(marker).filter(|seen| self.holds_status(status_code(seen)) && self.holds_aboard(seen))
+    }
+
+    fn holds_aboard(&self, marker: &Marker) -> bool {
+        if self.late_risk && !marker.late_risk {
+            return false;
+        }
+        let holds = |aboard: &Aboard| (aboard.late_risk || !self.late_risk) && self.tags.is_met_by(&aboard.attributes);
+        !self.asks_for_tags() || marker.aboard.iter().any(holds)
     }
 }
 
@@ -150,7 +186,7 @@ mod tests {
         let mut lenses = Lenses::default();
         let of = |drivers: &[&str]| {
             let drivers = drivers.iter().map(|id| (*id).to_owned()).collect();
-            Filter::from_wire(Some(&wire::Filter { statuses: vec![], drivers })).unwrap()
+            Filter::from_wire(Some(&wire::Filter { drivers, ..wire::Filter::default() })).unwrap()
         };
         let first = lenses.take(of(&["a", "b"])).unwrap();
         assert_eq!(lenses.take(of(&["b", "a", "b"])), Some(first));
@@ -162,7 +198,23 @@ mod tests {
         assert_eq!(lenses.take(of(&["one more"])), None);
         lenses.give_back(first);
         assert_eq!(lenses.take(of(&["one more"])), Some(first));
-        assert_eq!(Filter::from_wire(Some(&wire::Filter { statuses: vec![13], drivers: vec![] })), None);
+        assert_eq!(Filter::from_wire(Some(&wire::Filter { statuses: vec![13], ..wire::Filter::default() })), None);
+    }
+
+    #[test]
+    fn a_wish_has_one_spelling_and_what_is_no_tag_is_refused() {
+        let of = |statuses: &[i32], tags: &[&str], late_risk| {
+            let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+            Filter::from_wire(Some(&wire::Filter { statuses: statuses.to_vec(), tags, late_risk, ..wire::Filter::default() }))
+        };
+        assert_eq!(of(&[5, 2, 5], &["b", "a=1", "a=0"], true), of(&[2, 5], &["a=0", "b=9", "a=1", "b"], true));
+        assert_eq!(of(&(0..13).collect::<Vec<_>>(), &[], false), Some(Filter::default()), "all are as good as none");
+        let distinct = [of(&[], &["a"], false), of(&[], &["a="], false), of(&[], &["a"], true), of(&[], &[], true), of(&[0], &[], false)];
+        assert!(distinct.iter().enumerate().all(|(index, one)| one.is_some() && !distinct[..index].contains(one)));
+        let many: Vec<String> = (0..65).map(|number| number.to_string()).collect();
+        for tags in [&["=x"][..], &["ok", ""], &many.iter().map(String::as_str).collect::<Vec<_>>()] {
+            assert_eq!(of(&[], tags, false), None, "{tags:?}");
+        }
     }
 
     #[test]
@@ -176,7 +228,7 @@ mod tests {
             assert!(lenses.take(Filter::default().seen_through(&drivers(number..number + 1))).is_some());
         }
         assert_eq!(lenses.take(Filter::default().seen_through(&drivers(1..3))), None);
-        let wish = Filter::from_wire(Some(&wire::Filter { statuses: vec![], drivers: vec!["d1".to_owned()] })).unwrap();
+        let wish = Filter::from_wire(Some(&wire::Filter { drivers: vec!["d1".to_owned()], ..wire::Filter::default() })).unwrap();
         let wished = lenses.take(wish.clone()).unwrap();
         assert_eq!(lenses.filter(wished).scope(), &drivers(1..2));
         let right = lenses.take(wish.seen_through(&drivers(0..9))).expect("as that of d1 alone");

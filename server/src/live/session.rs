@@ -5,6 +5,7 @@ use h3o::CellIndex;
 use hashbrown::{HashMap, HashSet};
 
 use super::chunk::{self, Base, Chunk, Verify};
+use super::follow::{Follow, News};
 use super::pace::{Pace, Turn};
 use super::resume::Resumed;
 use super::stamp::Stamp;
@@ -46,8 +47,7 @@ pub(super) struct Session {
     pub(super) pace: Pace,
     /// Something of the tick under way is for it and cannot be sent now.
     owed: bool,
-    follow: Option<Box<str>>,
-    followed: Tick,
+    follow: Option<Follow>,
     pub(super) turn: Turn,
     chunks: Vec<Bytes>,
     oldest: Option<UnixMs>,
@@ -75,7 +75,6 @@ impl Session {
             pace: Pace::new(now),
             owed: false,
             follow: None,
-            followed: Tick(0),
             turn: Turn::Shared,
             chunks: Vec::new(),
             oldest: None,
@@ -90,9 +89,8 @@ impl Session {
         self.pending = Some(view);
     }
 
-    pub(super) fn follow(&mut self, delivery: &str) {
-        self.follow = (!delivery.is_empty()).then(|| Box::from(delivery));
-        self.followed = Tick(0);
+    pub(super) fn follow(&mut self, delivery: Option<DeliveryId>) {
+        self.follow = delivery.map(Follow::of);
     }
 
     /// True when it waits for a tick to be sent what it missed.
@@ -106,7 +104,8 @@ impl Session {
         if self.pace.changes_level(now, settings) {
             self.look_again();
         }
-        self.pending.is_some()
+        let waits = self.follow.as_mut().is_some_and(Follow::waits);
+        self.pending.is_some() || waits
     }
 
     /// The view that a dirty cell's shared chunk is for; none when the cell comes whole, or as a difference at a later tick.
@@ -207,8 +206,9 @@ impl Session {
     }
 
     /// A tick that cannot be sent: harmless when it holds nothing for this session.
-    pub(super) fn fall_behind(&mut self, now: UnixMs, tick: Tick) -> Option<OutFrame> {
-        let owed = std::mem::take(&mut self.owed) || self.unanswered || self.pace.missed() || self.any_fresh;
+    pub(super) fn fall_behind(&mut self, map: Option<&TenantMap>, now: UnixMs, tick: Tick) -> Option<OutFrame> {
+        let followed = self.follow.as_ref().zip(map).is_some_and(|(follow, map)| follow.has_news(map, &self.scope));
+        let owed = std::mem::take(&mut self.owed) || self.unanswered || self.pace.missed() || self.any_fresh || followed;
         if !owed {
             self.base = tick;
             return None;
@@ -230,12 +230,12 @@ impl Session {
         }
         self.add_wholes(map, &view, wholes, now);
         self.base = tick;
-        let followed = self.followed_since(map, now, tick);
+        let followed = self.follow.as_mut().map_or_else(News::default, |follow| follow.news(map, &self.scope, tick, now));
         let lag = self.pace.catch_up(now);
         let chunks = std::mem::take(&mut self.chunks);
         let oldest = self.oldest.take();
         let dropped = std::mem::take(&mut self.dropped);
-        if chunks.is_empty() && dropped.is_empty() && followed.is_none() && lag.is_none() && !self.unanswered {
+        if chunks.is_empty() && dropped.is_empty() && followed.is_empty() && lag.is_none() && !self.unanswered {
             return None;
         }
         (self.unanswered, self.stamp) = (false, self.stamp.next_at(tick));
@@ -247,7 +247,8 @@ impl Session {
             view_id: view.view_id,
             level: Some(view.level_message()),
             lag,
-            followed,
+            followed: followed.marker,
+            followed_delivery: followed.delivery,
             ..wire::Frame::default()
         };
         let frame = OutFrame::new(self.format, &header, chunks, oldest);
@@ -288,13 +289,5 @@ impl Session {
                 self.add(key.cell, chunk);
             }
         }
-    }
-
-    fn followed_since(&mut self, map: &TenantMap, now: UnixMs, tick: Tick) -> Option<wire::Enter> {
-        let delivery = DeliveryId::parse(self.follow.as_deref()?).ok().filter(|delivery| self.scope.holds_delivery(Some(delivery)))?;
-        let placed = map.by_delivery(delivery.as_str()).filter(|placed| placed.changed > self.followed)?;
-        let seen = self.scope.seen(&placed.marker)?;
-        self.followed = tick;
-        Some(chunk::followed(&seen, now))
     }
 }

@@ -14,7 +14,7 @@ use super::{Format, Goodbye, OutFrame, Settings};
 use crate::attention::Watched;
 use crate::map::cells::{CellKey, LensId, SessionId, Tick};
 use crate::map::{Map, SharedMap};
-use crate::model::id::TenantId;
+use crate::model::id::{DeliveryId, TenantId};
 use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 use crate::wire;
@@ -98,10 +98,14 @@ impl Sessions {
         }
     }
 
-    pub fn on_follow(&mut self, id: SessionId, delivery: &str) {
-        if let Some(session) = self.by_id.get_mut(&id) {
-            session.follow(delivery);
-        }
+    /// A frame only when no delivery can be called so. An empty id ends it.
+    pub fn on_follow(&mut self, id: SessionId, delivery: &str) -> Option<OutFrame> {
+        let session = self.by_id.get_mut(&id)?;
+        let Ok(wanted) = (!delivery.is_empty()).then(|| DeliveryId::parse(delivery)).transpose() else {
+            return Some(OutFrame::bye(session.format, Goodbye::BadMessage, "no delivery has such an id", 0));
+        };
+        session.follow(wanted);
+        None
     }
 
     /// True when the session waits for a tick to be sent what it missed.
@@ -186,7 +190,7 @@ impl Sessions {
         for (id, session) in &mut self.by_id {
             let tenant = map.tenant(&session.tenant);
             let frame = match session.turn {
-                Turn::Blocked => session.fall_behind(now, self.tick),
+                Turn::Blocked => session.fall_behind(tenant, now, self.tick),
                 Turn::Shared | Turn::CatchUp => tenant.and_then(|map| session.frame(map, &mut wholes, self.tick, now)),
             };
             frames.extend(frame.map(|frame| (*id, frame)));

@@ -6,7 +6,8 @@ use super::lens::Filter;
 use super::middle;
 use crate::map::TenantMap;
 use crate::map::boxes::wrapped;
-use crate::map::cells::{Cell, CellKey, StatusCounts, status_code};
+use crate::map::cells::{Cell, CellKey, status_code};
+use crate::map::counts::StatusCounts;
 use crate::map::levels::Level;
 use crate::map::placed::Placed;
 use crate::model::position::Position;
@@ -18,10 +19,10 @@ pub(super) struct Tally {
     pub(super) place: Position,
 }
 
-/// Who sees all is told the cell's own counts; a list of ids is looked up id by id, and of an area only the cells on its edge are looked into.
+/// Who sees all is told the cell's own counts, unless tags are asked for; a list of ids is looked up id by id, and of an area only the cells on its edge are looked into.
 pub(super) fn of(map: &TenantMap, cell: &Cell, filter: &Filter) -> Tally {
     let scope = filter.scope();
-    if scope.is_all() {
+    if scope.is_all() && !filter.asks_for_tags() {
         return Tally { counts: held(cell, filter), place: middle::of_counts(map, cell) };
     }
     let mut sum = Sum { filter, centre: cell.origin(), counts: StatusCounts::default(), north: 0.0, east: 0.0, markers: 0.0 };
@@ -47,9 +48,10 @@ pub(super) fn overlap(cell: &Cell, scope: &Scope) -> Overlap {
 
 fn held(cell: &Cell, filter: &Filter) -> StatusCounts {
     let mut counts = StatusCounts::default();
-    for (code, markers) in (0_u8..).zip(cell.counts()) {
+    let all = if filter.asks_for_late_risk() { cell.counts.late() } else { cell.counts.all() };
+    for (code, markers) in (0_u8..).zip(all) {
         if filter.holds_status(code) {
-            counts[usize::from(code)] = *markers;
+            counts[usize::from(code)] = markers;
         }
     }
     counts
@@ -82,12 +84,13 @@ impl Sum<'_> {
         let level = cell.key.level;
         match overlap(cell, self.filter.scope()) {
             Overlap::None => {}
-            Overlap::All if level.is_counts() => {
+            Overlap::All if level.is_counts() && !self.filter.asks_for_tags() => {
                 let counts = held(cell, self.filter);
                 self.counts.iter_mut().zip(counts).for_each(|(sum, markers)| *sum += markers);
                 self.weigh(middle::of_counts(map, cell), counts.into_iter().map(f64::from).sum());
             }
-            Overlap::Some if level.is_counts() => {
+            // A cell does not count what is tagged: the markers below it are asked.
+            Overlap::All | Overlap::Some if level.is_counts() => {
                 let finer = Level::ALL[level.index() - 1];
                 for child in cell.key.cell.children(finer.resolution()) {
                     if let Some(child) = map.cell(CellKey { level: finer, cell: child }) {

@@ -125,10 +125,7 @@ impl Live {
             }
             SessionCommand::View { session, view } => self.sessions.on_view(session, &view).map(|bye| (session, bye)),
             SessionCommand::Resume { session, resume } => self.sessions.on_resume(session, &resume).map(|bye| (session, bye)),
-            SessionCommand::Follow { session, delivery } => {
-                self.sessions.on_follow(session, &delivery);
-                None
-            }
+            SessionCommand::Follow { session, delivery } => self.sessions.on_follow(session, &delivery).map(|bye| (session, bye)),
             SessionCommand::Ack { session, tick } => {
                 self.work |= self.sessions.on_ack(session, tick, now);
                 return;
@@ -215,6 +212,7 @@ mod tests {
             status: None,
             motion: Motion::Stopped,
             link: Link::Live,
+            late_risk: false,
             accuracy_m: None,
             aboard: AboardList::default(),
             aboard_count: 0,

@@ -89,7 +89,7 @@ fn put_created(out: &mut Vec<u8>, created: &Created) {
     if let Some(recipient_ref) = &created.recipient_ref {
         put_bytes(out, 4, recipient_ref.as_bytes());
     }
-    for (name, value) in &created.attributes {
+    for (name, value) in created.attributes.iter() {
         put_message(out, 5, |out| {
             put_bytes(out, 1, name.as_bytes());
             put_bytes(out, 2, value.as_bytes());
@@ -122,6 +122,7 @@ mod tests {
     use crate::model::event::{Proof, Unknown};
     use crate::model::id::{DeliveryId, DriverId, EventId, TenantId};
     use crate::model::status::Status;
+    use crate::model::tags::Attributes;
     use crate::model::time::UnixMs;
     use crate::wire;
 
@@ -141,11 +142,10 @@ mod tests {
             },
         );
         let attributes = collection::btree_map(text(), text(), 0..4).prop_map(|map| map.into_iter().collect::<Vec<_>>());
-        let created = (of(position_strategy()), of(position_strategy()), of(any::<i64>()), of(text()), attributes).prop_map(
-            |(pickup, destination, promised_by, recipient_ref, attributes)| {
+        let created = (of(position_strategy()), of(position_strategy()), of(any::<i64>()), of(text()), attributes.prop_map(Attributes::new))
+            .prop_map(|(pickup, destination, promised_by, recipient_ref, attributes)| {
                 Body::Created(Box::new(Created { pickup, destination, promised_by: promised_by.map(UnixMs), recipient_ref, attributes }))
-            },
-        );
+            });
         let status = (0..12_usize, of(text()), of((text(), text()))).prop_map(|(status, reason, proof)| {
             let proof = proof.map(|(sha256, url)| Proof { sha256, url });
             Body::Status(Box::new(StatusChange { status: Status::ALL[status], reason, proof }))
@@ -200,7 +200,7 @@ mod tests {
             (Body::Created(c), Payload::Created(w)) => {
                 (c.pickup, c.destination, c.promised_by.map(|t| t.0)) == (at(&w.pickup), at(&w.destination), w.promised_by_ms)
                     && c.recipient_ref.as_deref().unwrap_or("") == w.recipient_ref
-                    && c.attributes.len() == w.attributes.len()
+                    && c.attributes.iter().len() == w.attributes.len()
                     && c.attributes.iter().all(|(name, value)| w.attributes.get(&**name).is_some_and(|v| **v == **value))
             }
             (Body::Assigned { driver }, Payload::Assigned(w)) => driver.as_str() == w.driver_id,

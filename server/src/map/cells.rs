@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use h3o::CellIndex;
 
 use super::boxes::{CellBox, Rects};
+use super::counts::Counts;
 use super::inner::InnerHexagon;
 use super::levels::Level;
 use super::watcher::Watcher;
@@ -39,7 +40,7 @@ pub struct Entry {
     /// When it came into this cell, or its id changed: a base before this tick does not have it.
     pub entered: Tick,
     pub changed: Tick,
-    /// When its status last changed: a filtered base before this tick may or may not have it.
+    /// When its status last changed, or what is aboard: a filtered base before this tick may or may not have it.
     pub status_changed: Tick,
 }
 
@@ -58,9 +59,6 @@ pub struct Removal {
     pub gone: bool,
     pub ended: Option<Status>,
 }
-
-/// By status code; 0 counts idle drivers.
-pub type StatusCounts = [u32; 13];
 
 /// `floor <= tick of every removal kept`; every removal after `floor` is kept.
 #[derive(Debug)]
@@ -82,8 +80,7 @@ pub struct Cell {
     /// Of a level of markers.
     members: Vec<Slot>,
     /// Of a level of counts.
-    counts: StatusCounts,
-    counted: u32,
+    pub counts: Counts,
     removals: VecDeque<Removal>,
     /// A base before this tick cannot be answered with a difference: some removals after it are forgotten.
     floor: Tick,
@@ -108,8 +105,7 @@ impl Cell {
             area: CellBox::of(key.cell),
             indexed: Rects::new(),
             members: Vec::new(),
-            counts: StatusCounts::default(),
-            counted: 0,
+            counts: Counts::default(),
             removals: VecDeque::new(),
             floor,
             grew: tick,
@@ -118,11 +114,7 @@ impl Cell {
     }
 
     pub fn population(&self) -> u32 {
-        if self.key.level.is_counts() { self.counted } else { u32::try_from(self.members.len()).unwrap_or(u32::MAX) }
-    }
-
-    pub fn counts(&self) -> &StatusCounts {
-        &self.counts
+        if self.key.level.is_counts() { self.counts.markers() } else { u32::try_from(self.members.len()).unwrap_or(u32::MAX) }
     }
 
     /// Where its markers are kept.
@@ -240,18 +232,6 @@ impl Cell {
         }
         self.removals.push_back(removal);
     }
-
-    /// Counts a marker under another status: from and to nothing when it comes and goes.
-    pub fn count(&mut self, from: Option<u8>, to: Option<u8>) {
-        if let Some(from) = from {
-            self.counts[usize::from(from)] -= 1;
-            self.counted -= 1;
-        }
-        if let Some(to) = to {
-            self.counts[usize::from(to)] += 1;
-            self.counted += 1;
-        }
-    }
 }
 
 /// How a marker left a cell.
@@ -265,11 +245,11 @@ pub fn status_code(marker: &Marker) -> u8 {
     marker.status.map_or(0, Status::code)
 }
 
-/// The bits of `Moves.meta` in `waypost.proto`, as the finest level shows them.
+/// The bits of `Enter.meta` in `waypost.proto`, as the finest level shows them.
 pub fn meta_of(marker: &Marker) -> u32 {
     let mut meta = u32::from(status_code(marker)) | u32::from(marker.link as u8) << 4;
     meta |= u32::from(marker.motion == Motion::Moving) << 6;
-    meta |= marker.aboard_count.min(255) << 24;
+    meta |= marker.aboard_count.min(127) << 24 | u32::from(marker.late_risk) << 31;
     if let Some(heading) = marker.heading_deg {
         meta |= 1 << 7 | (rounded(heading / 360.0 * 256.0) & 0xff) << 8;
     }

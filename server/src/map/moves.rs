@@ -4,9 +4,11 @@ use h3o::{CellIndex, LatLng};
 
 use super::TenantMap;
 use super::boxes::{CellBox, Indexed};
-use super::cells::{Cell, CellKey, Left, Removal, Tick, status_code};
+use super::cells::{Cell, CellKey, Left, Removal, Tick};
+use super::counts::Counted;
 use super::levels::Level;
 use super::placed::{News, Placed, Stand};
+use super::watcher::Interest;
 use crate::model::change::{Carrier, Marker};
 use crate::model::id::{DeliveryId, Handle};
 use crate::model::position::Position;
@@ -47,8 +49,8 @@ impl TenantMap {
             if key == old_key {
                 self.keep(level, finest, slot, handle, news, tick);
             } else {
-                self.leave(old_key, slot, handle, news.old_status, Left::Cell, tick);
-                self.enter(key, slot, handle, news.status, tick);
+                self.leave(old_key, slot, handle, news.old, Left::Cell, tick);
+                self.enter(key, slot, handle, news.now, tick);
             }
         }
     }
@@ -57,16 +59,16 @@ impl TenantMap {
     fn keep(&mut self, level: Level, finest: CellIndex, slot: Slot, handle: Handle, news: &News, tick: Tick) {
         match news.shown.get(level.index()) {
             Some(true) => self.touch(level, finest, handle, tick),
-            Some(false) => self.touch_keen(level, finest, slot, handle, tick),
+            Some(false) => self.touch_keen(level, finest, slot, handle, news, tick),
             None => self.recount(level, finest, news, tick),
         }
     }
 
     pub(super) fn remove(&mut self, handle: Handle, ended: Option<Status>, tick: Tick) {
         let Some(slot) = self.markers.slot(handle) else { return };
-        let Some((finest, status)) = self.markers.at(slot).map(|placed| (placed.finest, status_code(&placed.marker))) else { return };
+        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (placed.finest, Counted::of(&placed.marker))) else { return };
         for level in Level::ALL {
-            self.leave(key_above(level, finest), slot, handle, status, Left::Map(ended), tick);
+            self.leave(key_above(level, finest), slot, handle, counted, Left::Map(ended), tick);
         }
         if let Some(gone) = self.markers.remove(slot) {
             self.forget_ids(&gone.marker);
@@ -74,21 +76,21 @@ impl TenantMap {
     }
 
     fn add(&mut self, marker: Marker, tick: Tick) {
-        let (handle, position, status) = (marker.handle, marker.position, status_code(&marker));
+        let (handle, position, counted) = (marker.handle, marker.position, Counted::of(&marker));
         let finest = finest_cell(position);
         let slot = self.markers.insert(Placed::new(marker, finest, tick));
         self.note_ids(slot);
         for level in Level::ALL {
-            self.enter(key_above(level, finest), slot, handle, status, tick);
+            self.enter(key_above(level, finest), slot, handle, counted, tick);
         }
         self.make_room(finest, position, true, tick);
     }
 
-    fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, status: u8, tick: Tick) {
+    fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, tick: Tick) {
         let forgotten = self.forgotten;
         let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Cell::new(key, tick, forgotten));
         if key.level.is_counts() {
-            cell.count(None, Some(status));
+            cell.counts.add(counted);
         } else {
             let index = cell.admit(slot);
             if let Some(placed) = self.markers.at_mut(slot) {
@@ -104,11 +106,11 @@ impl TenantMap {
         }
     }
 
-    fn leave(&mut self, key: CellKey, slot: Slot, handle: Handle, status: u8, left: Left, tick: Tick) {
+    fn leave(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, left: Left, tick: Tick) {
         let level = key.level.index();
         let Some(cell) = self.levels[level].cells.get_mut(&key.cell) else { return };
         if key.level.is_counts() {
-            cell.count(Some(status), None);
+            cell.counts.remove(counted);
         } else {
             let index = self.markers.at(slot).map_or(0, |placed| placed.stands[level].index);
             let follower = cell.dismiss(index);
@@ -148,8 +150,8 @@ impl TenantMap {
     }
 
     /// As `touch`, for who is told also of what the cell does not show.
-    fn touch_keen(&mut self, level: Level, finest: CellIndex, slot: Slot, handle: Handle, tick: Tick) {
-        if !self.is_keen(level, finest) {
+    fn touch_keen(&mut self, level: Level, finest: CellIndex, slot: Slot, handle: Handle, news: &News, tick: Tick) {
+        if !self.is_told(level, finest, news) {
             return;
         }
         if let Some(placed) = self.markers.at_mut(slot) {
@@ -158,21 +160,25 @@ impl TenantMap {
         self.touch(level, finest, handle, tick);
     }
 
-    fn is_keen(&self, level: Level, finest: CellIndex) -> bool {
+    /// Whether somebody is told of this though the cell shows no change.
+    fn is_told(&self, level: Level, finest: CellIndex, news: &News) -> bool {
         let keen = &self.levels[level.index()].keen;
-        !keen.is_empty() && keen.contains(&level.cell_above(finest))
+        let most = if keen.is_empty() { None } else { keen.get(&level.cell_above(finest)) };
+        most.is_some_and(|most| *most == Interest::Each || news.aboard)
     }
 
     /// Counts a marker that stays in a cell of counts. Another marker of the same status is no change of the counts, but lenses that name
-    /// drivers have to look again.
+    /// drivers have to look again; a risk of being late is counted and shown to those who ask for it alone.
     fn recount(&mut self, level: Level, finest: CellIndex, news: &News, tick: Tick) {
-        if news.same_id && news.old_status == news.status && !self.is_keen(level, finest) {
+        let shown = !news.same_id || news.old.status != news.now.status || self.is_told(level, finest, news);
+        if !shown && news.old == news.now {
             return;
         }
         let key = key_above(level, finest);
         let Some(cell) = self.levels[level.index()].cells.get_mut(&key.cell) else { return };
-        cell.count(Some(news.old_status), Some(news.status));
-        if cell.note(None, tick) {
+        cell.counts.remove(news.old);
+        cell.counts.add(news.now);
+        if shown && cell.note(None, tick) {
             self.dirty.push(key);
         }
     }

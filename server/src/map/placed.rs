@@ -3,10 +3,11 @@
 use h3o::CellIndex;
 use hashbrown::HashMap;
 
-use super::cells::{CellKey, Entry, Tick, meta_of, status_code};
+use super::cells::{CellKey, Entry, Tick, meta_of};
+use super::counts::Counted;
 use super::inner::InnerHexagon;
 use super::levels::Level;
-use crate::model::change::Marker;
+use crate::model::change::{Aboard, Marker};
 use crate::model::id::Handle;
 use crate::slots::{Slot, Slots};
 
@@ -42,8 +43,10 @@ pub(super) struct Stand {
 #[derive(Debug)]
 pub(super) struct News {
     pub(super) same_id: bool,
-    pub(super) old_status: u8,
-    pub(super) status: u8,
+    pub(super) old: Counted,
+    pub(super) now: Counted,
+    /// Whether other deliveries are aboard, or something that a filter may ask of one of them changed.
+    pub(super) aboard: bool,
     /// Whether each level of markers shows it otherwise.
     pub(super) shown: [bool; Level::OF_MARKERS],
     /// What it was, when it goes by other ids than before.
@@ -79,15 +82,15 @@ impl Placed {
         let old = &self.marker;
         let same_id = old.carrier == marker.carrier;
         let same_ids = same_id && (old.aboard.is(&marker.aboard) || same_deliveries(old, &marker));
-        let (old_status, status) = (status_code(old), status_code(&marker));
+        let (was, now) = (Counted::of(old), Counted::of(&marker));
         let (old_position, position) = (old.position, marker.position);
         let same_list = old.aboard.is(&marker.aboard);
-        let cargo_changed = !same_ids || !same_list && old.aboard.iter().zip(marker.aboard.iter()).any(|(a, b)| a.status != b.status);
+        let aboard = !same_ids || !same_list && old.aboard.iter().zip(marker.aboard.iter()).any(|(a, b)| differ(a, b));
         let changed_meta = meta_of(old) ^ meta_of(&marker);
         let old = std::mem::replace(&mut self.marker, marker);
 
         self.changed = tick;
-        if old_status != status || cargo_changed {
+        if was != now || aboard {
             self.status_changed = tick;
         }
         let mut shown = [false; Level::OF_MARKERS];
@@ -100,12 +103,17 @@ impl Placed {
                 self.stands[index].entered = tick;
             }
         }
-        News { same_id, old_status, status, shown, renamed: (!same_ids).then_some(old) }
+        News { same_id, old: was, now, aboard, shown, renamed: (!same_ids).then_some(old) }
     }
 }
 
 fn same_deliveries(old: &Marker, new: &Marker) -> bool {
     old.aboard.len() == new.aboard.len() && old.aboard.iter().zip(new.aboard.iter()).all(|(a, b)| a.delivery == b.delivery)
+}
+
+/// In what a filter may ask of a delivery. What it is expected at changes with each few moves, and is asked of nobody here.
+fn differ(a: &Aboard, b: &Aboard) -> bool {
+    a.status != b.status || a.late_risk != b.late_risk || a.attributes != b.attributes
 }
 
 /// Markers by handle, at places that do not move.

@@ -1,11 +1,12 @@
 //! What is asked of the map and what it answers: which deliveries are wanted, and a row for each. Does not look for them (`seek.rs`).
 
 use super::TenantMap;
-use crate::model::change::{Carrier, Marker};
+use crate::model::change::{Aboard, Carrier, Marker};
 use crate::model::id::{DeliveryId, DriverId};
 use crate::model::position::Position;
 use crate::model::scope::Scope;
 use crate::model::status::{Link, Motion, Status};
+use crate::model::tags::TagWish;
 use crate::model::time::UnixMs;
 
 /// What a row must be; nothing set means all.
@@ -14,6 +15,10 @@ pub struct RowFilter {
     /// Any of these; empty means any at all.
     pub statuses: Vec<Status>,
     pub driver: Option<DriverId>,
+    /// Of its attributes.
+    pub tags: TagWish,
+    /// At risk of being late.
+    pub late_risk: bool,
     /// A part of the delivery's or the driver's id; letters of either case.
     pub q: Option<String>,
     /// What exists for who asks.
@@ -137,7 +142,19 @@ impl Wanted {
         let driver = self.filter.driver.is_none() || self.filter.driver.as_ref() == row.driver();
         let named = |part: &str| has(row.delivery.as_str(), part) || row.driver().is_some_and(|id| has(id.as_str(), part));
         let scope = &self.filter.scope;
-        status && driver && scope.holds_delivery(Some(row.delivery)) && scope.holds_driver(row.driver()) && self.part.as_deref().is_none_or(named)
+        status
+            && driver
+            && scope.holds_delivery(Some(row.delivery))
+            && scope.holds_driver(row.driver())
+            && self.part.as_deref().is_none_or(named)
+            && self.holds_listed(row)
+    }
+
+    fn holds_listed(&self, row: &Found<'_>) -> bool {
+        let RowFilter { tags, late_risk, .. } = &self.filter;
+        let listed = || row.marker.aboard.binary_search_by(|aboard| aboard.delivery.cmp(row.delivery)).ok().map(|index| &row.marker.aboard[index]);
+        let holds = |aboard: &Aboard| (tags.is_empty() || tags.is_met_by(&aboard.attributes)) && (aboard.late_risk || !late_risk);
+        tags.is_empty() && !late_risk || listed().is_some_and(holds)
     }
 }
 

@@ -194,6 +194,7 @@ mod tests {
     use crate::model::id::{DeliveryId, DriverId, TenantId};
     use crate::model::scope::{Area, Scope};
     use crate::model::status::{Link, Motion, Status};
+    use crate::model::tags::Attributes;
     use crate::model::time::UnixMs;
 
     fn tenant() -> TenantId {
@@ -203,7 +204,7 @@ mod tests {
     fn marker(number: u64, position: Position) -> Marker {
         let status = Status::ALL[usize::try_from(number % 12).unwrap()];
         let delivery = DeliveryId::parse(&format!("P{number:04}")).unwrap();
-        let aboard = Aboard { delivery, status, eta: None, promised_by: None };
+        let aboard = Aboard { delivery, status, late_risk: false, attributes: Attributes::default(), eta: None, promised_by: None };
         Marker {
             handle: Handle(number),
             tenant: tenant(),
@@ -214,6 +215,7 @@ mod tests {
             status: Some(status),
             motion: Motion::Stopped,
             link: Link::Live,
+            late_risk: false,
             accuracy_m: None,
             aboard: vec![aboard].into(),
             aboard_count: 1,

@@ -11,10 +11,12 @@ pub struct Watcher {
 }
 
 /// Which changes of a marker that stays in a cell a watcher is told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Interest {
     /// Those that the cell shows.
     Shown,
-    /// Each: the lens looks at more than the cell shows, at exact places or at what is aboard.
+    /// And those of what is aboard: which deliveries, their statuses, attributes and risks.
+    Aboard,
+    /// Each: the lens looks at exact places as well.
     Each,
 }

@@ -30,10 +30,16 @@ impl TenantMap {
             // It may have changed in the tick under way already, and would not be told of the next change in it as of the first.
             self.dirty.push(key);
         }
-        if newly && !key.level.is_counts() {
+        // Who is the first to be told of what is aboard may come back with what it held before that was noted.
+        let keener = watcher.interest > Interest::Shown && !level_map.keen.contains_key(&key.cell);
+        if (newly || keener) && !key.level.is_counts() {
             let members = cell.members().iter().filter_map(|slot| self.markers.at(*slot));
-            let newest = members.map(|placed| placed.shown_changed[key.level.index()]).max().unwrap_or(Tick(0));
+            let newest = members.map(|placed| placed.shown_changed[key.level.index()].max(placed.status_changed)).max().unwrap_or(Tick(0));
+            let before = cell.changed;
             cell.wake(newest);
+            if !newly && cell.changed > before {
+                self.dirty.push(key);
+            }
         }
         cell.add_watcher(watcher);
         level_map.note_interest(key.cell);
@@ -95,11 +101,14 @@ impl TenantMap {
 
 impl LevelMap {
     fn note_interest(&mut self, cell: CellIndex) {
-        let keen = self.cells.get(&cell).is_some_and(|cell| cell.watchers().iter().any(|watcher| watcher.interest == Interest::Each));
-        if keen {
-            self.keen.insert(cell);
-        } else {
-            self.keen.remove(&cell);
+        let watchers = self.cells.get(&cell).map_or(&[][..], |cell| cell.watchers());
+        match watchers.iter().map(|watcher| watcher.interest).max() {
+            Some(most @ (Interest::Aboard | Interest::Each)) => {
+                self.keen.insert(cell, most);
+            }
+            Some(Interest::Shown) | None => {
+                self.keen.remove(&cell);
+            }
         }
     }
 }
@@ -170,6 +179,7 @@ mod tests {
             status: [None, Some(Status::Assigned), Some(Status::Arrived)][status],
             motion: Motion::Stopped,
             link: Link::Live,
+            late_risk: false,
             accuracy_m: None,
             aboard: AboardList::default(),
             aboard_count: 0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::eta::{Underway, next_stop};
+use super::eta::{Underway, is_late_risk, next_stop};
 use super::join::{Facts, Place};
 use super::motion::Estimate;
 use super::settings::MarkerSettings;
@@ -28,8 +28,8 @@ pub(super) struct Entry {
     /// The bucket this entry stands in; a bucket that still names the slot after that is out of date.
     pub(super) due: Option<i64>,
     pub(super) ended: Option<Status>,
-    /// Whether deliveries came, changed or left since the list was made.
-    list_is_old: bool,
+    /// Whether deliveries came, changed, left or missed their promise since the list was made.
+    pub(super) list_is_old: bool,
     /// As it was told last.
     pub(super) near_stop: bool,
 }
@@ -125,14 +125,20 @@ impl Entry {
         if self.shown.is_some() && !self.list_is_old && now.since(self.etas_at) < settings.eta.refresh {
             return before.clone();
         }
-        let list = self.list(settings);
+        let list = self.list(now, settings);
         let says_the_same = list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
         let list = if says_the_same { before.clone() } else { list.into() };
         (self.list_is_old, self.etas_at) = (false, now);
         list
     }
 
-    pub(super) fn list(&self, settings: &MarkerSettings) -> Vec<Aboard> {
+    /// The first moment at which something listed misses its promise, if nothing more is heard.
+    pub(super) fn promise_ends_at(&self) -> Option<UnixMs> {
+        let open = self.shown.iter().flat_map(|shown| shown.aboard.iter()).filter(|aboard| !aboard.late_risk && !aboard.status.is_terminal());
+        open.filter_map(|aboard| aboard.promised_by).min().map(|promised_by| promised_by + Duration::from_millis(1))
+    }
+
+    pub(super) fn list(&self, now: UnixMs, settings: &MarkerSettings) -> Vec<Aboard> {
         const AT_MOST: usize = Marker::MAX_LISTED;
         let speed_mps = self.estimate.map_or(0.0, |estimate| estimate.speed_mps());
         let underway = match self.facts.place(&self.carrier) {
@@ -149,11 +155,16 @@ impl Entry {
             *room -= usize::from(fits);
             fits
         };
-        let listed = self.facts.boardings().filter(fits).map(|boarding| Aboard {
-            delivery: DeliveryId::clone(&boarding.delivery),
-            status: boarding.status,
-            eta: settings.eta.eta(boarding, underway),
-            promised_by: boarding.promised_by,
+        let listed = self.facts.boardings().filter(fits).map(|boarding| {
+            let eta = settings.eta.eta(boarding, underway);
+            Aboard {
+                delivery: DeliveryId::clone(&boarding.delivery),
+                status: boarding.status,
+                late_risk: is_late_risk(boarding, eta, now),
+                attributes: boarding.attributes.clone(),
+                eta,
+                promised_by: boarding.promised_by,
+            }
         });
         listed.collect()
     }
@@ -162,8 +173,11 @@ impl Entry {
         let handle = self.facts.handle()?;
         let (position, accuracy_m, fix_time, link) = match self.facts.place(&self.carrier)? {
             Place::At(fix) => (fix.position, fix.accuracy_m, fix.order.effective_time, settings.link.link(self.heard, now)),
-            // Nobody expects a parcel on a shelf to speak.
             Place::WaitingAt(pickup) => (pickup, None, self.heard, Link::Live),
+        };
+        let late_risk = match &self.shown {
+            Some(shown) if shown.aboard.is(&aboard) => shown.late_risk,
+            _ => aboard.late_risk(),
         };
         Some(Marker {
             handle,
@@ -175,6 +189,7 @@ impl Entry {
             status: self.facts.status(&self.carrier),
             motion: self.estimate.map_or(Motion::Stopped, |estimate| estimate.motion()),
             link,
+            late_risk,
             accuracy_m,
             aboard,
             aboard_count: u32::try_from(self.facts.aboard_count()).unwrap_or(u32::MAX),
@@ -191,5 +206,6 @@ fn is_close(a: &Aboard, b: &Aboard, tolerance: Duration) -> bool {
         (Some(a), Some(b)) => a.since(b).max(b.since(a)) < tolerance,
         (a, b) => a == b,
     };
-    close_eta && a.delivery == b.delivery && a.status == b.status && a.promised_by == b.promised_by
+    let says_the_same = a.status == b.status && a.late_risk == b.late_risk && a.attributes == b.attributes && a.promised_by == b.promised_by;
+    close_eta && a.delivery == b.delivery && says_the_same
 }

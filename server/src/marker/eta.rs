@@ -47,6 +47,12 @@ impl EtaSettings {
     }
 }
 
+/// Whether a delivery that is expected at `eta` may miss its promise, or has missed it already.
+pub(super) fn is_late_risk(boarding: &Boarding, eta: Option<UnixMs>, now: UnixMs) -> bool {
+    let missed = |promised_by| now > promised_by || eta.is_some_and(|eta| eta > promised_by);
+    !boarding.status.is_terminal() && boarding.promised_by.is_some_and(missed)
+}
+
 /// Before pickup the pickup (the destination when that is the only stop known), afterwards the destination.
 pub(super) fn next_stop(boarding: &Boarding) -> Option<Position> {
     if boarding.status < Status::PickedUp { boarding.pickup.or(boarding.destination) } else { boarding.destination }
@@ -56,6 +62,7 @@ pub(super) fn next_stop(boarding: &Boarding) -> Option<Position> {
 mod tests {
     use super::*;
     use crate::model::id::{DeliveryId, Handle};
+    use crate::model::tags::Attributes;
 
     fn at(lat: f64, lng: f64) -> Position {
         Position::from_degrees(lat, lng).unwrap()
@@ -70,6 +77,7 @@ mod tests {
             destination: Some(at(57.0, 12.03)),
             promised_by: None,
             reported_eta: None,
+            attributes: Attributes::default(),
             fix: None,
         }
     }

@@ -1,10 +1,10 @@
 //! One shard's markers: facts in, the latest of each marker that changed significantly out. Pure and single-owner; its time is log time, it never reads a clock.
 
-use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::due::{Due, link_of};
 use super::entry::{Entry, Verdict};
 use super::nearby::Nearby;
 use super::settings::MarkerSettings;
@@ -29,8 +29,7 @@ pub struct Fold {
     found: Vec<(u32, Option<Slot>)>,
     /// Each at most once: those with `changed` set.
     dirty: Vec<Slot>,
-    /// When a link has to be looked at again, in seconds of log time. An entry stands in at most one bucket; see `Entry::due`.
-    due: BTreeMap<i64, Vec<Slot>>,
+    due: Due,
     log_time: UnixMs,
     through: Vec<Option<Offset>>,
     advanced: Vec<PartitionId>,
@@ -54,7 +53,7 @@ impl Fold {
             slots: Slots::default(),
             found: Vec::new(),
             dirty: Vec::new(),
-            due: BTreeMap::new(),
+            due: Due::default(),
             log_time: UnixMs(i64::MIN),
             through: Vec::new(),
             advanced: Vec::new(),
@@ -65,7 +64,7 @@ impl Fold {
         }
     }
 
-    /// Takes what a partition says, then ages the links that log time has overtaken.
+    /// Takes what a partition says, then ages the links and promises that log time has overtaken.
     pub fn apply(&mut self, facts: FactChanges) {
         // All are looked up before the first is applied, for then the waits for memory overlap.
         let mut found = std::mem::take(&mut self.found);
@@ -85,7 +84,7 @@ impl Fold {
         }
         if facts.log_time > self.log_time {
             self.log_time = facts.log_time;
-            self.age_links();
+            self.age();
         }
     }
 
@@ -122,13 +121,13 @@ impl Fold {
     /// The marker as the facts have it now, also where the map was spared an insignificant change.
     pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Marker> {
         let entry = self.entry(*tenant, carrier)?;
-        let list = entry.list(&self.settings);
+        let list = entry.list(self.log_time, &self.settings);
         entry.marker(list.into(), self.log_time, entry.heard, &self.settings)
     }
 
-    /// The log time at which a link changes if nothing more is heard.
+    /// The log time at which a link changes or a promise is missed if nothing more is heard.
     pub fn next_due(&self) -> Option<UnixMs> {
-        self.due.first_key_value().map(|(second, _)| UnixMs(second.saturating_mul(1000)))
+        self.due.next()
     }
 
     /// How many markers the map has of this shard.
@@ -175,16 +174,17 @@ impl Fold {
     }
 
     /// Looks only at the buckets that are due: who was heard meanwhile is put off, who was not is dirty.
-    fn age_links(&mut self) {
-        let now_second = self.log_time.0.div_euclid(1000);
-        while let Some(bucket) = self.due.first_entry().filter(|bucket| *bucket.key() <= now_second) {
-            let (second, slots) = bucket.remove_entry();
+    fn age(&mut self) {
+        while let Some((second, slots)) = self.due.take(self.log_time) {
             for slot in slots {
                 let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Some(second)) else { continue };
                 entry.due = None;
                 let Some(shown) = &entry.shown else { continue };
-                if self.settings.link.link(entry.heard, self.log_time) == shown.link {
-                    schedule(entry, slot, self.log_time, &self.settings, &mut self.due);
+                let link_holds = shown.link == link_of(entry, self.log_time, &self.settings);
+                let promise_ends = entry.promise_ends_at();
+                entry.list_is_old |= promise_ends.is_some_and(|at| at <= self.log_time);
+                if link_holds && !entry.list_is_old {
+                    self.due.put(entry, slot, promise_ends, self.log_time, &self.settings);
                 } else {
                     mark(entry, slot, self.log_time, &mut self.dirty);
                 }
@@ -199,8 +199,10 @@ impl Fold {
         let verdict = entry.judge(changed, self.log_time, &self.settings);
         let tenant = entry.tenant;
         let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle, ended, ingest_time: changed };
+        let mut list_is_new = false;
         match verdict {
             Verdict::Put(marker) => {
+                list_is_new = entry.shown.as_ref().is_none_or(|before| !before.aboard.is(&marker.aboard));
                 match entry.shown.replace(Shown::of(&marker)) {
                     Some(before) if before.handle != marker.handle => removals.push(remove(&before)),
                     Some(_) => {}
@@ -220,7 +222,9 @@ impl Fold {
         if entry.facts.is_empty() {
             self.forget(slot);
         } else if entry.shown.is_some() {
-            schedule(entry, slot, self.log_time, &self.settings, &mut self.due);
+            // A bucket that the entry stands in already is early enough for all that was listed then.
+            let promise_ends = if list_is_new || entry.due.is_none() { entry.promise_ends_at() } else { None };
+            self.due.put(entry, slot, promise_ends, self.log_time, &self.settings);
         }
     }
 
@@ -265,20 +269,6 @@ fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<Slot
     }
 }
 
-/// Sees to it that a driver stands in a bucket no later than the second in which its link changes if it stays silent. A bucket that is earlier
-/// is left: when it is due, the driver is put off. So a ping that finds the link live costs nothing here.
-fn schedule(entry: &mut Entry, slot: Slot, now: UnixMs, settings: &MarkerSettings, due: &mut BTreeMap<i64, Vec<Slot>>) {
-    if matches!(entry.carrier, Carrier::Delivery(_)) {
-        return;
-    }
-    let Some(at) = settings.link.changes_at(entry.heard, now) else { return };
-    let second = at.0.saturating_add(999).div_euclid(1000);
-    if entry.due.is_none_or(|bucket| second < bucket) {
-        entry.due = Some(second);
-        due.entry(second).or_default().push(slot);
-    }
-}
-
 /// The table's hash of a short hash: it wants its entropy in the lowest and the highest bits.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
@@ -299,6 +289,7 @@ mod tests {
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
     use crate::model::position::Position;
     use crate::model::status::{Link, Status};
+    use crate::model::tags::Attributes;
 
     fn acme() -> TenantId {
         TenantId::parse("acme").unwrap()
@@ -338,6 +329,7 @@ mod tests {
             destination: Some(at(57.1)),
             promised_by: None,
             reported_eta: None,
+            attributes: Attributes::default(),
             fix: None,
         })
     }
@@ -398,6 +390,57 @@ mod tests {
         assert_eq!((shown.aboard_count, shown.aboard.len()), (u32::from(most) + 50, Marker::MAX_LISTED));
         assert_eq!(shown.aboard.iter().filter(|aboard| aboard.status == Status::PickedUp).count(), usize::from(most) - 50);
         assert!(shown.aboard.is_sorted_by(|a, b| a.delivery < b.delivery));
+    }
+
+    #[test]
+    fn a_promise_that_ends_is_told_though_nothing_is_heard() {
+        for carrier in [driver(1), Carrier::Delivery(delivery(1))] {
+            let mut fold = Fold::new(0, MarkerSettings::default());
+            let promised = Boarding { promised_by: Some(UnixMs(2_000_000)), ..*boarding(1, Status::Assigned) };
+            let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(Box::new(promised)))];
+            changes.extend(matches!(carrier, Carrier::Driver(_)).then(|| own(1, 1_000, 57.0)));
+            apply(&mut fold, 1_000, changes);
+            assert!(!put(&fold.take()).late_risk);
+            let mut told = Vec::new();
+            while let Some(at) = fold.next_due() {
+                apply(&mut fold, at.0, Vec::new());
+                let puts = fold.take().changes;
+                told.extend(
+                    puts.iter().filter_map(|change| if let MarkerChange::Put(marker) = change { Some((at.0, marker.late_risk)) } else { None }),
+                );
+            }
+            // In the second that begins after it, once, and it stays so.
+            let late: Vec<i64> = told.iter().filter(|(_, late_risk)| *late_risk).map(|(at, _)| *at).collect();
+            assert_eq!(late, [2_001_000], "{carrier:?}");
+            apply(&mut fold, 3_000_000, vec![change(carrier.clone(), 3_000_000, FactKind::Board(boarding(1, Status::Assigned)))]);
+            assert!(!put(&fold.take()).late_risk, "nothing is promised any more");
+        }
+    }
+
+    #[test]
+    fn what_is_expected_after_its_promise_is_at_risk_until_it_ends() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        let promised = |status, reported_eta: Option<i64>| {
+            let (promised_by, reported_eta) = (Some(UnixMs(1_000_000)), reported_eta.map(UnixMs));
+            FactKind::Board(Box::new(Boarding { promised_by, reported_eta, ..*boarding(1, status) }))
+        };
+        // 11 km by road at 8 m/s are half an hour.
+        apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0), change(driver(1), 1_000, promised(Status::PickedUp, None))]);
+        assert!(put(&fold.take()).late_risk);
+        let judged = |fold: &mut Fold, status, eta| {
+            apply(fold, 2_000, vec![change(driver(1), 2_000, promised(status, eta))]);
+            let marker = put(&fold.take());
+            (marker.late_risk, marker.aboard[0].late_risk)
+        };
+        assert_eq!(judged(&mut fold, Status::PickedUp, Some(1_000_000)), (false, false), "in time to the millisecond");
+        // By less than an estimate has to move to be listed anew.
+        assert_eq!(judged(&mut fold, Status::PickedUp, Some(1_000_001)), (true, true));
+        apply(&mut fold, 1_500_000, Vec::new());
+        fold.take();
+        apply(&mut fold, 1_500_000, vec![change(driver(1), 1_500_000, promised(Status::Failed, None))]);
+        assert!(put(&fold.take()).late_risk, "of what failed nothing is expected, and its promise has passed");
+        apply(&mut fold, 1_500_001, vec![change(driver(1), 1_500_001, promised(Status::Delivered, None))]);
+        assert!(!put(&fold.take()).late_risk, "what has ended is at no risk");
     }
 
     #[test]

@@ -212,6 +212,7 @@ mod tests {
     use super::*;
     use crate::model::event::OrderKey;
     use crate::model::id::{DriverId, EventId};
+    use crate::model::tags::Attributes;
     use crate::model::time::UnixMs;
 
     fn fix(time: i64, id: u8) -> Fix {
@@ -227,7 +228,17 @@ mod tests {
     fn boarding(number: u8, status: Status, fix: Option<Fix>) -> Box<Boarding> {
         let pickup = (number != 3).then(|| Position::from_degrees(10.0, f64::from(number)).unwrap());
         let handle = Handle(100 + u64::from(number));
-        Box::new(Boarding { delivery: delivery(number), handle, status, pickup, destination: None, promised_by: None, reported_eta: None, fix })
+        Box::new(Boarding {
+            delivery: delivery(number),
+            handle,
+            status,
+            pickup,
+            destination: None,
+            promised_by: None,
+            reported_eta: None,
+            attributes: Attributes::default(),
+            fix,
+        })
     }
 
     fn duty(facts: &[(i64, bool)]) -> Arc<[DutyFact]> {

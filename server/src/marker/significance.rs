@@ -31,6 +31,7 @@ pub struct Shown {
     pub status: Option<Status>,
     pub motion: Motion,
     pub link: Link,
+    pub late_risk: bool,
     pub aboard: AboardList,
     pub aboard_count: u32,
     pub fix_time: UnixMs,
@@ -45,6 +46,7 @@ impl Shown {
             status: marker.status,
             motion: marker.motion,
             link: marker.link,
+            late_risk: marker.late_risk,
             aboard: marker.aboard.clone(),
             aboard_count: marker.aboard_count,
             fix_time: marker.fix_time,
@@ -59,6 +61,7 @@ impl Significance {
             || shown.status != now.status
             || shown.motion != now.motion
             || shown.link != now.link
+            || shown.late_risk != now.late_risk
             || shown.aboard_count != now.aboard_count
             || !shown.aboard.is(&now.aboard);
         says_other || self.moved(shown, now) || self.turned(shown, now)
@@ -104,6 +107,7 @@ mod tests {
     use super::*;
     use crate::model::change::{Aboard, Carrier};
     use crate::model::id::{DeliveryId, DriverId, TenantId};
+    use crate::model::tags::Attributes;
 
     fn marker() -> Marker {
         Marker {
@@ -116,6 +120,7 @@ mod tests {
             status: None,
             motion: Motion::Moving,
             link: Link::Live,
+            late_risk: false,
             accuracy_m: Some(20.0),
             aboard: AboardList::default(),
             aboard_count: 0,
@@ -166,7 +171,15 @@ mod tests {
         assert!(differs(&rule, &shown, &Marker { status: Some(Status::Arrived), ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { motion: Motion::Stopped, ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { link: Link::Lost, ..shown.clone() }));
-        let listed = Aboard { delivery: DeliveryId::parse("d").unwrap(), status: Status::Assigned, eta: None, promised_by: None };
+        assert!(differs(&rule, &shown, &Marker { late_risk: true, ..shown.clone() }));
+        let listed = Aboard {
+            delivery: DeliveryId::parse("d").unwrap(),
+            status: Status::Assigned,
+            late_risk: false,
+            attributes: Attributes::default(),
+            eta: None,
+            promised_by: None,
+        };
         assert!(differs(&rule, &shown, &Marker { aboard: vec![listed].into(), ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { fix_time: UnixMs(99_000), ..shown.clone() }));
         assert!(!differs(&rule, &shown, &Marker { heard: UnixMs(101_000), changed: UnixMs(101_000), ..shown.clone() }));

@@ -9,6 +9,7 @@ use super::event::{Location, OrderKey};
 use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
 use super::position::Position;
 use super::status::{Link, Motion, Status};
+use super::tags::Attributes;
 use super::time::UnixMs;
 
 // ---------------------------------------------------------------------------------------------------------------- track -> marker
@@ -115,6 +116,7 @@ pub struct Boarding {
     pub promised_by: Option<UnixMs>,
     /// From a `delivery.eta` event: outranks our own estimate.
     pub reported_eta: Option<UnixMs>,
+    pub attributes: Attributes,
     /// The newest ping that names this delivery.
     pub fix: Option<Fix>,
 }
@@ -203,6 +205,8 @@ pub struct Marker {
     pub status: Option<Status>,
     pub motion: Motion,
     pub link: Link,
+    /// Whether a listed delivery is at risk of being late.
+    pub late_risk: bool,
     pub accuracy_m: Option<f32>,
     /// At most `MAX_LISTED`, sorted by id; of more, those that have ended are left out first.
     pub aboard: AboardList,
@@ -234,6 +238,11 @@ impl AboardList {
             (list, other) => list.is_none() && other.is_none(),
         }
     }
+
+    /// Whether any of them is at risk of being late.
+    pub fn late_risk(&self) -> bool {
+        self.iter().any(|aboard| aboard.late_risk)
+    }
 }
 
 impl From<Vec<Aboard>> for AboardList {
@@ -255,6 +264,9 @@ impl Deref for AboardList {
 pub struct Aboard {
     pub delivery: DeliveryId,
     pub status: Status,
+    /// It has not ended, and either its promise has passed or it is expected after it.
+    pub late_risk: bool,
+    pub attributes: Attributes,
     /// Expected at its destination (before pickup: at its pickup): reported, or our own estimate.
     pub eta: Option<UnixMs>,
     pub promised_by: Option<UnixMs>,

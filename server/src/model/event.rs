@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::id::{DeliveryId, DriverId, EventId, MAX_ID_BYTES, Offset, PartitionId, TenantId};
 use super::position::Position;
 use super::status::Status;
+use super::tags::Attributes;
 use super::time::UnixMs;
 
 /// One fact, authorised to a tenant and validated. Past ingest nothing checks it again.
@@ -105,8 +106,7 @@ pub struct Created {
     pub destination: Option<Position>,
     pub promised_by: Option<UnixMs>,
     pub recipient_ref: Option<Box<str>>,
-    /// Sorted by name, names unique.
-    pub attributes: Vec<(Box<str>, Box<str>)>,
+    pub attributes: Attributes,
 }
 
 #[derive(Clone, Debug, PartialEq)]

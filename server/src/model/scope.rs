@@ -145,7 +145,8 @@ impl Scope {
             Carrier::Delivery(_) => marker.status,
         };
         let aboard_count = u32::try_from(aboard.len()).unwrap_or(u32::MAX);
-        Some(Cow::Owned(Marker { status, aboard: AboardList::from(aboard), aboard_count, ..marker.clone() }))
+        let aboard = AboardList::from(aboard);
+        Some(Cow::Owned(Marker { status, late_risk: aboard.late_risk(), aboard, aboard_count, ..marker.clone() }))
     }
 
     /// How the areas stand to a box that does not cross 180 degrees.
@@ -246,6 +247,7 @@ mod tests {
     use super::*;
     use crate::model::id::{Handle, TenantId};
     use crate::model::status::{Link, Motion};
+    use crate::model::tags::Attributes;
     use crate::model::time::UnixMs;
 
     fn drivers(ids: &[&str]) -> Scope {
@@ -264,6 +266,8 @@ mod tests {
         let listed = aboard.iter().map(|(id, status)| Aboard {
             delivery: DeliveryId::parse(id).expect("valid"),
             status: *status,
+            late_risk: false,
+            attributes: Attributes::default(),
             eta: None,
             promised_by: None,
         });
@@ -277,6 +281,7 @@ mod tests {
             status: Some(Status::Arrived),
             motion: Motion::Stopped,
             link: Link::Live,
+            late_risk: false,
             accuracy_m: None,
             aboard: listed.collect::<Vec<_>>().into(),
             aboard_count: 150,

@@ -7,6 +7,7 @@ use crate::model::event::{Created, Location, OrderKey, Proof};
 use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
 use crate::model::position::Position;
 use crate::model::status::Status;
+use crate::model::tags::Attributes;
 use crate::model::time::UnixMs;
 use crate::track::bytes::{
     CodecError, put_length, put_option, put_str, put_time, put_u8, put_u64, take_array, take_id, take_list, take_option, take_str, take_time,
@@ -171,8 +172,8 @@ fn put_created(out: &mut Vec<u8>, created: &Created) {
     put_option(out, created.destination, put_position);
     put_option(out, created.promised_by, put_time);
     put_option(out, created.recipient_ref.as_deref(), put_str);
-    put_length(out, created.attributes.len());
-    for (name, value) in &created.attributes {
+    put_length(out, created.attributes.iter().len());
+    for (name, value) in created.attributes.iter() {
         put_str(out, name);
         put_str(out, value);
     }
@@ -184,7 +185,7 @@ fn take_created(input: &mut &[u8]) -> Result<Created, CodecError> {
         destination: take_option(input, take_position)?,
         promised_by: take_option(input, take_time)?,
         recipient_ref: take_option(input, |input| Ok(take_str(input)?.into()))?,
-        attributes: take_list(input, |input| Ok((take_str(input)?.into(), take_str(input)?.into())))?,
+        attributes: Attributes::new(take_list(input, |input| Ok((take_str(input)?.into(), take_str(input)?.into())))?),
     })
 }
 

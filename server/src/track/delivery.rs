@@ -163,6 +163,7 @@ impl Delivery {
             destination: created.and_then(|created| created.destination),
             promised_by: created.and_then(|created| created.promised_by),
             reported_eta: self.eta.as_ref().map(|register| register.value),
+            attributes: created.map(|created| created.attributes.clone()).unwrap_or_default(),
             fix: self.fix.as_ref().map(|fix| fix.ping.fix()),
         }
     }

@@ -15,6 +15,7 @@ use crate::model::event::{Body, Created, Event, Location, Proof, Stamp, StatusCh
 use crate::model::id::{DeliveryId, DriverId, EventId, Handle, Offset, PartitionId, TenantId};
 use crate::model::position::Position;
 use crate::model::status::Status;
+use crate::model::tags::Attributes;
 use crate::model::time::UnixMs;
 use crate::track::roster::Limits;
 use crate::track::state::PartitionState;
@@ -61,7 +62,7 @@ fn body(kind: u8, value: u8) -> Body {
             destination: Some(position),
             promised_by: (!value.is_multiple_of(2)).then_some(UnixMs(i64::from(value))),
             recipient_ref: (value.is_multiple_of(5)).then(|| "ref".into()),
-            attributes: vec![("size".into(), value.to_string().into())],
+            attributes: Attributes::new(vec![("size".into(), value.to_string().into())]),
         })),
         5 => Body::Assigned { driver: DriverId::parse(["ann", "bob", "eve"][usize::from(value) % 3]).unwrap() },
         6..=7 => status(Status::ALL[usize::from(value) % 12]),

@@ -7,6 +7,7 @@ use crate::model::event::{OrderKey, Proof};
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use crate::model::position::Position;
 use crate::model::status::Status;
+use crate::model::tags::Attributes;
 use crate::model::time::UnixMs;
 use crate::track::delivery::{AssignmentKind, Delivery};
 use crate::track::driver::Driver;
@@ -31,7 +32,7 @@ pub struct DeliveryView {
     pub destination: Option<Position>,
     pub promised_by: Option<UnixMs>,
     pub recipient_ref: Option<Box<str>>,
-    pub attributes: Vec<(Box<str>, Box<str>)>,
+    pub attributes: Attributes,
     pub reported_eta: Option<UnixMs>,
     pub last_heard: UnixMs,
     /// It has ended and is not on the map any more.

@@ -6,6 +6,7 @@ use crate::formats::checks::{self, LooseLocation};
 use crate::formats::refusal::{Code, Refusal};
 use crate::model::event::{Body, Created, StatusChange};
 use crate::model::position::Position;
+use crate::model::tags::Attribute;
 
 /// A payload as it stands in its event.
 #[derive(Debug)]
@@ -49,9 +50,6 @@ pub(super) fn decode(name: &str, given: Option<Payload<'_>>, others: &mut Others
     })
 }
 
-/// Names and values as `Created` holds them.
-type Attributes = Vec<(Box<str>, Box<str>)>;
-
 const DRIVER: &str = "/payload/driver";
 
 /// A payload as a scanner sees it: one level inside the event.
@@ -94,22 +92,22 @@ fn location<'a>(scanner: &mut Scanner<'a>) -> Result<(LooseLocation, Others), Re
 }
 
 fn created(raw: &str, others: &mut Others) -> Result<Created, Refusal> {
-    let mut created = Created::default();
+    let (mut created, mut attributes) = (Created::default(), Vec::new());
     payload(raw).whole_object("/payload", |name, scanner| {
         match name.text.as_ref() {
             "pickup" => created.pickup = point(scanner, others, "pickup")?,
             "destination" => created.destination = point(scanner, others, "destination")?,
             "promised_by" => created.promised_by = scanner.time("/payload/promised_by")?,
             "recipient_ref" => created.recipient_ref = scanner.string("/payload/recipient_ref")?.map(|text| text.as_ref().into()),
-            "attributes" => created.attributes = attributes(scanner)?,
+            "attributes" => attributes = read_attributes(scanner)?,
             _ => others.keep(&name, scanner)?,
         }
         Ok(())
     })?;
-    checks::created(created, "/payload")
+    checks::created(created, attributes, "/payload")
 }
 
-fn attributes(scanner: &mut Scanner<'_>) -> Result<Attributes, Refusal> {
+fn read_attributes(scanner: &mut Scanner<'_>) -> Result<Vec<Attribute>, Refusal> {
     let at = "/payload/attributes";
     let mut attributes = Vec::new();
     scanner.object(at, |name, scanner| {

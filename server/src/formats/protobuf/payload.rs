@@ -8,6 +8,7 @@ use crate::formats::checks::{self, LooseLocation};
 use crate::formats::refusal::{Code, Refusal};
 use crate::model::event::{Body, Created, StatusChange};
 use crate::model::position::Position;
+use crate::model::tags::Attribute;
 
 /// The field that carries any payload of a name this version does not know.
 pub(super) const OTHER: u32 = 16;
@@ -65,7 +66,7 @@ fn location(message: &[u8], others: &mut Vec<u8>) -> Result<LooseLocation, Refus
 }
 
 fn created(message: &[u8], others: &mut Vec<u8>) -> Result<Created, Refusal> {
-    let mut created = Created::default();
+    let (mut created, mut attributes) = (Created::default(), Vec::new());
     let (mut pickup, mut destination) = (None, None);
     let mut fields = Fields::new(message);
     while let Some(field) = fields.read()? {
@@ -74,13 +75,13 @@ fn created(message: &[u8], others: &mut Vec<u8>) -> Result<Created, Refusal> {
             2 => append(&mut destination, field.bytes("/created/destination")?),
             3 => created.promised_by = Some(required_time(field.int64("/created/promised_by_ms")?, "/created/promised_by_ms")?),
             4 => created.recipient_ref = Some(field.text("/created/recipient_ref")?.into()),
-            5 => created.attributes.push(attribute(field.bytes("/created/attributes")?)?),
+            5 => attributes.push(attribute(field.bytes("/created/attributes")?)?),
             _ => fields.keep(others),
         }
     }
     created.pickup = pickup.map(|message| point(&message, "/created/pickup", 1, others)).transpose()?;
     created.destination = destination.map(|message| point(&message, "/created/destination", 2, others)).transpose()?;
-    checks::created(created, "/created")
+    checks::created(created, attributes, "/created")
 }
 
 /// Joins the bytes of a message that may be given in parts.
@@ -88,7 +89,7 @@ fn append(message: &mut Option<Vec<u8>>, part: &[u8]) {
     message.get_or_insert_default().extend_from_slice(part);
 }
 
-fn attribute(entry: &[u8]) -> Result<(Box<str>, Box<str>), Refusal> {
+fn attribute(entry: &[u8]) -> Result<Attribute, Refusal> {
     let (mut name, mut value) = ("", "");
     let mut fields = Fields::new(entry);
     while let Some(field) = fields.read()? {

@@ -91,6 +91,14 @@ fn filters() -> Vec<Parameter> {
     vec![
         query("status", &statuses, string().examples([json!("picked_up,arrived")])).build(),
         query("driver", "Those of this driver", id()).build(),
+        query("tag", "Those with any of these attributes, `name` or `name=value`, joined by commas", string().examples([json!("size=xl,cold")]))
+            .build(),
+        query(
+            "late_risk",
+            "`true`: those that have not ended and are expected after their promise, or whose promise has passed",
+            ObjectBuilder::new().schema_type(Type::Boolean),
+        )
+        .build(),
         query("q", "Part of a delivery's id", string()).build(),
         query("limit", "How many at most", limit).build(),
     ]

@@ -1,6 +1,10 @@
 //! Claims about sessions: whatever happens, a client holds what the map holds, and nothing is encoded or queued twice.
 
 mod client;
+mod fleet;
+mod follow;
+mod lenses;
+mod sight;
 mod world;
 
 use h3o::{CellIndex, LatLng, Resolution};
@@ -11,7 +15,8 @@ use crate::map::cells::Cell;
 use crate::model::change::{Carrier, Marker, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle};
 use crate::model::scope::Area;
-use world::{Step, World, marker, step, tenant};
+use fleet::{marker, tenant};
+use world::{Step, World, step};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(250))]
@@ -161,7 +166,7 @@ fn the_recipient_of_one_delivery_sees_its_status_and_not_that_of_the_van() {
     let scope = Scope::new(None, Some(vec![DeliveryId::parse("Q7").unwrap()]), None).unwrap();
     let mut world = World::scoped(Settings::default(), scope);
     let put = |driver| Step::Put { number: 7, place: (57.7, 11.97), status: 3, heading: false, driver };
-    let status = |world: &World| world.client.markers.values().map(|marker| (marker.3 & 0xf, marker.3 >> 24)).collect::<Vec<_>>();
+    let status = |world: &World| world.client.markers.values().map(|marker| (marker.3 & 0xf, marker.3 >> 24 & 0x7f)).collect::<Vec<_>>();
     world.step(put(3));
     world.settle_and_compare();
     assert_eq!(status(&world), [(u32::from(crate::model::status::Status::Assigned.code()), 1)]);
@@ -234,7 +239,7 @@ fn a_cell_whose_box_grew_comes_whole_on_resume() {
     let mut world = World::new(Settings::default());
     world.step(Step::Put { number: 20, place: inside, status: 1, heading: false, driver: 1 });
     world.settle_and_compare();
-    world.step(Step::View { place: poking_out, half: 1e-4, zoom: 11.0, filter: 4 });
+    world.step(Step::View { place: poking_out, half: 1e-4, zoom: 11.0, filter: 8 });
     world.settle_and_compare();
     assert!(world.client.markers.is_empty(), "the view is beside the cell's box");
     // While the client is away the box grows into the view: of the cell's older marker no difference speaks.

@@ -98,8 +98,10 @@ fn take_up_view(
     if let Some(old) = &old {
         lenses.give_back(old.lens);
     }
-    // Who sees a part is not told of the rest, nor that a cell is empty now: nothing it holds can be told by difference.
-    let resume = if view.filter.is_narrowed() { pending.resume.map(|_| Resumed::Unknown) } else { pending.resume };
+    // Who sees a part is not told of the rest, nor that a cell is empty now: nothing it holds can be told by difference. Nor can counts of what is
+    // aboard: while nobody asked for them, their changes were not noted.
+    let counts_aboard = view.level.is_counts() && view.filter.looks_aboard();
+    let resume = if view.filter.is_narrowed() || counts_aboard { pending.resume.map(|_| Resumed::Unknown) } else { pending.resume };
     session.change_view(id, old.as_ref(), view, resume, map);
     None
 }

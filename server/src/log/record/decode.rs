@@ -7,6 +7,7 @@ use super::{LATE, OF_ACTOR, SKEWED, UNDATED};
 use crate::model::event::{Body, Created, Event, Location, Proof, Stamp, StatusChange, Unknown};
 use crate::model::id::{DeliveryId, DriverId, EventId, InvalidId, MAX_ID_BYTES, TenantId};
 use crate::model::position::Position;
+use crate::model::tags::Attributes;
 use crate::model::time::UnixMs;
 
 /// Reads records one after the other and remembers a few of the tenants it met: a name is looked up among all of the process, behind a lock.
@@ -223,17 +224,18 @@ pub(super) fn position(lat: f64, lng: f64) -> Position {
 
 fn read_created(bytes: &[u8]) -> Result<Body, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let mut created = Created::default();
+    let (mut created, mut attributes) = (Created::default(), Vec::new());
     while let Some((field, wire)) = reader.tag()? {
         match (field, wire) {
             (1, BYTES) => created.pickup = Some(read_position(reader.bytes()?)?),
             (2, BYTES) => created.destination = Some(read_position(reader.bytes()?)?),
             (3, VARINT) => created.promised_by = Some(UnixMs(reader.int()?)),
             (4, BYTES) => created.recipient_ref = Some(Box::from(reader.text()?)),
-            (5, BYTES) => created.attributes.push(read_pair(reader.bytes()?)?),
+            (5, BYTES) => attributes.push(read_pair(reader.bytes()?)?),
             _ => reader.skip(wire)?,
         }
     }
+    created.attributes = Attributes::new(attributes);
     Ok(Body::Created(Box::new(created)))
 }
 

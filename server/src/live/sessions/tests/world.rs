@@ -7,16 +7,16 @@ use parking_lot::RwLock;
 use proptest::prelude::*;
 
 use super::client::Client;
+use super::fleet::{marker, tenant};
 use crate::live::Format;
 use crate::live::Settings;
 use crate::live::sessions::{Frames, Sessions};
 use crate::map::cells::{CellKey, SessionId, meta_of};
 use crate::map::{Map, SharedMap};
-use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
-use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
-use crate::model::position::Position;
+use crate::model::change::MarkerChange;
+use crate::model::id::Handle;
 use crate::model::scope::Scope;
-use crate::model::status::{Link, Motion, Status};
+use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::wire;
 
@@ -68,7 +68,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         driver,
     });
     let zoom = prop_oneof![5 => Just(14.0), 3 => Just(11.0), 1 => Just(8.0), 1 => Just(5.0), 1 => Just(1.0)];
-    let view = (place(), 0.002..0.03_f64, zoom, 0..5_u8).prop_map(|(place, half, zoom, filter)| Step::View { place, half, zoom, filter });
+    let view = (place(), 0.002..0.03_f64, zoom, 0..9_u8).prop_map(|(place, half, zoom, filter)| Step::View { place, half, zoom, filter });
     let cut = (prop::bool::weighted(0.8), prop::bool::weighted(0.2), any::<(bool, bool)>()).prop_map(|(resumes, forgets, away)| Step::Cut {
         resumes,
         forgets,
@@ -78,40 +78,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         30 => put, 6 => (0..30_u64).prop_map(|number| Step::Remove { number }), 5 => view, 14 => Just(Step::Tick), 5 => Just(Step::Answer), 10 => Just(Step::Ack),
         2 => cut, 1 => Just(Step::Wait), 1 => Just(Step::Forget)
     ]
-}
-
-pub(super) fn tenant() -> TenantId {
-    TenantId::parse("acme").unwrap()
-}
-
-pub(super) fn marker(number: u64, place: (f64, f64), status: usize, heading: bool, driver: u64) -> MarkerChange {
-    let status = [None, Some(Status::Assigned), Some(Status::PickedUp), Some(Status::Arrived)][status];
-    let delivery = DeliveryId::parse(&format!("P{number}")).unwrap();
-    let mut aboard: Vec<Aboard> =
-        status.into_iter().map(|status| Aboard { delivery: delivery.clone(), status, eta: None, promised_by: None }).collect();
-    // Another delivery comes and goes, and goes on, while the marker as a whole looks the same.
-    let (other, status_of_other) =
-        (DeliveryId::parse(&format!("Q{number}")).unwrap(), [Status::Assigned, Status::PickedUp][usize::from(driver.is_multiple_of(2))]);
-    aboard.extend((driver % 5 > 1).then_some(Aboard { delivery: other, status: status_of_other, eta: None, promised_by: None }));
-    // Now and then the same handle stands for another id.
-    let id = if driver == 0 { format!("other-{number}") } else { format!("van-{number}") };
-    MarkerChange::Put(Marker {
-        handle: Handle((number % 3) << 37 | number),
-        tenant: tenant(),
-        carrier: Carrier::Driver(DriverId::parse(&id).unwrap()),
-        position: Position::from_degrees(place.0, place.1).unwrap(),
-        heading_deg: heading.then_some(359.9),
-        speed_mps: 7.3,
-        status,
-        motion: Motion::Moving,
-        link: Link::Live,
-        accuracy_m: None,
-        aboard_count: u32::try_from(aboard.len()).unwrap(),
-        aboard: aboard.into(),
-        fix_time: UnixMs(0),
-        heard: UnixMs(0),
-        changed: UnixMs(0),
-    })
 }
 
 pub(super) struct World {
@@ -197,8 +163,11 @@ impl World {
             }
             Step::View { place: (lat, lng), half, zoom, filter } => {
                 let filter = match filter {
-                    0 => Some(wire::Filter { statuses: vec![2, 5], drivers: vec![] }),
-                    1 => Some(wire::Filter { statuses: vec![], drivers: (0..9).map(|n| format!("van-{n}")).collect() }),
+                    0 => Some(wire::Filter { statuses: vec![2, 5], ..wire::Filter::default() }),
+                    1 => Some(wire::Filter { drivers: (0..9).map(|n| format!("van-{n}")).collect(), ..wire::Filter::default() }),
+                    2 => Some(wire::Filter { tags: vec!["size=xl".to_owned(), "cold".to_owned()], ..wire::Filter::default() }),
+                    3 => Some(wire::Filter { late_risk: true, ..wire::Filter::default() }),
+                    4 => Some(wire::Filter { tags: vec!["size".to_owned()], late_risk: true, statuses: vec![0, 2, 5], ..wire::Filter::default() }),
                     _ => None,
                 };
                 let (west, east) = (crate::map::boxes::wrapped(lng - half), crate::map::boxes::wrapped(lng + half));
