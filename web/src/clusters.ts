@@ -13,6 +13,8 @@ interface Shown {
 export class Clusters {
   private readonly shown = new Map<bigint, Shown>();
 
+  /** Markers in all circles shown. */
+  total = 0;
   private cells: ReadonlyMap<bigint, CountCell> = new Map();
 
   constructor(private readonly map: MapLibre, private readonly onOpen: (lng: number, lat: number) => void) {
@@ -25,6 +27,7 @@ export class Clusters {
   show(cells: ReadonlyMap<bigint, CountCell>): void {
     this.cells = cells;
     const circles = circlesOf(cells, 512 * 2 ** this.map.getZoom());
+    this.total = circles.reduce((sum, { total }) => sum + total, 0);
     const kept = new Set(circles.map(({ cell }) => cell));
     for (const [cell, { pin }] of this.shown) {
       if (kept.has(cell)) continue;

@@ -145,7 +145,9 @@ export class Panel {
     const duty = detail?.duty ? capital(detail.duty) : courier && (marker || detail?.position) ? "On" : "–";
     const group = groupOf(ownStatus);
     const heard = heardMs === null ? "" : `<p class="heard">Last heard <b class="num">${age(heardMs)}</b> ago${accuracy(detail)}</p>`;
-    return `<p class="status g-${group.key}">${glyph(group)}<span>${capital(statusName(ownStatus))}</span></p>
+    const late = live?.lateRisk ?? false;
+    const risk = late ? `<b class="late-badge">Late risk</b>` : "";
+    return `<p class="status g-${group.key}">${glyph(group, late)}<span>${capital(statusName(ownStatus))}</span>${risk}</p>
       <dl class="facts"><div><dt>Link</dt><dd>${link}</dd></div><div><dt>Motion</dt><dd class="num">${motion}</dd></div><div><dt>Duty</dt><dd>${duty}</dd></div></dl>${heard}`;
   }
 

@@ -1,6 +1,6 @@
 /** What the dashboard holds of the map, and how a frame changes it. Pure: knows no socket, no screen and no clock. */
 
-import type { Cell, Count, Enter, Frame, Level } from "./wire";
+import { ABOARD_FULL, aboardOf, type Cell, type Count, type Enter, type Frame, type Level } from "./wire";
 
 export interface Marker {
   readonly handle: number;
@@ -39,7 +39,7 @@ export interface State {
   origins: Map<bigint, Origin>;
   counts: Map<bigint, CountCell>;
   followed: Marker | null;
-  /** Cells whose content did not have the checksum that the server said. Anything here means: start anew. */
+  /** How often a cell's content did not have the checksum that the server said, or a move was of what is not held; never goes down. */
   mismatches: number;
 }
 
@@ -50,11 +50,13 @@ export interface Changes {
   moved: Marker[];
   left: Marker[];
   counts: boolean;
+  /** False when the two sides disagree: what is held must be sent anew. */
+  right: boolean;
 }
 
-export function emptyState(): State {
+export function emptyState(mismatches = 0): State {
   return {
-    epoch: 0n, tick: 0, greeted: 0n, viewId: 0, level: null, markers: new Map(), handles: new Map(), counts: new Map(), origins: new Map(), followed: null, mismatches: 0,
+    epoch: 0n, tick: 0, greeted: 0n, viewId: 0, level: null, markers: new Map(), handles: new Map(), counts: new Map(), origins: new Map(), followed: null, mismatches,
   };
 }
 
@@ -88,8 +90,11 @@ class Diff {
   changed = false;
   private readonly before = new Map<number, Marker>();
   private readonly touched = new Set<number>();
+  private readonly mismatchesBefore: number;
 
-  constructor(private readonly state: State) {}
+  constructor(private readonly state: State) {
+    this.mismatchesBefore = state.mismatches;
+  }
 
   removed(marker: Marker): void {
     if (!this.touched.has(marker.handle)) this.before.set(marker.handle, marker);
@@ -102,7 +107,7 @@ class Diff {
   }
 
   changes(): Changes {
-    const out: Changes = { reset: false, entered: [], moved: [], left: [], counts: this.changed };
+    const out: Changes = { reset: false, entered: [], moved: [], left: [], counts: this.changed, right: this.state.mismatches === this.mismatchesBefore };
     for (const handle of this.touched) {
       const before = this.before.get(handle);
       const after = this.state.markers.get(handle);
@@ -173,9 +178,8 @@ function applyMoves(state: State, cell: Cell, origin: Origin, diff: Diff, nowMs:
     marker.latE7 = origin[0] + (moves.dlatE7[i] ?? 0);
     marker.lngE7 = wrapE7(origin[1] + (moves.dlngE7[i] ?? 0));
     marker.meta = moves.meta[i] ?? 0;
-    // Above 254 the column is full and only an enter says how many there are.
-    const aboard = marker.meta >>> 24;
-    if (aboard < 255) marker.aboard = aboard;
+    const aboard = aboardOf(marker.meta);
+    if (aboard < ABOARD_FULL) marker.aboard = aboard;
     // A marker also changes because it fell silent: that is no word from it.
     if (((marker.meta >>> 4) & 3) === 0) marker.heardMs = nowMs;
   }

@@ -23,6 +23,18 @@ export interface Moves {
   meta: number[];
 }
 
+/** Bits 24-30 of `meta`: deliveries aboard; at 127 the column is full and only an enter says how many there are. */
+export const ABOARD_FULL = 127;
+
+export function aboardOf(meta: number): number {
+  return (meta >>> 24) & 127;
+}
+
+/** Bit 31 of `meta`: a delivery of this marker is at risk of being late. */
+export function isLateRisk(meta: number): boolean {
+  return meta >>> 31 === 1;
+}
+
 export interface Leave {
   handle: number;
   ended: number;
