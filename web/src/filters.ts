@@ -62,7 +62,9 @@ export class Filters {
   show(byGroup: readonly number[], late: number | null, nothing: boolean): void {
     [...byGroup, late].forEach((markers, index) => {
       const number = this.chips.children[index]?.querySelector("b");
-      const words = markers === null ? "" : short(markers ?? 0);
+      // What the filter leaves out is not counted, and that is not none.
+      const leftOut = index < LATE && this.wish.groups.length > 0 && !this.wish.groups.includes(index);
+      const words = markers === null || leftOut ? "" : short(markers ?? 0);
       if (number && number.textContent !== words) number.textContent = words;
     });
     const words = nothing ? "Nothing here matches the filter" : "Filtered";

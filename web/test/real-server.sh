@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the browser test against the real server and a real fleet. Called with `kill` or `start` it does that to the server: the test calls it so.
+# Runs the browser tests against the real server: with a real fleet, and with parked drivers while the map moves. Called with `kill` or `start` it does that to the server: the test calls it so.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${WAYPOST_BIN:-$here/../../target/debug}
@@ -35,6 +35,8 @@ case "${1:-all}" in
       tail -n 20 "$STATE/log" "$STATE/fleet" >&2
       exit 1
     fi
+    kill "$fleet"
+    WAYPOST_BIN=$bin node "$here/motion.test.mjs"
     ;;
   *) echo "usage: real-server.sh [kill|start]" >&2; exit 2 ;;
 esac
