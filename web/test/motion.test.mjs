@@ -179,11 +179,11 @@ function watchEdges(parked) {
 /** Like a hand: most of a screen's width in a second, a flick at its end, and again; east and back again, a little up and down. */
 async function dragFor(page, ms) {
   const until = Date.now() + ms;
-  const STROKE_MS = 950;
+  const STROKE_MS = 850;
   for (let stroke = 0; Date.now() < until; stroke += 1) {
     const away = Math.floor(stroke / 12) % 2 === 0 ? -1 : 1;
-    const [fromX, fromY] = [SIZE.width * (away < 0 ? 0.92 : 0.34), SIZE.height * (0.5 + 0.1 * Math.sin(stroke))];
-    const [dx, dy] = [away * SIZE.width * 0.56, SIZE.height * 0.12 * Math.cos(stroke)];
+    const [fromX, fromY] = [SIZE.width * (away < 0 ? 0.96 : 0.28), SIZE.height * (0.5 + 0.1 * Math.sin(stroke))];
+    const [dx, dy] = [away * SIZE.width * 0.66, SIZE.height * 0.12 * Math.cos(stroke)];
     const began = Date.now();
     await page.mouse.move(fromX, fromY);
     await page.mouse.down();
