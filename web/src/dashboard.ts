@@ -47,6 +47,7 @@ export class Dashboard {
       held: () => ({ cells: this.picture.state.handles.size + this.picture.state.counts.size, markers: this.picture.state.markers.size }),
       filter: () => filterOf(this.filters.wish),
       ask: (view) => this.socket.look(view),
+      now: () => performance.now(),
     });
     this.focus = new Focus(map, this.picture, {
       serverNow: () => performance.now() + this.serverSkewMs,

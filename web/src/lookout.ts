@@ -1,7 +1,7 @@
 /** Decides what is asked of the server while the map moves: the screen and a ring around it, so that an edge is there before it is seen. Never applies an answer. */
 
 import type { Filter, View } from "./encode";
-import { around, type Asked, bracket, type Held, isOff, isUsedUp, screensApart, type Screen, shareFor, wrapped } from "./ring";
+import { ahead, type Asked, bracket, type Held, isOff, isUsedUp, screensApart, type Screen, shareFor, speedOf, wrapped } from "./ring";
 import type { Level } from "./wire";
 
 export interface LookoutHost {
@@ -10,15 +10,19 @@ export interface LookoutHost {
   filter(): Filter;
   /** Sends it, as soon as views may be sent; returns the id that its answer will carry. */
   ask(view: Omit<View, "viewId">): number;
+  now(): number;
 }
 
 /** Having been told that a ring costs detail, none is asked for within this many screens of that place. */
 const REFUSED_SCREENS = 1.5;
+const STEP_MS = 60;
 
 export class Lookout {
   private asked: (Asked & { viewId: number }) | null = null;
   /** Where an answer with a ring was coarser than the zoom allows. */
   private refusedAt: Screen | null = null;
+  private seen: { screen: Screen; atMs: number } | null = null;
+  private speed: readonly [number, number] = [0, 0];
 
   constructor(private readonly host: LookoutHost) {}
 
@@ -29,10 +33,12 @@ export class Lookout {
 
   moved(): void {
     const screen = this.host.screen();
+    this.measure(screen);
     if (!this.asked || isUsedUp(screen, this.asked)) this.ask(screen);
   }
 
   rests(): void {
+    [this.seen, this.speed] = [null, [0, 0]];
     const screen = this.host.screen();
     if (!this.asked || isOff(screen, this.asked)) this.ask(screen);
   }
@@ -45,11 +51,19 @@ export class Lookout {
     this.look();
   }
 
+  /** From steps long enough to tell: a mouse comes in jerks. */
+  private measure(screen: Screen): void {
+    const now = this.host.now();
+    if (this.seen && now - this.seen.atMs < STEP_MS) return;
+    if (this.seen) this.speed = speedOf(this.seen.screen, screen, now - this.seen.atMs);
+    this.seen = { screen, atMs: now };
+  }
+
   private ask(screen: Screen): void {
     const { refusedAt } = this;
     if (refusedAt && (bracket(refusedAt.zoom) !== bracket(screen.zoom) || screensApart(refusedAt, screen) > REFUSED_SCREENS)) this.refusedAt = null;
     const share = this.refusedAt ? 0 : shareFor(screen, this.asked, this.host.held());
-    const box = around(screen, share);
+    const box = ahead(screen, share, this.speed);
     const viewId = this.host.ask({ ...wrapped(box), zoom: screen.zoom, filter: this.host.filter() });
     this.asked = { screen, box, share, viewId };
   }

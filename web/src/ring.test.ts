@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { EVERYTHING, filterOf } from "./filter";
 import { Lookout } from "./lookout";
-import { around, type Asked, type Held, isOff, isUsedUp, type Screen, shareFor, wrapped } from "./ring";
+import { ahead, around, type Asked, type Held, isOff, isUsedUp, type Screen, shareFor, speedOf, wrapped } from "./ring";
 
 const screen = (over: Partial<Screen> = {}): Screen => ({ west: 10, south: 50, east: 12, north: 51, zoom: 13.5, ...over });
 const asked = (share: number, of = screen()): Asked => ({ screen: of, box: around(of, share), share });
@@ -21,6 +21,17 @@ describe("the ring", () => {
     expect(isUsedUp(panned(-0.2), asked(0.3))).toBe(true);
     expect(isOff(panned(0.1), asked(0.3))).toBe(true);
     expect(isOff(panned(0.02), asked(0.3))).toBe(false);
+  });
+
+  test("reaches farther towards where the map goes, and no farther than that", () => {
+    const speed = speedOf(panned(0), panned(0.1), 100);
+    expect(speed[0]).toBeCloseTo(0.0005);
+    const box = ahead(screen(), 0.25, [0.0005, -0.01]);
+    expect(box.west).toBe(9.5);
+    expect(box.east).toBeCloseTo(12.5 + 0.6);
+    expect(box.south).toBeCloseTo(49.75 - 0.4);
+    expect(ahead(screen(), 0, [0.0005, 0])).toEqual(around(screen(), 0));
+    expect(speedOf(panned(0), panned(5), 100)).toEqual([0, 0]);
   });
 
   test("without a ring every move asks", () => {
@@ -48,10 +59,10 @@ describe("the ring", () => {
 
 describe("the lookout", () => {
   const level = (coarsened: boolean) => ({ h3Resolution: 6, counts: false, coarsened });
-  function played(): { at: Screen; boxes: { west: number; east: number }[]; lookout: Lookout } {
-    const world = { at: screen(), boxes: [] as { west: number; east: number }[], lookout: null as unknown as Lookout };
+  function played(): { at: Screen; now: number; boxes: { west: number; east: number }[]; lookout: Lookout } {
+    const world = { at: screen(), now: 0, boxes: [] as { west: number; east: number }[], lookout: null as unknown as Lookout };
     world.lookout = new Lookout({
-      screen: () => world.at, held: () => ({ cells: 20, markers: 100 }), filter: () => filterOf(EVERYTHING), ask: (view) => world.boxes.push(view),
+      screen: () => world.at, held: () => ({ cells: 20, markers: 100 }), filter: () => filterOf(EVERYTHING), ask: (view) => world.boxes.push(view), now: () => world.now,
     });
     return world;
   }
@@ -60,6 +71,7 @@ describe("the lookout", () => {
     const world = played();
     for (let step = 0; step <= 100; step += 1) {
       world.at = panned(step * 0.02);
+      world.now = step * 16;
       world.lookout.moved();
     }
     const during = world.boxes.length;

@@ -32,6 +32,9 @@ const NARROWEST = 0.05;
 /** The server shows a coarser level above 512 cells or 20,000 markers a view; some way from there, since what is held is not what will be. */
 const CELLS = 400;
 const MARKERS = 16_000;
+/** While it moves, what lies ahead within this time is asked for as well, up to so many screens. */
+const AHEAD_MS = 600;
+const FARTHEST_AHEAD = 0.4;
 /** Asked anew when this share of the ring is used up on any side: early, for the answer takes a tick and a way. */
 const USED = 0.3;
 /** Zoomed in by this much, what was asked for is far more than what is seen. */
@@ -45,6 +48,25 @@ export function bracket(zoom: number): number {
 export function around(screen: Screen, share: number): Box {
   const [dx, dy] = [(screen.east - screen.west) * share, (screen.north - screen.south) * share];
   return { west: screen.west - dx, south: screen.south - dy, east: screen.east + dx, north: screen.north + dy };
+}
+
+/** The box around this screen of a map that moves by so many screens a millisecond: wider towards where it goes. */
+export function ahead(screen: Screen, share: number, [eastward, northward]: readonly [number, number]): Box {
+  const box = around(screen, share);
+  if (share === 0) return box;
+  const by = (speed: number, size: number): number => Math.max(-FARTHEST_AHEAD, Math.min(FARTHEST_AHEAD, speed * AHEAD_MS)) * size;
+  const [dx, dy] = [by(eastward, screen.east - screen.west), by(northward, screen.north - screen.south)];
+  return { west: box.west + Math.min(0, dx), south: box.south + Math.min(0, dy), east: box.east + Math.max(0, dx), north: box.north + Math.max(0, dy) };
+}
+
+/** How fast a map moves that showed `before` some time ago, in screens a millisecond; nothing is told by a jump. */
+export function speedOf(before: Screen, now: Screen, passedMs: number): readonly [number, number] {
+  if (passedMs <= 0 || screensApart(before, now) > 1) return [0, 0];
+  const middle = (a: number, b: number, c: number, d: number): number => (a + b - c - d) / 2;
+  return [
+    middle(now.west, now.east, before.west, before.east) / (now.east - now.west) / passedMs,
+    middle(now.south, now.north, before.south, before.north) / (now.north - now.south) / passedMs,
+  ];
 }
 
 /** How wide a ring the server's limits leave room for, judged by how dense what is held is. Zero is none. */
@@ -69,8 +91,9 @@ export function isOff(screen: Screen, asked: Asked): boolean {
   return isUsedUp(screen, asked) || margin(screen, asked) < 0.9 || Math.abs(screen.zoom - asked.screen.zoom) > 0.3;
 }
 
-/** What is left of the ring on the side where least is left, in rings. */
-function margin(screen: Screen, { box, share }: Asked): number {
+/** What is left of the ring on the side where least is left, in rings; what was asked for ahead is not counted on. */
+function margin(screen: Screen, { screen: before, share }: Asked): number {
+  const box = around(before, share);
   const [width, height] = [(screen.east - screen.west) * share, (screen.north - screen.south) * share];
   return Math.min((screen.west - box.west) / width, (box.east - screen.east) / width, (screen.south - box.south) / height, (box.north - screen.north) / height);
 }

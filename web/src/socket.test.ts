@@ -111,7 +111,7 @@ test("cut off between a new server's greeting and its first frame, it resumes wi
   expect(third.sent.at(-1)).toMatchObject({ resume: { sources: [{ epoch: 5, tick: 40 }], level: 8 } });
 });
 
-const WRONG = { cell: "7", whole: true, enters: [{ handle: 1, id: "a" }], entries: 1, checksum: 1 };
+const WRONG = { cell: "7", whole: true, originLatE7: 0, originLngE7: 0, enters: [{ handle: 1, id: "a" }], entries: 1, checksum: 1 };
 const RIGHT = { ...WRONG, checksum: checksumOf(1, 0, 0, 0) };
 
 test("what differs from its checksum is asked for anew on the same connection, counted, and stays shown until the whole of it comes", () => {

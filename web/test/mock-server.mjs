@@ -159,9 +159,12 @@ class Session {
     for (const [handle, cell] of now) if (this.held.get(handle)) this.held.get(handle).cell = cell;
     return [...out.values()].map(({ moved, ...chunk }) => {
       if (moved.length === 0) return chunk;
-      moved.sort((a, b) => a.handle - b.handle);
-      const handle = moved.map((m, i) => m.handle - (moved[i - 1]?.handle ?? 0));
-      return { ...chunk, moves: { handle, dlatE7: moved.map((m) => m.dlatE7), dlngE7: moved.map((m) => m.dlngE7), meta: moved.map((m) => m.meta) } };
+      // Five numbers each: the low 37 bits of the handle less those before, the rest of it, two deltas in zigzag, and the meta.
+      const low = (m) => m.handle % 2 ** 37;
+      const zigzag = (delta) => (delta < 0 ? -2 * delta - 1 : 2 * delta);
+      moved.sort((a, b) => low(a) - low(b) || a.handle - b.handle);
+      const moves = moved.flatMap((m, i) => [low(m) - (i === 0 ? 0 : low(moved[i - 1])), Math.floor(m.handle / 2 ** 37), zigzag(m.dlatE7), zigzag(m.dlngE7), m.meta]);
+      return { ...chunk, moves };
     });
   }
 }

@@ -15,7 +15,7 @@ import { check, claims, DEADLINE_MS, eventually, launch, look, servesDist } from
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const SOAK = process.env.WAYPOST_SOAK === "1";
 const PAN_S = Number(process.env.WAYPOST_PAN_S ?? (SOAK ? 60 : 12));
-const ZOOM_ROUNDS = SOAK ? 12 : 3;
+const ZOOM_ROUNDS = SOAK ? 6 : 3;
 const SIZE = { width: 1280, height: 800 };
 const WISH_MS = 100;
 /** A machine that is busy with something else for a moment keeps these; a page that asks when an edge is seen does not: half of what comes is late then. */
@@ -215,14 +215,17 @@ async function zooms(url, town) {
       await new Promise((resolve) => setTimeout(resolve, 400));
     }
   })();
-  for (let round = 0; round < ZOOM_ROUNDS; round += 1) {
-    const by = 420 - (round % 3) * 140;
-    await wheel(page, by, (zoom) => zoom < 3.6);
-    await wheel(page, -by, (zoom) => zoom > TOWN.zoom - 0.2);
-    await jiggle(page);
+  try {
+    for (let round = 0; round < ZOOM_ROUNDS; round += 1) {
+      const by = 420 - (round % 3) * 140;
+      await wheel(page, by, (zoom) => zoom < 3.6);
+      await wheel(page, -by, (zoom) => zoom > TOWN.zoom - 0.2);
+      await jiggle(page);
+    }
+  } finally {
+    driving = false;
+    await traffic;
   }
-  driving = false;
-  await traffic;
   const seen = await page.evaluate(() => window.__number.stop());
   console.log(`     ${seen.frames} frames, ${seen.changes} changes of level (${seen.levels.join(", ")}), ${trips} times ${TOWN.moving} of ${TOWN.drivers} moved; frames with another number: ${seen.wrong.length} ${JSON.stringify(seen.wrong.slice(0, 4))}`);
   check(seen.levels.length === 5 && seen.changes >= ZOOM_ROUNDS * 8, `not all levels were seen: ${JSON.stringify(seen)}`);
