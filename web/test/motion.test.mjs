@@ -21,8 +21,8 @@ const WISH_MS = 100;
 /** A machine that is busy with something else for a moment keeps these; a page that asks when an edge is seen does not: half of what comes is late then. */
 const LONGEST_ABSENCE_MS = 1_000;
 const MOST_ABSENT = 0.05;
-/** The line between page and server: this each way, as in a mobile network. */
-const LINE_MS = 60;
+/** The line between page and server: this each way, as in a mobile network; 0 is none but this machine. */
+const LINE_MS = Number(process.env.WAYPOST_LINE_MS ?? 60);
 /** A field that a pan of a minute does not leave, at the zoom where a screen holds the most of single markers. */
 const FIELD = { west: 11, south: 57.4, east: 13, north: 58, zoom: 13.05, drivers: 20_000 };
 /** A town that is in view at every zoom. */
@@ -122,6 +122,7 @@ async function pans(url, field) {
 
 /** Each message comes as much later as on a longer line, and in its order. */
 async function slowLine(page) {
+  if (LINE_MS === 0) return;
   await page.routeWebSocket(/\/v1\/live$/, (socket) => {
     const upstream = socket.connectToServer();
     const late = (send) => (message) => setTimeout(() => send(message), LINE_MS);
@@ -235,10 +236,11 @@ async function zooms(url, town) {
 
 /** Some clicks of the wheel at once, always with the pointer over the town: a pixel beside it far away is a screen beside it close up. */
 async function wheel(page, by, isThere) {
-  const deadline = Date.now() + DEADLINE_MS;
+  let [deadline, before] = [0, Infinity];
   for (;;) {
     const { zoom, at } = await whereTownIs(page);
     if (isThere(zoom)) return;
+    if (Math.abs(zoom - before) > 0.02) [deadline, before] = [Date.now() + DEADLINE_MS, zoom];
     check(Date.now() < deadline, `the zoom stays at ${zoom}`);
     await page.mouse.move(...at);
     for (let click = 0; click < 5; click += 1) {
