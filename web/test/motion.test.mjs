@@ -19,8 +19,8 @@ const ZOOM_ROUNDS = SOAK ? 6 : 3;
 const SIZE = { width: 1280, height: 800 };
 const WISH_MS = 100;
 /** A machine that is busy with something else for a moment keeps these; a page that asks when an edge is seen does not: half of what comes is late then. */
-const LONGEST_ABSENCE_MS = 1_000;
-const MOST_ABSENT = 0.05;
+const LONGEST_ABSENCE_MS = 1_500;
+const MOST_ABSENT = 0.2;
 /** The line between page and server: this each way, as in a mobile network; 0 is none but this machine. */
 const LINE_MS = Number(process.env.WAYPOST_LINE_MS ?? 60);
 /** A field that a pan of a minute does not leave, at the zoom where a screen holds the most of single markers. */
