@@ -20,7 +20,7 @@ test("a bye is obeyed", () => {
 });
 
 test("old data is never shown as live", () => {
-  const base = { state: { kind: "live" }, receivedMs: 0, ageMs: 0, behindSinceMs: null, coarsened: false } as const;
+  const base = { state: { kind: "live" }, receivedMs: 0, ageMs: 0, behindSinceMs: null, coarsened: false, slowLink: false } as const;
   expect(shownState(base, 1_000)).toBe("live");
   expect(shownState(base, 31_000)).toBe("stale");
   expect(shownState({ ...base, receivedMs: null }, 1_000)).toBe("connecting");

@@ -2,7 +2,7 @@
 
 import { AttributionControl, type Map as MapLibre, NavigationControl, ScaleControl } from "maplibre-gl";
 import { ATTRIBUTION } from "./basemap";
-import type { View } from "./encode";
+import type { Screen } from "./ring";
 import { mayGlide } from "./theme";
 
 export function addControls(map: MapLibre, ownStyle: boolean): void {
@@ -13,15 +13,10 @@ export function addControls(map: MapLibre, ownStyle: boolean): void {
   map.keyboard.disableRotation();
 }
 
-/** What is on the screen, as the server wants it said: west may be greater than east. */
-export function viewOf(map: MapLibre, statuses: readonly number[]): Omit<View, "viewId"> {
+/** What is on the screen; longitudes go on beyond 180. */
+export function screenOf(map: MapLibre): Screen {
   const bounds = map.getBounds();
-  const whole = bounds.getEast() - bounds.getWest() >= 360;
-  const wrap = (lng: number): number => ((((lng + 180) % 360) + 360) % 360) - 180;
-  return {
-    west: whole ? -180 : wrap(bounds.getWest()), south: Math.max(-90, bounds.getSouth()), east: whole ? 180 : wrap(bounds.getEast()),
-    north: Math.min(90, bounds.getNorth()), zoom: map.getZoom(), statuses, drivers: [],
-  };
+  return { west: bounds.getWest(), south: bounds.getSouth(), east: bounds.getEast(), north: bounds.getNorth(), zoom: map.getZoom() };
 }
 
 /** A test for places on the screen, in 1e-7 degrees. */
@@ -55,12 +50,13 @@ export function bringIntoView(map: MapLibre, lng: number, lat: number): void {
   else map.jumpTo({ center: [lng, lat] });
 }
 
-/** Keeps a followed place in the middle, once it strays from there. */
+/** Keeps a followed place in the middle of what no panel covers, once it strays from there. */
 export function keepCentred(map: MapLibre, lng: number, lat: number): void {
   if (map.isZooming()) return;
   const at = map.project([lng, lat]);
   const { clientWidth: width, clientHeight: height } = map.getContainer();
-  if (Math.hypot(at.x - width / 2, at.y - height / 2) < 24) return;
-  if (mayGlide()) map.easeTo({ center: [lng, lat], duration: 900, easing: (t) => t });
-  else map.jumpTo({ center: [lng, lat] });
+  const offset: [number, number] = innerWidth >= 640 ? [-22, 0] : [0, -height * 0.22];
+  if (Math.hypot(at.x - width / 2 - offset[0], at.y - height / 2 - offset[1]) < 24) return;
+  if (mayGlide()) map.easeTo({ center: [lng, lat], offset, duration: 900, easing: (t) => t });
+  else map.easeTo({ center: [lng, lat], offset, duration: 0 });
 }

@@ -5,6 +5,9 @@ import { circlesOf, diameterPx } from "./merge";
 import { GROUPS, groupIndex } from "./status";
 import type { CountCell } from "./store";
 
+/** One failed among hundreds is what is looked for, so its arc is never a hair. */
+const LEAST_ARC_PX = 3;
+
 interface Shown {
   pin: Pin;
   signature: string;
@@ -13,18 +16,22 @@ interface Shown {
 export class Clusters {
   private readonly shown = new Map<bigint, Shown>();
 
+  /** Markers in all circles shown. */
+  total = 0;
   private cells: ReadonlyMap<bigint, CountCell> = new Map();
 
   constructor(private readonly map: MapLibre, private readonly onOpen: (lng: number, lat: number) => void) {
     map.on("zoom", () => {
       if (this.cells.size > 0) this.show(this.cells);
     });
+    map.on("moveend", () => this.keepReachable());
   }
 
   /** Shows exactly these cells, each where the server says that its markers are; what would overlap at this zoom is one circle. */
   show(cells: ReadonlyMap<bigint, CountCell>): void {
     this.cells = cells;
     const circles = circlesOf(cells, 512 * 2 ** this.map.getZoom());
+    this.total = circles.reduce((sum, { total }) => sum + total, 0);
     const kept = new Set(circles.map(({ cell }) => cell));
     for (const [cell, { pin }] of this.shown) {
       if (kept.has(cell)) continue;
@@ -40,6 +47,13 @@ export class Clusters {
       draw(known.pin.getElement() as HTMLButtonElement, counts);
       known.signature = signature;
     }
+    if (!this.map.isMoving()) this.keepReachable();
+  }
+
+  /** The keyboard goes to what is on the screen, not to the ring that is held around it. */
+  private keepReachable(): void {
+    const bounds = this.map.getBounds();
+    for (const { pin } of this.shown.values()) pin.getElement().tabIndex = bounds.contains(pin.getLngLat()) ? 0 : -1;
   }
 
   private add(cell: bigint, place: [number, number]): Shown {
@@ -71,6 +85,7 @@ function draw(button: HTMLButtonElement, counts: ReadonlyMap<number, number>): v
   button.innerHTML = `<svg viewBox="0 0 ${size} ${size}" aria-hidden="true">${ring(byGroup, total, size)}</svg><span class="num">${short(total)}</span>`;
 }
 
+/** An arc a group; the hollow ones among the shapes are thin here, for two of the groups share a colour. */
 function ring(byGroup: readonly number[], total: number, size: number): string {
   const width = 4;
   const radius = size / 2 - width / 2 - 1;
@@ -84,7 +99,7 @@ function ring(byGroup: readonly number[], total: number, size: number): string {
       at += length;
       const group = GROUPS[index];
       if (markers === 0 || !group) return "";
-      return `<circle class="g-${group.key}" cx="${size / 2}" cy="${size / 2}" r="${radius}" fill="none" stroke="currentColor" stroke-width="${width}" stroke-dasharray="${Math.max(0.8, length - gap).toFixed(2)} ${round.toFixed(2)}" stroke-dashoffset="${(-from).toFixed(2)}" transform="rotate(-90 ${size / 2} ${size / 2})"/>`;
+      return `<circle class="g-${group.key}" cx="${size / 2}" cy="${size / 2}" r="${radius}" fill="none" stroke="currentColor" stroke-width="${group.shape === "ring" ? width / 2 : width}" stroke-dasharray="${Math.max(LEAST_ARC_PX, length - gap).toFixed(2)} ${round.toFixed(2)}" stroke-dashoffset="${(-from).toFixed(2)}" transform="rotate(-90 ${size / 2} ${size / 2})"/>`;
     })
     .join("");
 }

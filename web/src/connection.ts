@@ -2,6 +2,7 @@
 
 import type { Connection } from "./socket";
 import { age } from "./status";
+import type { Frame, Level } from "./wire";
 
 /** Connected and yet nothing new for this long, with markers in view: said as it is. */
 const STALE_MS = 30_000;
@@ -16,6 +17,24 @@ export interface Freshness {
   /** Since when the server cannot send all that changes. */
   behindSinceMs: number | null;
   coarsened: boolean;
+  /** It was behind for long since it last showed all the detail that the zoom allows: so that is why there is less. */
+  slowLink: boolean;
+}
+
+/** Takes up what a frame says of the connection. */
+export function told(freshness: Freshness, frame: Frame, level: Level | null, now: number): void {
+  freshness.slowLink ||= isSlow(freshness, now);
+  if (frame.hello) freshness.behindSinceMs = null;
+  if (frame.lag) freshness.behindSinceMs = frame.lag.behind ? (freshness.behindSinceMs ?? now) : null;
+  if (frame.tick === 0) return;
+  freshness.receivedMs = now;
+  freshness.ageMs = frame.ageMs;
+  freshness.coarsened = level?.coarsened ?? false;
+  if (!freshness.coarsened && freshness.behindSinceMs === null) freshness.slowLink = false;
+}
+
+function isSlow({ behindSinceMs }: Freshness, now: number): boolean {
+  return behindSinceMs !== null && now - behindSinceMs > SLOW_MS;
 }
 
 export type Shown = "live" | "connecting" | "reconnecting" | "stale" | "off";
@@ -49,8 +68,8 @@ export class ConnectionLine {
 
   show(freshness: Freshness, now: number): void {
     const shown = shownState(freshness, now);
-    const slow = freshness.behindSinceMs !== null && now - freshness.behindSinceMs > SLOW_MS;
-    this.root.dataset["state"] = slow && shown === "live" ? "behind" : shown;
+    const slow = isSlow(freshness, now);
+    this.root.dataset["state"] = (slow || (freshness.coarsened && freshness.slowLink)) && shown === "live" ? "behind" : shown;
     document.body.dataset["connection"] = shown;
     this.retry.hidden = shown !== "reconnecting";
     const words = this.text(freshness, shown, slow, now);
@@ -61,7 +80,7 @@ export class ConnectionLine {
     this.last = shown;
   }
 
-  private text({ state, coarsened }: Freshness, shown: Shown, slow: boolean, now: number): string {
+  private text({ state, coarsened, slowLink }: Freshness, shown: Shown, slow: boolean, now: number): string {
     switch (state.kind) {
       case "connecting":
         return "Connecting";
@@ -74,7 +93,8 @@ export class ConnectionLine {
       case "live":
         if (shown === "stale") return "No news";
         if (shown === "connecting") return "Loading";
-        return slow ? "Live, slow link" : coarsened ? "Live, simplified" : "Live";
+        if (coarsened) return slow || slowLink ? "Slow connection: less detail" : "Live, simplified: much in view";
+        return slow ? "Live, slow connection" : "Live";
     }
   }
 }

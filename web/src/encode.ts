@@ -1,13 +1,21 @@
 /** What the dashboard says to the server, as bytes of `waypost.v1`, by hand after `server/proto/waypost.proto`. Never reads. */
 
+/** Nothing set means everything; lists are "any of", and what is set must hold together. */
+export interface Filter {
+  readonly statuses: readonly number[];
+  readonly drivers: readonly string[];
+  /** `name=value`, or `name` alone for any value. */
+  readonly tags: readonly string[];
+  readonly lateRisk: boolean;
+}
+
 export interface View {
   west: number;
   south: number;
   east: number;
   north: number;
   zoom: number;
-  statuses: readonly number[];
-  drivers: readonly string[];
+  filter: Filter;
   viewId: number;
 }
 
@@ -105,14 +113,17 @@ function writeView(w: Writer, view: View): void {
   w.double(3, view.east);
   w.double(4, view.north);
   w.double(5, view.zoom);
-  if (view.statuses.length > 0 || view.drivers.length > 0) {
+  const { statuses, drivers, tags, lateRisk } = view.filter;
+  if (statuses.length > 0 || drivers.length > 0 || tags.length > 0 || lateRisk) {
     w.message(6, (filter) => {
-      if (view.statuses.length > 0) {
+      if (statuses.length > 0) {
         filter.message(1, (packed) => {
-          for (const status of view.statuses) packed.varint(status);
+          for (const status of statuses) packed.varint(status);
         });
       }
-      for (const driver of view.drivers) filter.string(2, driver);
+      for (const driver of drivers) filter.string(2, driver);
+      for (const tag of tags) filter.string(3, tag);
+      filter.uint(4, lateRisk ? 1 : 0);
     });
   }
   w.uint(7, view.viewId);

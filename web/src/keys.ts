@@ -1,12 +1,14 @@
 /** The keyboard: every task without a mouse. Holds no state. */
 
 import { element } from "./connection";
+import type { Filters } from "./filters";
+import type { Focus } from "./focus";
 import type { List } from "./list";
 
 export interface Keyed {
   readonly list: List;
-  escape(): boolean;
-  toggleFollow(): void;
+  readonly filters: Filters;
+  readonly focus: Focus;
 }
 
 export function bindKeys(page: Keyed): void {
@@ -33,13 +35,16 @@ function act(page: Keyed, help: HTMLDialogElement, event: KeyboardEvent): boolea
     case "Enter":
       return event.target === document.body || event.target instanceof HTMLCanvasElement ? page.list.openActive() : false;
     case "f":
-      page.toggleFollow();
+      page.focus.toggleFollow();
+      return true;
+    case "x":
+      page.filters.clear();
       return true;
     case "?":
       help.showModal();
       return true;
     case "Escape":
-      return page.escape();
+      return page.focus.escape();
     default:
       return false;
   }

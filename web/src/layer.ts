@@ -8,10 +8,11 @@ import { groupIndex, groupOf, SHAPES } from "./status";
 import type { Marker } from "./store";
 
 export interface Palette {
-  /** One for each group of statuses, then the surface that outlines them and the accent of the ring; 0..1. */
+  /** One for each group of statuses, then the surface that outlines them and the rings of what is selected and of late risk; 0..1. */
   colours: readonly (readonly [number, number, number])[];
   surface: readonly [number, number, number];
   accent: readonly [number, number, number];
+  late: readonly [number, number, number];
 }
 
 /** Single floats count from here and are exact enough only nearby: 200 km, a quarter of an hour. */
@@ -54,6 +55,10 @@ export class MarkerLayer implements CustomLayerInterface {
 
   get size(): number {
     return this.slots.length;
+  }
+
+  has(handle: number): boolean {
+    return this.slotOf.has(handle);
   }
 
   put(marker: Marker, nowMs: number): void {
@@ -185,6 +190,7 @@ export class MarkerLayer implements CustomLayerInterface {
     gl.uniform3fv(uniforms.u_colours, this.palette.colours.flat());
     gl.uniform3fv(uniforms.u_surface, this.palette.surface.slice());
     gl.uniform3fv(uniforms.u_accent, this.palette.accent.slice());
+    gl.uniform3fv(uniforms.u_late, this.palette.late.slice());
   }
 
   /** Draws again while something moves; where motion is smaller than a pixel, less often. */

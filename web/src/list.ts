@@ -1,9 +1,10 @@
-/** The list of what is in view, equal to the map for those who cannot use the map, and its search and filter. Never fetches. */
+/** The list of what is in view, equal to the map for those who cannot use the map, and its search. Never fetches. */
 
 import { short } from "./clusters";
 import { element } from "./connection";
-import { age, glyph, groupIndex, groupOf, GROUPS, LINKS, statusName, unpackMeta } from "./status";
+import { age, glyph, groupOf, LINKS, statusName, unpackMeta } from "./status";
 import type { Marker } from "./store";
+import { isLateRisk } from "./wire";
 
 const ROWS = 120;
 
@@ -11,7 +12,18 @@ export interface ListHost {
   open(marker: Marker): void;
   /** Nothing held has this id: look it up. */
   find(id: string): void;
-  filter(statuses: readonly number[]): void;
+  clearFilter(): void;
+  /** The search is another one: asks for `show` with what is held now. */
+  search(): void;
+}
+
+export interface Shown {
+  readonly inView: readonly Marker[];
+  readonly total: number;
+  /** At this level of detail there are no single markers. */
+  readonly countsOnly: boolean;
+  readonly filtered: boolean;
+  readonly loading: boolean;
 }
 
 export class List {
@@ -19,41 +31,37 @@ export class List {
   private readonly list = element("list");
   private readonly count = element("list-count");
   private readonly title = element("list-title");
-  private readonly filters = element("filters");
   private rows: Marker[] = [];
   private active = -1;
-  private readonly chosen = new Set<number>();
   private selected = "";
   private readonly htmlOf = new WeakMap<Element, string>();
 
   constructor(private readonly host: ListHost) {
     this.search.oninput = () => {
       this.active = -1;
-      this.onSearch();
+      this.host.search();
     };
     this.search.onkeydown = (event) => this.searchKey(event);
     this.list.onclick = (event) => {
-      const row = (event.target as Element).closest<HTMLElement>("[data-row]");
+      const target = event.target as Element;
+      if (target.closest("[data-clear]")) return this.host.clearFilter();
+      const row = target.closest<HTMLElement>("[data-row]");
       const marker = this.rows[Number(row?.dataset["row"] ?? -1)];
       if (marker) this.host.open(marker);
     };
     this.list.onkeydown = (event) => {
       if (event.key === "ArrowDown") this.step(1);
       else if (event.key === "ArrowUp") this.step(-1);
-      else if (event.key === "Enter") this.openActive();
+      else if (event.key === "Enter" && event.target === this.list) this.openActive();
       else return;
       event.preventDefault();
     };
-    this.drawFilters(GROUPS.map(() => 0));
-    this.filters.onclick = (event) => this.toggle((event.target as Element).closest<HTMLElement>("[data-group]"));
   }
 
-  /** Set by the page: asks for `show` with what is held now. */
-  onSearch: () => void = () => undefined;
-
   select(id: string): void {
+    if (this.selected === id) return;
     this.selected = id;
-    this.onSearch();
+    this.host.search();
   }
 
   step(by: number): void {
@@ -68,23 +76,14 @@ export class List {
     return marker !== undefined;
   }
 
-  /** `counts`: markers by status as the server counted them, at levels that have no single markers. */
-  show(inView: readonly Marker[], counts: readonly number[] | null, loading: boolean, now: number): void {
-    const byGroup = GROUPS.map(() => 0);
-    const add = (status: number, markers: number): void => {
-      const group = groupIndex(status);
-      byGroup[group] = (byGroup[group] ?? 0) + markers;
-    };
-    if (counts) counts.forEach((markers, status) => add(status, markers));
-    else for (const marker of inView) add(marker.meta & 15, 1);
-    this.drawFilters(byGroup);
-    const total = byGroup.reduce((sum, markers) => sum + markers, 0);
+  show({ inView, total, countsOnly, filtered, loading }: Shown, now: number): void {
     const wanted = this.search.value.trim().toLowerCase();
     const matching = wanted === "" ? [...inView] : inView.filter((marker) => marker.id.toLowerCase().includes(wanted));
-    this.title.textContent = wanted === "" ? "In view" : "Matching";
+    this.title.textContent = wanted !== "" ? "Matching" : filtered ? "In view, filtered" : "In view";
     this.count.textContent = loading ? "" : (wanted === "" ? total : matching.length).toLocaleString("en");
-    if (counts) return this.note("Zoom in to see each courier.");
     if (loading) return this.skeleton();
+    if (total === 0 && filtered) return this.note("Nothing in view matches the filter.", true);
+    if (countsOnly) return this.note(total === 0 ? "Nothing here now." : "Zoom in to see each courier.");
     if (matching.length === 0) {
       return this.note(wanted === "" ? "Nothing here now. Zoom out to see where couriers are." : `Not in view. Press Enter to look for “${this.search.value.trim()}” everywhere.`);
     }
@@ -117,10 +116,16 @@ export class List {
     row.innerHTML = html;
   }
 
-  private note(words: string): void {
+  private note(words: string, mayClear = false): void {
     this.rows = [];
     this.active = -1;
-    this.list.replaceChildren(line("note", words));
+    const shown = this.list.firstElementChild;
+    // What is said already stays: the button in it may have the focus.
+    if (shown?.className === "note" && this.list.childElementCount === 1 && shown.firstChild?.textContent === words) return;
+    const note = line("note", words);
+    if (mayClear) note.append(Object.assign(document.createElement("button"), { type: "button", textContent: "Clear the filter" }));
+    note.querySelector("button")?.setAttribute("data-clear", "");
+    this.list.replaceChildren(note);
   }
 
   private skeleton(): void {
@@ -151,47 +156,20 @@ export class List {
     } else if (event.key === "Escape") {
       this.search.value = "";
       this.search.blur();
-      this.onSearch();
+      this.host.search();
       event.stopPropagation();
     }
   }
-
-  private toggle(button: HTMLElement | null): void {
-    if (!button) return;
-    const group = Number(button.dataset["group"]);
-    if (group < 0) this.chosen.clear();
-    else if (!this.chosen.delete(group)) this.chosen.add(group);
-    if (this.chosen.size === GROUPS.length) this.chosen.clear();
-    this.host.filter([...this.chosen].flatMap((index) => GROUPS[index]?.statuses ?? []));
-    this.onSearch();
-  }
-
-  private drawFilters(byGroup: readonly number[]): void {
-    if (this.filters.childElementCount === 0) {
-      this.filters.innerHTML = GROUPS.map((group, index) => `<button type="button" data-group="${index}" aria-pressed="false">${glyph(group)}<span>${group.label}</span><b class="num"></b></button>`).join("") + '<button type="button" class="clear" data-group="-1" hidden>Show all</button>';
-    }
-    const clear = this.filters.lastElementChild as HTMLElement;
-    clear.hidden = this.chosen.size === 0;
-    GROUPS.forEach((_, index) => {
-      const button = this.filters.children[index];
-      if (!button) return;
-      const pressed = this.chosen.has(index);
-      button.setAttribute("aria-pressed", String(pressed));
-      button.classList.toggle("out", this.chosen.size > 0 && !pressed);
-      const number = button.querySelector("b");
-      if (number) number.textContent = short(byGroup[index] ?? 0);
-    });
-  }
 }
 
-/** Who fell silent or failed comes first; then by id, so that rows do not jump about. */
+/** Who fell silent, failed or will be late comes first; then by id, so that rows do not jump about. */
 function byUrgency(a: Marker, b: Marker): number {
   return urgency(b) - urgency(a) || (a.id < b.id ? -1 : 1);
 }
 
 function urgency(marker: Marker): number {
   const link = (marker.meta >>> 4) & 3;
-  return link >= 2 ? link : (marker.meta & 15) >= 10 ? 1 : 0;
+  return (link >= 2 ? link : (marker.meta & 15) >= 10 ? 1 : 0) + (isLateRisk(marker.meta) ? 1 : 0);
 }
 
 function line(name: string, words: string): HTMLLIElement {
@@ -207,7 +185,8 @@ function rowHtml(marker: Marker, now: number): string {
   const quiet = meta.link === 0 ? "" : ` <em class="link-${meta.link}">${LINKS[meta.link] ?? ""} ${age(now - marker.heardMs)}</em>`;
   const right = marker.driver ? (meta.moving && meta.speedMps > 0 ? `${Math.round(meta.speedMps * 3.6)} km/h` : meta.moving ? "moving" : "stopped") : "delivery";
   const aboard = marker.driver && marker.aboard > 1 ? ` · ${marker.aboard} deliveries` : "";
-  return `${glyph(groupOf(meta.status))}<span class="id">${escape(marker.id)}</span><span class="side num">${right}</span><span class="sub">${statusName(meta.status)}${aboard}${quiet}</span>`;
+  const late = meta.lateRisk ? ' <em class="late">late risk</em>' : "";
+  return `${glyph(groupOf(meta.status), meta.lateRisk)}<span class="id">${escape(marker.id)}</span><span class="side num">${right}</span><span class="sub">${statusName(meta.status)}${aboard}${late}${quiet}</span>`;
 }
 
 export function escape(raw: string): string {

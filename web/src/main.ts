@@ -7,6 +7,7 @@ import { Map as MapLibre, setWorkerUrl } from "maplibre-gl";
 import workerUrl from "maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url";
 import { askForKey, signInFromAddress } from "./auth";
 import { fill, offlineStyle } from "./basemap";
+import { screenOf } from "./camera";
 import { element } from "./connection";
 import { Dashboard } from "./dashboard";
 import { placeFrom } from "./place";
@@ -17,7 +18,13 @@ const GOTHENBURG = { zoom: 12.4, lat: 57.7045, lng: 11.9625 };
 declare global {
   interface Window {
     /** For tests and the curious: reads, never writes. */
-    __waypost?: Readonly<{ inspect: () => Readonly<Record<string, unknown>>; positions: () => Readonly<Record<string, readonly [number, number]>> }>;
+    __waypost?: Readonly<{
+      inspect: () => Readonly<Record<string, unknown>>;
+      positions: () => Readonly<Record<string, readonly [number, number]>>;
+      /** What the map shows of the world now, and whether a marker is drawn there. */
+      screen: () => Readonly<{ west: number; south: number; east: number; north: number; zoom: number }>;
+      draws: (id: string) => boolean;
+    }>;
   }
 }
 
@@ -35,7 +42,8 @@ async function main(): Promise<void> {
   if (styleUrl === null) fill(map).catch((error: unknown) => console.error("waypost: the base map did not load", error));
   const live = `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/v1/live`;
   const dashboard = new Dashboard(map, live, styleUrl !== null);
-  window.__waypost = Object.freeze({ inspect: () => dashboard.inspect(), positions: () => dashboard.positions() });
+  const { picture } = dashboard;
+  window.__waypost = Object.freeze({ inspect: () => dashboard.inspect(), positions: () => picture.positions(), screen: () => screenOf(map), draws: (id) => picture.draws(id) });
   dashboard.start();
 }
 

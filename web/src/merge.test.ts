@@ -13,7 +13,7 @@ test("circles that overlap become one, among their markers, and far ones stay ap
     [2n, cell(578_000_000, 119_000_000, [3, 60], [5, 10])],
     [3n, cell(597_000_000, 119_000_000, [5, 1])],
   ]);
-  expect(circlesOf(cells, 512 * 2 ** 7)).toEqual([
+  expect(circlesOf(cells, 512 * 2 ** 7)).toMatchObject([
     { cell: 2n, latE7: 577_700_000, lngE7: 119_000_000, total: 100, counts: new Map([[3, 90], [5, 10]]) },
     { cell: 3n, latE7: 597_000_000, lngE7: 119_000_000, total: 1, counts: new Map([[5, 1]]) },
   ]);

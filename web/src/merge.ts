@@ -8,6 +8,9 @@ export interface Circle {
   readonly cell: bigint;
   latE7: number;
   lngE7: number;
+  /** In mercator: each is compared with many. */
+  x: number;
+  y: number;
   total: number;
   /** Markers by status. */
   readonly counts: Map<number, number>;
@@ -17,7 +20,7 @@ export interface Circle {
 export function circlesOf(cells: ReadonlyMap<bigint, CountCell>, worldPx: number): Circle[] {
   const circles: Circle[] = [];
   const singles = [...cells].map(([cell, { originLatE7, originLngE7, counts }]): Circle => ({
-    cell, latE7: originLatE7, lngE7: originLngE7, total: counts.reduce((sum, row) => sum + row.markers, 0), counts: new Map(counts.map((row) => [row.status, row.markers])),
+    cell, latE7: originLatE7, lngE7: originLngE7, x: mercatorX(originLngE7), y: mercatorY(originLatE7), total: counts.reduce((sum, row) => sum + row.markers, 0), counts: new Map(counts.map((row) => [row.status, row.markers])),
   }));
   singles.sort((a, b) => b.total - a.total || (a.cell < b.cell ? -1 : 1));
   for (const single of singles) {
@@ -34,8 +37,8 @@ export function diameterPx(total: number): number {
 
 /** Between the rims; below zero when they overlap. */
 function gapPx(a: Circle, b: Circle, worldPx: number): number {
-  const dx = wrapTurn(mercatorX(a.lngE7) - mercatorX(b.lngE7));
-  const dy = mercatorY(a.latE7) - mercatorY(b.latE7);
+  const dx = wrapTurn(a.x - b.x);
+  const dy = a.y - b.y;
   return Math.hypot(dx, dy) * worldPx - (diameterPx(a.total) + diameterPx(b.total)) / 2;
 }
 
@@ -43,6 +46,7 @@ function take(into: Circle, other: Circle): void {
   const share = other.total / (into.total + other.total);
   into.latE7 += (other.latE7 - into.latE7) * share;
   into.lngE7 = wrapE7(into.lngE7 + wrapE7(other.lngE7 - into.lngE7) * share);
+  [into.x, into.y] = [mercatorX(into.lngE7), mercatorY(into.latE7)];
   into.total += other.total;
   for (const [status, markers] of other.counts) into.counts.set(status, (into.counts.get(status) ?? 0) + markers);
 }

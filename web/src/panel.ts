@@ -145,9 +145,9 @@ export class Panel {
     const duty = detail?.duty ? capital(detail.duty) : courier && (marker || detail?.position) ? "On" : "–";
     const group = groupOf(ownStatus);
     const heard = heardMs === null ? "" : `<p class="heard">Last heard <b class="num">${age(heardMs)}</b> ago${accuracy(detail)}</p>`;
-    // A courier's risk is that of anything aboard, which need not be the delivery shown here.
-    const late = live?.lateRisk && subject.kind === "driver" ? '<small class="late">at risk of being late</small>' : "";
-    return `<p class="status g-${group.key}">${glyph(group)}<span>${capital(statusName(ownStatus))}</span>${late}</p>
+    const late = live?.lateRisk ?? false;
+    const risk = late ? `<b class="late-badge">Late risk</b>` : "";
+    return `<p class="status g-${group.key}">${glyph(group, late)}<span>${capital(statusName(ownStatus))}</span>${risk}</p>
       <dl class="facts"><div><dt>Link</dt><dd>${link}</dd></div><div><dt>Motion</dt><dd class="num">${motion}</dd></div><div><dt>Duty</dt><dd>${duty}</dd></div></dl>${heard}`;
   }
 

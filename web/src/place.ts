@@ -1,4 +1,6 @@
-/** Where the map looks, kept in the address so that it can be sent to a colleague. Holds no credential. */
+/** Where the map looks and what is wished for, kept in the address so that it can be sent to a colleague. Holds no credential. */
+
+import { type Wish, writeWish } from "./filter";
 
 export interface Place {
   zoom: number;
@@ -18,8 +20,9 @@ export function placeText({ zoom, lat, lng }: Place): string {
   return `${zoom.toFixed(2)}/${lat.toFixed(5)}/${lng.toFixed(5)}`;
 }
 
-export function keepPlace(place: Place): void {
+export function keepPlace(place: Place, wish: Wish): void {
   const search = new URLSearchParams(location.search);
   search.set("at", placeText(place));
+  writeWish(search, wish);
   history.replaceState(null, "", `${location.pathname}?${search.toString().replaceAll("%2F", "/")}`);
 }

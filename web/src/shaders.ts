@@ -19,6 +19,7 @@ out vec2 v_heading;
 flat out int v_shape;
 flat out float v_arrow;
 flat out float v_selected;
+flat out float v_late;
 flat out float v_extent;
 
 const float TURN = 6.28318530718;
@@ -42,10 +43,11 @@ void main() {
   v_colour = vec4(u_colours[(look >> 10u) & 7u], alpha);
   v_shape = int((look >> 13u) & 7u);
   v_selected = float((look >> 8u) & 1u);
+  v_late = float(meta >> 31u);
   bool moving = (meta & 192u) == 192u;
   v_arrow = moving && (look & 512u) == 0u ? 1.0 : 0.0;
   // In units of the radius, with room for the arrow or the ring, and for a pixel of smoothing.
-  v_extent = (v_selected > 0.0 ? 2.7 : 2.0) + 2.0 / u_radius;
+  v_extent = (v_selected > 0.0 ? 2.7 : 2.0) + (v_late > 0.0 ? 3.0 : 2.0) / u_radius;
   gl_PointSize = 2.0 * v_extent * u_radius * u_pixels;
 }`;
 
@@ -56,11 +58,13 @@ in vec2 v_heading;
 flat in int v_shape;
 flat in float v_arrow;
 flat in float v_selected;
+flat in float v_late;
 flat in float v_extent;
 uniform float u_radius;
 uniform float u_pixels;
 uniform vec3 u_surface;
 uniform vec3 u_accent;
+uniform vec3 u_late;
 out vec4 colour;
 
 float box(vec2 p, vec2 half_size, float round_by) {
@@ -99,6 +103,16 @@ void main() {
   vec3 rgb = mix(u_surface, v_colour.rgb, fill);
   float alpha = halo * v_colour.a;
   colour = vec4(rgb * alpha, alpha);
+  if (v_late > 0.0) {
+    // A ring with a gap at the top right, on a rim of the surface's colour: told from a selection, which is closed and farther out, by shape alone.
+    float width = max(1.0, 0.16 * u_radius) / u_radius;
+    float away = abs(length(p) - (1.62 + 1.0 / u_radius));
+    float gap = smoothstep(0.30, 0.42, distance(normalize(p + 0.0001), vec2(0.70710678)));
+    float rim = (1.0 - smoothstep(-pixel, pixel, away - width - 1.0 / u_radius)) * gap;
+    float line = (1.0 - smoothstep(-pixel, pixel, away - width)) * gap;
+    colour = colour + vec4(u_surface, 1.0) * rim * (1.0 - colour.a);
+    colour = mix(colour, vec4(u_late, 1.0), line);
+  }
   if (v_selected > 0.0) {
     float ring = abs(length(p) - 2.25) - 1.1 / u_radius;
     float on = 1.0 - smoothstep(-pixel, pixel, ring);
@@ -110,7 +124,7 @@ void main() {
   if (colour.a < 0.004) discard;
 }`;
 
-const UNIFORMS = ["u_matrix", "u_now", "u_radius", "u_pixels", "u_colours", "u_surface", "u_accent"] as const;
+const UNIFORMS = ["u_matrix", "u_now", "u_radius", "u_pixels", "u_colours", "u_surface", "u_accent", "u_late"] as const;
 
 export interface Programme {
   readonly program: WebGLProgram;

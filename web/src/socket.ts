@@ -16,7 +16,7 @@ export type Connection =
 /** What the socket needs from the rest of the page. */
 export interface Host {
   token(): string | null;
-  /** Applies the frame; returns false when what is held is wrong and everything must be sent anew. */
+  /** Applies the frame; returns false when what is held is wrong after it and everything must be sent anew. */
   onFrame(frame: Frame): boolean;
   /** What is held, to go on from there; null when nothing is. */
   held(): { epoch: bigint; tick: number; viewId: number; level: number } | null;
@@ -48,6 +48,8 @@ export class LiveSocket {
   private readonly sent = new Map<number, View>();
   private follow = "";
   private resuming = false;
+  /** Everything was asked for anew because what is held was wrong, and has not come yet. */
+  private mending = false;
   private asked: { inMs: number } | null = null;
   private ended = false;
   private heardAtMs = 0;
@@ -80,11 +82,13 @@ export class LiveSocket {
     this.connect();
   }
 
-  /** Looks elsewhere. Sent at most every 120 ms while the map moves; the last one is always sent. */
-  look(view: Omit<View, "viewId">): void {
-    this.wanted = { ...view, viewId: this.nextViewId };
+  /** Looks elsewhere. Sent at most every 120 ms while the map moves; the last one is always sent. Returns the id that its answer will carry. */
+  look(view: Omit<View, "viewId">): number {
+    const viewId = this.nextViewId;
+    this.wanted = { ...view, viewId };
     this.nextViewId += 1;
     this.flushView();
+    return viewId;
   }
 
   followDelivery(id: string): void {
@@ -100,6 +104,7 @@ export class LiveSocket {
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     this.asked = null;
+    this.mending = false;
     this.deadline = window.setTimeout(() => this.lost(socket, "no answer"), CONNECT_TIMEOUT_MS);
     socket.onopen = () => {
       this.send({ kind: "auth", token });
@@ -144,12 +149,27 @@ export class LiveSocket {
     if (frame.tick === 0) return;
     this.send({ kind: "ack", tick: frame.tick });
     this.resuming = false;
-    if (!right) {
+    if (!right && !this.mend(frame)) {
       this.host.onFresh();
       return this.lost(socket, "checksum differs");
     }
-    if (this.state.kind !== "live") this.welcome();
+    if (right && frame.reset) this.mending = false;
+    if (this.state.kind !== "live") this.welcome(right);
     this.flushView();
+  }
+
+  /**
+   * What is held is wrong: all of it is asked for anew, as by one who holds nothing, on this same connection, so that the old picture stays until
+   * the whole one replaces it. False when what came in answer is wrong as well.
+   */
+  private mend(frame: Frame): boolean {
+    if (this.mending) return !frame.reset;
+    const view = [...this.sent.values()].at(-1);
+    if (!view) return false;
+    console.warn("waypost: what is held differs from the server's checksum; all of it is asked for anew");
+    this.mending = this.resuming = true;
+    this.send({ kind: "resume", sources: [], view, level: this.host.held()?.level ?? 0 });
+    return true;
   }
 
   /** Browsers hide the server's pings, so a dead line looks like a quiet city: ask. */
@@ -167,9 +187,9 @@ export class LiveSocket {
   }
 
   /** At the first frame of the map: a greeting alone leaves what is shown as old as it was. */
-  private welcome(): void {
+  private welcome(right: boolean): void {
     clearTimeout(this.deadline);
-    this.attempt = 0;
+    if (right) this.attempt = 0;
     this.set({ kind: "live" });
   }
 

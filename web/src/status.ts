@@ -96,10 +96,14 @@ export function age(ms: number): string {
   return `${Math.round(s / 86_400)} d`;
 }
 
-/** A status as the shape and colour of its marker, for lists and legends. */
-export function glyph(group: Group): string {
-  return `<svg class="glyph g-${group.key}" viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">${GLYPHS[group.shape]}</svg>`;
+/** A status as the shape and colour of its marker, for lists and legends; who is at risk of being late has the map's ring around it. */
+export function glyph(group: Group, late = false): string {
+  const box = late ? "-11 -11 22 22" : "-8 -8 16 16";
+  return `<svg class="glyph g-${group.key}" viewBox="${box}" width="${late ? 18 : 14}" height="${late ? 18 : 14}" aria-hidden="true">${GLYPHS[group.shape]}${late ? LATE_RING : ""}</svg>`;
 }
+
+/** Late risk is a ring of its own shape, broken at the top right, so that it is told from a selection and without colours. */
+const LATE_RING = '<path class="late-ring" d="M2.4-9.1A9.4 9.4 0 1 0 9.1-2.4" fill="none" stroke-width="2.4"/>';
 
 const GLYPHS: Readonly<Record<Shape, string>> = {
   disc: '<circle r="5.5" fill="currentColor"/>',
@@ -108,3 +112,6 @@ const GLYPHS: Readonly<Record<Shape, string>> = {
   ring: '<circle r="4.4" fill="none" stroke="currentColor" stroke-width="2.4"/>',
   cross: '<path d="M-4.4-4.4 4.4 4.4M4.4-4.4-4.4 4.4" stroke="currentColor" stroke-width="3" stroke-linecap="round"/>',
 };
+
+/** For the legend: the ring around nothing in particular. */
+export const LATE_GLYPH = `<svg class="glyph" viewBox="-11 -11 22 22" width="14" height="14" aria-hidden="true"><circle r="4" fill="currentColor"/>${LATE_RING}</svg>`;

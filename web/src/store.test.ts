@@ -154,9 +154,59 @@ describe("apply", () => {
     expect(state.mismatches).toBe(1);
   });
 
-  test("a move of what is not held is noticed", () => {
+  test("a move of what is not held is noticed, and counted for good", () => {
     const state = with12();
-    apply(state, frame({ cells: [cell(2n, { moves: { handle: [1], dlatE7: [0], dlngE7: [0], meta: [0] } })] }), 0);
-    expect(state.mismatches).toBe(1);
+    expect(apply(state, frame({}), 0).right).toBe(true);
+    const changes = apply(state, frame({ cells: [cell(2n, { moves: { handle: [1], dlatE7: [0], dlngE7: [0], meta: [0] } })] }), 0);
+    expect([state.mismatches, changes.right, apply(state, frame({ reset: true }), 0).right]).toEqual([1, false, true]);
+    expect(emptyState(state.mismatches).mismatches).toBe(1);
+  });
+});
+
+describe("a change of the level of detail", () => {
+  /** All that is shown, as counts and as markers: each marker must be in exactly one of them. */
+  const shown = (state: State): [number, number] => [state.markers.size, [...state.counts.values()].flatMap(({ counts }) => counts).reduce((sum, row) => sum + row.markers, 0)];
+  const FLEET = 60;
+  /** The fleet at a resolution, dealt out to cells that are of this resolution alone. */
+  const whole = (resolution: number): Cell[] => {
+    const cells = resolution === 8 ? 12 : resolution === 6 ? 4 : resolution === 4 ? 2 : 1;
+    return Array.from({ length: cells }, (_, at) => {
+      const mine = Array.from({ length: FLEET }, (_, i) => i + 1).filter((handle) => handle % cells === at);
+      const id = BigInt(resolution * 100 + at);
+      return resolution >= 6 ? cell(id, { whole: true, enters: mine.map((handle) => enter(handle)) }) : cell(id, { whole: true, counts: [{ status: 6, markers: mine.length }] });
+    });
+  };
+  const levelOf = (resolution: number): Frame["level"] => ({ h3Resolution: resolution, counts: resolution < 6, coarsened: false });
+
+  test("from any level to any other replaces the old picture within one frame: nothing is missing and nothing twice", () => {
+    const state = emptyState();
+    const drawn = new Map<number, number>();
+    const levels = [8, 6, 4, 2, 1];
+    const walk = levels.flatMap((from) => levels.flatMap((to) => [from, to]));
+    walk.forEach((resolution, step) => {
+      const changes = apply(state, frame({ tick: step + 1, reset: true, level: levelOf(resolution), cells: whole(resolution) }), 0);
+      expect(shown(state)).toEqual(resolution >= 6 ? [FLEET, 0] : [0, FLEET]);
+      // Whoever draws by the changes alone has the same markers, each once.
+      for (const marker of changes.left) expect(drawn.delete(marker.handle)).toBe(true);
+      for (const marker of changes.entered) {
+        expect(drawn.has(marker.handle)).toBe(false);
+        drawn.set(marker.handle, 1);
+      }
+      expect([...drawn.keys()].sort((a, b) => a - b)).toEqual([...state.markers.keys()].sort((a, b) => a - b));
+      expect(state.handles.size + state.counts.size).toBe(whole(resolution).length);
+      const clustersMayHaveChanged = resolution < 6 || (walk[step - 1] ?? 8) < 6;
+      expect(changes.counts).toBe(clustersMayHaveChanged);
+    });
+  });
+
+  test("until the frame comes the old picture stays, and changes of it that were under way still count", () => {
+    const state = emptyState();
+    apply(state, frame({ reset: true, level: levelOf(8), cells: whole(8) }), 0);
+    apply(state, frame({ tick: 2, cells: [cell(801n, { leaves: [{ handle: 1, ended: 9, gone: true }] })] }), 0);
+    expect(shown(state)).toEqual([FLEET - 1, 0]);
+    apply(state, frame({ tick: 0, lag: { behind: true, mergedTicks: 0 } }), 0);
+    expect(shown(state)).toEqual([FLEET - 1, 0]);
+    apply(state, frame({ tick: 3, reset: true, level: levelOf(4), cells: whole(4) }), 0);
+    expect(shown(state)).toEqual([0, FLEET]);
   });
 });

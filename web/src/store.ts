@@ -39,7 +39,7 @@ export interface State {
   origins: Map<bigint, Origin>;
   counts: Map<bigint, CountCell>;
   followed: Marker | null;
-  /** Cells whose content did not have the checksum that the server said. Anything here means: start anew. */
+  /** How often a cell's content did not have the checksum that the server said, or a move was of what is not held; never goes down. */
   mismatches: number;
 }
 
@@ -50,11 +50,13 @@ export interface Changes {
   moved: Marker[];
   left: Marker[];
   counts: boolean;
+  /** False when the two sides disagree: what is held must be sent anew. */
+  right: boolean;
 }
 
-export function emptyState(): State {
+export function emptyState(mismatches = 0): State {
   return {
-    epoch: 0n, tick: 0, greeted: 0n, viewId: 0, level: null, markers: new Map(), handles: new Map(), counts: new Map(), origins: new Map(), followed: null, mismatches: 0,
+    epoch: 0n, tick: 0, greeted: 0n, viewId: 0, level: null, markers: new Map(), handles: new Map(), counts: new Map(), origins: new Map(), followed: null, mismatches,
   };
 }
 
@@ -89,8 +91,11 @@ class Diff {
   changed = false;
   private readonly before = new Map<number, Marker>();
   private readonly touched = new Set<number>();
+  private readonly mismatchesBefore: number;
 
-  constructor(private readonly state: State) {}
+  constructor(private readonly state: State) {
+    this.mismatchesBefore = state.mismatches;
+  }
 
   removed(marker: Marker): void {
     if (!this.touched.has(marker.handle)) this.before.set(marker.handle, marker);
@@ -103,7 +108,7 @@ class Diff {
   }
 
   changes(): Changes {
-    const out: Changes = { reset: false, entered: [], moved: [], left: [], counts: this.changed };
+    const out: Changes = { reset: false, entered: [], moved: [], left: [], counts: this.changed, right: this.state.mismatches === this.mismatchesBefore };
     for (const handle of this.touched) {
       const before = this.before.get(handle);
       const after = this.state.markers.get(handle);

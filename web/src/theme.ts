@@ -23,13 +23,16 @@ export function onPreference(changed: () => void): void {
 /** A sheet made in code: the page's content policy takes no inline style. Made when first needed, for there is none without a document. */
 let colours: CSSStyleSheet | undefined;
 
+/** Of late risk: no status has it, and it is told by the shape of its ring before it is told by this. */
+const LATE = { light: "#b4127a", dark: "#ff7ac6" } as const;
+
 /** The status colours as custom properties, so that lists, rings and markers cannot differ. */
 export function writeColours(): void {
   if (!colours) {
     colours = new CSSStyleSheet();
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, colours];
   }
-  colours.replaceSync(GROUPS.map((group) => `.g-${group.key}{color:${group[theme()]}}`).join(""));
+  colours.replaceSync(`${GROUPS.map((group) => `.g-${group.key}{color:${group[theme()]}}`).join("")}:root{--late:${LATE[theme()]}}`);
 }
 
 export function palette(): Palette {
@@ -38,6 +41,7 @@ export function palette(): Palette {
     colours: Array.from({ length: 8 }, (_, index) => rgb(GROUPS[index]?.[theme()] ?? "#000000")),
     surface: rgb(dark ? "#0d1015" : "#ffffff"),
     accent: rgb(dark ? "#e8ecf2" : "#10151c"),
+    late: rgb(LATE[theme()]),
   };
 }
 

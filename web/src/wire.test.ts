@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import schema from "../../server/proto/waypost.proto?raw";
 import { encodeClientMessage } from "./encode";
 import { WireError } from "./reader";
-import { decodeFrame } from "./wire";
+import { aboardOf, decodeFrame, isLateRisk } from "./wire";
 
 const { root } = protobuf.parse(schema);
 const Frame = root.lookupType("waypost.v1.Frame");
@@ -79,6 +79,12 @@ describe("decodeFrame", () => {
     }
   });
 
+  test("the top byte of meta is the deliveries aboard and, above them, late risk", () => {
+    expect([0x05000006, 0xff000006, 0x7f000006, 6].map((meta) => [aboardOf(meta), isLateRisk(meta)])).toEqual([[5, false], [127, true], [127, false], [0, false]]);
+    // As the store holds it after arithmetic on words.
+    expect([aboardOf(0x85000000 | 0), isLateRisk(0x85000000 | 0)]).toEqual([5, true]);
+  });
+
   test("moves of other than five numbers each are refused", () => {
     expect(() => decodeFrame(encode({ cells: [{ moves: [1, 0, 1, 1, 1, 2] }] }))).toThrow(WireError);
   });
@@ -87,7 +93,7 @@ describe("decodeFrame", () => {
 describe("encodeClientMessage", () => {
   const decoded = (message: Parameters<typeof encodeClientMessage>[0]): object =>
     ClientMessage.toObject(ClientMessage.decode(encodeClientMessage(message)), { longs: String, enums: Number, arrays: true });
-  const view = { west: 11.9, south: -57.6, east: -0.5, north: 57.8, zoom: 13.25, statuses: [5, 12, 0], drivers: ["ä", "b"], viewId: 4_000_000_000 };
+  const view = { west: 11.9, south: -57.6, east: -0.5, north: 57.8, zoom: 13.25, filter: { statuses: [5, 12, 0], drivers: ["ä", "b"], tags: [], lateRisk: false }, viewId: 4_000_000_000 };
   const asRead = { west: 11.9, south: -57.6, east: -0.5, north: 57.8, zoom: 13.25, filter: { statuses: [5, 12, 0], drivers: ["ä", "b"], tags: [] }, viewId: 4_000_000_000 };
 
   test("each kind is what the schema says", () => {
@@ -101,7 +107,13 @@ describe("encodeClientMessage", () => {
     });
   });
 
+  test("tags and late risk are the fields 3 and 4 of a filter", () => {
+    // filter { tags "a=1", tags "b", late_risk }, view_id 4
+    const view = { west: 0, south: 0, east: 0, north: 0, zoom: 0, filter: { statuses: [], drivers: [], tags: ["a=1", "b"], lateRisk: true }, viewId: 4 };
+    expect([...encodeClientMessage({ kind: "view", view })]).toEqual([0x12, 14, 0x32, 10, 0x1a, 3, 0x61, 0x3d, 0x31, 0x1a, 1, 0x62, 0x20, 1, 0x38, 4]);
+  });
+
   test("no filter is no field", () => {
-    expect(decoded({ kind: "view", view: { ...view, statuses: [], drivers: [] } })).not.toHaveProperty("view.filter");
+    expect(decoded({ kind: "view", view: { ...view, filter: { statuses: [], drivers: [], tags: [], lateRisk: false } } })).not.toHaveProperty("view.filter");
   });
 });

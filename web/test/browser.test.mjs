@@ -4,29 +4,22 @@
  * Prints one line a claim and ends with 1 when one does not hold. Never downloads a browser.
  */
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
 import { promisify } from "node:util";
-import { chromium } from "playwright-core";
+import { check, claims, DEADLINE_MS, eventually, launch, look, servesDist } from "./chromium.mjs";
 
-const FLAGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-  "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-];
-const BROWSERS = [process.env.WAYPOST_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-const DEADLINE_MS = Number(process.env.WAYPOST_DEADLINE_MS ?? 30_000);
-const executablePath = BROWSERS.find((path) => path && existsSync(path));
-if (!executablePath) {
+const browser = await launch();
+if (!browser) {
   console.log("SKIPPED the browser test: no Chromium here");
   process.exit(0);
 }
 
 const server = await theServer();
-const browser = await chromium.launch({ executablePath, args: FLAGS });
-const failures = [];
+const { claim, failed: failures } = claims();
 const complaints = [];
 const violations = [];
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce" });
+  await servesDist(page.context());
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => message.text().includes("Content Security Policy") && violations.push(message.text()));
   await page.exposeFunction("__violated", (words) => violations.push(words));
@@ -43,6 +36,8 @@ try {
   await claim("a pan changes the set, and back brings it back", () => pans(page));
   await claim("far away they leave, and zoomed out they are counted", () => leaves(page));
   await claim("the keyboard finds and opens one", () => opensOne(page));
+  await claim("a filter narrows what is held, stays in the address, says when nothing matches, and is cleared by the keyboard", () => filters(page));
+  await claim("what is followed stays in the middle until a hand moves the map", () => follows(page));
   if (server.kill) await claim("the server is killed and comes back, and the page recovers by itself", () => recovers(page));
   else console.log("SKIP the server is killed and comes back: no WAYPOST_CTL");
   await claim("what is held agrees with every checksum", async () => check((await look(page)).mismatches === 0, "a checksum differs"));
@@ -77,36 +72,8 @@ async function open(page) {
   return page.press("#key", "Enter");
 }
 
-async function claim(words, proof) {
-  try {
-    await proof();
-    console.log(`ok   ${words}`);
-  } catch (error) {
-    failures.push(words);
-    console.log(`FAIL ${words}: ${error.message}`);
-  }
-}
-
-function check(holds, words) {
-  if (!holds) throw new Error(words);
-}
-
-function look(page) {
-  return page.evaluate(() => window.__waypost?.inspect() ?? {});
-}
-
 function positions(page) {
   return page.evaluate(() => window.__waypost.positions());
-}
-
-async function eventually(page, holds, words) {
-  const deadline = Date.now() + DEADLINE_MS;
-  for (;;) {
-    const seen = await look(page);
-    if (holds(seen)) return seen;
-    if (Date.now() > deadline) throw new Error(`${words} did not come: ${JSON.stringify(seen)}`);
-    await page.waitForTimeout(100);
-  }
 }
 
 /** Counts saturated pixels: the base map is grey and pale, markers are not. */
@@ -232,6 +199,65 @@ async function opensOne(page) {
   await page.waitForFunction(() => !document.querySelector("#panel .skeleton-block"), null, { timeout: DEADLINE_MS });
   await page.keyboard.press("Escape");
   await page.locator("#panel").waitFor({ state: "hidden", timeout: DEADLINE_MS });
+}
+
+async function filters(page) {
+  const wide = await eventually(page, (w) => w.inView > 3, "markers");
+  const [id] = Object.keys(await positions(page));
+  await page.locator("#more-open").press("Enter");
+  await page.locator("#filter-driver").fill(id);
+  await page.keyboard.press("Enter");
+  const one = await eventually(page, (w) => w.viewId > wide.viewId && w.markers === 1 && w.drawn === 1, "the one driver");
+  check(page.url().includes(`driver=${encodeURIComponent(id)}`), page.url());
+  await page.reload();
+  await eventually(page, (w) => w.connection === "live" && w.markers === 1 && w.tick >= one.tick, "the same after a reload");
+  await page.locator(`#tokens button`).press("Enter");
+  await eventually(page, (w) => w.markers > 1, "all without the driver");
+  await page.locator("#filter-tag").fill("=nameless");
+  await page.keyboard.press("Enter");
+  check((await page.locator("#filter-problem").textContent()) !== "", "a tag without a name is taken");
+  await page.locator("#filter-tag").fill("");
+  await page.locator("#filter-driver").fill("nobody at all");
+  await page.keyboard.press("Enter");
+  await eventually(page, (w) => w.markers === 0 && w.drawn === 0, "nobody");
+  await page.locator("#list [data-clear]").press("Enter");
+  await eventually(page, (w) => w.markers > 1, "all again");
+  check(!page.url().includes("driver="), page.url());
+  const chip = page.locator('#filters [data-chip="0"]');
+  await chip.press("Space");
+  check((await chip.getAttribute("aria-pressed")) === "true" && page.url().includes("status=idle"), page.url());
+  await page.locator("#list").press("x");
+  await eventually(page, (w) => w.markers >= 1 && !page.url().includes("status="), "all again by its key");
+}
+
+async function follows(page) {
+  await zoomTo(page, 15.5);
+  const subject = await movingOne(page);
+  await page.locator("#search").fill(subject);
+  await page.keyboard.press("Enter");
+  await page.locator("#panel h2").waitFor({ timeout: DEADLINE_MS });
+  await page.keyboard.press("f");
+  await page.locator("#follow-chip").waitFor({ timeout: DEADLINE_MS });
+  const start = (await positions(page))[subject];
+  const away = async () => {
+    const [at, screen] = [(await positions(page))[subject], await page.evaluate(() => window.__waypost.screen())];
+    return at && Math.hypot((at[0] - (screen.west + screen.east) / 2) / (screen.east - screen.west), (at[1] - (screen.south + screen.north) / 2) / (screen.north - screen.south));
+  };
+  const kept = await waitFor(page, async () => String((await positions(page))[subject]) !== String(start) && (await away()) < 0.1);
+  check(kept, `${subject} is ${await away()} screens from the middle`);
+  check(await page.locator("#follow-chip").isVisible(), "following ended by itself");
+  await drag(page, page.locator(".maplibregl-canvas"), -150, 0);
+  check(!(await page.locator("#follow-chip").isVisible()), "a hand did not end it");
+  for (let i = 0; i < 2; i += 1) await page.keyboard.press("Escape");
+  await page.locator("#search").fill("");
+}
+
+async function movingOne(page) {
+  const before = await positions(page);
+  let [found] = [];
+  const some = await waitFor(page, async () => ([found] = Object.entries(await positions(page)).filter(([id, at]) => before[id] && String(before[id]) !== String(at)).map(([id]) => id)).length > 0);
+  check(some, "nobody moves");
+  return found;
 }
 
 async function recovers(page) {

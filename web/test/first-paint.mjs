@@ -3,16 +3,11 @@
  * Takes the release binary (`WAYPOST_BIN` = its folder); prints a table. Ends with 1 when something does not work, never because it is slow.
  */
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
 
-const FLAGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-  "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-];
-const BROWSERS = [process.env.WAYPOST_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const RUNS = Number(process.env.WAYPOST_RUNS ?? 10);
 const DRIVERS = process.env.WAYPOST_DRIVERS ?? "2000";
 const SAMPLE_S = Number(process.env.WAYPOST_SAMPLE_S ?? 30);
@@ -21,14 +16,13 @@ const DEADLINE_MS = 30_000;
 /** `sysconf(_SC_CLK_TCK)`, which Linux fixes for what it tells in /proc. */
 const TICKS_A_SECOND = 100;
 
-const executablePath = BROWSERS.find((path) => path && existsSync(path));
-if (!executablePath) throw new Error("no Chromium here");
 const binary = `${process.env.WAYPOST_BIN ?? fileURLToPath(new URL("../../target/release", import.meta.url))}/waypost`;
 const demo = spawn(binary, ["demo", "--drivers", DRIVERS, "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "ignore"] });
 let browser;
 try {
   const address = await firstAddress(demo);
-  browser = await chromium.launch({ executablePath, args: FLAGS });
+  browser = await launch();
+  if (!browser) throw new Error("no Chromium here");
   const first = await paint(address, null);
   const token = await first.page.evaluate(() => sessionStorage.getItem("waypost.token"));
   await first.page.context().close();

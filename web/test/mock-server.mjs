@@ -20,8 +20,8 @@ export const KEY = "mock-key";
 export const TICKET = "mock-ticket";
 
 /** Starts one; `close()` cuts every connection as a killed process would. */
-export async function startMock({ port = 0, couriers = 400, seed = 7 } = {}) {
-  const fleet = makeFleet(couriers, seed);
+export async function startMock({ port = 0, couriers = 400, seed = 7, cities = 1 } = {}) {
+  const fleet = makeFleet(couriers, seed, cities);
   const server = createServer((request, response) => void answer(fleet, request, response));
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => (offered.has("waypost.v1.proto") ? "waypost.v1.proto" : false) });
   const sessions = new Set();
@@ -82,14 +82,14 @@ class Session {
     this.view = view;
     this.unanswered = true;
     const level = view.zoom >= 13 ? 8 : view.zoom >= 10 ? 6 : view.zoom >= 7 ? 4 : view.zoom >= 4 ? 2 : 1;
-    const statuses = [...(view.filter?.statuses ?? [])].join();
-    if (fresh || level !== this.level || statuses !== this.statuses) {
+    const filter = JSON.stringify(view.filter ?? {});
+    if (fresh || level !== this.level || filter !== this.filter) {
       this.reset = true;
       this.held.clear();
       this.covered.clear();
     }
     this.level = level;
-    this.statuses = statuses;
+    this.filter = filter;
   }
 
   send(fleet, tick) {
@@ -97,7 +97,7 @@ class Session {
     const wanted = new Map();
     for (const [cell, markers] of fleet.cells(this.level)) {
       if (!overlaps(this.view, cell, this.level)) continue;
-      const shown = markers.filter((m) => this.statuses === "" || this.statuses.split(",").includes(String(m.status)));
+      const shown = markers.filter((m) => holds(this.view.filter, m));
       if (shown.length > 0) wanted.set(cell, shown);
     }
     const counts = this.level <= 4;
@@ -159,11 +159,21 @@ class Session {
     for (const [handle, cell] of now) if (this.held.get(handle)) this.held.get(handle).cell = cell;
     return [...out.values()].map(({ moved, ...chunk }) => {
       if (moved.length === 0) return chunk;
-      moved.sort((a, b) => a.handle - b.handle);
-      const handle = moved.map((m, i) => m.handle - (moved[i - 1]?.handle ?? 0));
-      return { ...chunk, moves: { handle, dlatE7: moved.map((m) => m.dlatE7), dlngE7: moved.map((m) => m.dlngE7), meta: moved.map((m) => m.meta) } };
+      // Five numbers each: the low 37 bits of the handle less those before, the rest of it, two deltas in zigzag, and the meta.
+      const low = (m) => m.handle % 2 ** 37;
+      const zigzag = (delta) => (delta < 0 ? -2 * delta - 1 : 2 * delta);
+      moved.sort((a, b) => low(a) - low(b) || a.handle - b.handle);
+      const moves = moved.flatMap((m, i) => [low(m) - (i === 0 ? 0 : low(moved[i - 1])), Math.floor(m.handle / 2 ** 37), zigzag(m.dlatE7), zigzag(m.dlngE7), m.meta]);
+      return { ...chunk, moves };
     });
   }
+}
+
+function holds(filter, m) {
+  const { statuses = [], drivers = [], tags = [], lateRisk = false } = filter ?? {};
+  const tag = m.handle % 3 === 0 ? "temperature=chilled" : "fragile=yes";
+  const anyOf = (list, value) => list.length === 0 || list.includes(value);
+  return anyOf(statuses, m.status) && anyOf(drivers, m.id) && (tags.length === 0 || tags.some((wish) => wish === tag || wish === tag.split("=")[0])) && (!lateRisk || m.late);
 }
 
 function overlaps(view, cell, level) {
@@ -174,12 +184,13 @@ function overlaps(view, cell, level) {
 
 // -------------------------------------------------------------------------------------------------- a fleet
 
-function makeFleet(couriers, seed) {
+/** Every other city is Gothenburg again, elsewhere and smaller. */
+function makeFleet(couriers, seed, cities) {
   const random = generator(seed);
   const streets = readStreets();
   const ends = new Map();
   for (const street of streets) for (const end of [street[0], street.at(-1)]) ends.set(String(end), [...(ends.get(String(end)) ?? []), street]);
-  const markers = Array.from({ length: couriers }, (_, i) => newMarker(i, streets, random));
+  const markers = Array.from({ length: couriers }, (_, i) => newMarker(i, streets, random, placeOf(Math.floor(random() ** 2 * cities))));
   return {
     markers,
     step(tick) {
@@ -207,15 +218,21 @@ function readStreets() {
   });
 }
 
-function newMarker(i, streets, random) {
+/** In 1e-7 degrees from the first. */
+function placeOf(city) {
+  const turn = city * 2.4;
+  return [Math.round(Math.sin(turn) * Math.sqrt(city) * 9e6), Math.round(Math.cos(turn) * Math.sqrt(city) * 2e7)];
+}
+
+function newMarker(i, streets, random, shift) {
   const driver = i % 12 !== 11;
   const status = driver ? [0, 3, 3, 4, 5, 6, 6, 6, 6, 7, 8, 9][Math.floor(random() * 12)] : random() < 0.7 ? 1 : 2;
   const street = streets[Math.floor(random() * streets.length)];
   const link = i % 40 === 7 ? 2 : i % 67 === 9 ? 3 : 0;
   const m = {
     handle: (i % 64) * 2 ** 37 + i + 1, id: driver ? `courier-${String(i + 1).padStart(4, "0")}` : `GBG-${48200 + i}`, driver, status: random() < 0.01 && driver ? 10 : status, link,
-    aboard: driver ? Math.floor(random() * 6) : 1, street, leg: 0, along: 0, speed: driver ? 5 + random() * 9 : 0, dwell: 0, next: Math.floor(random() * 20), changed: 1,
-    heardS: link === 0 ? 1 : link === 2 ? 190 : 2400, heading: 0, latE7: street[0][0], lngE7: street[0][1], meta: 0,
+    aboard: driver ? Math.floor(random() * 6) : 1, late: driver && i % 14 === 3, street, leg: 0, along: 0, speed: driver ? 5 + random() * 9 : 0, dwell: 0, next: Math.floor(random() * 20), changed: 1,
+    heardS: link === 0 ? 1 : link === 2 ? 190 : 2400, heading: 0, shift, latE7: street[0][0] + shift[0], lngE7: street[0][1] + shift[1], meta: 0,
   };
   return Object.assign(m, { meta: metaOf(m) });
 }
@@ -252,7 +269,7 @@ function drive(m, tick, ends, random) {
   }
   if (tick < m.next || !m.at) return;
   m.next = tick + 12 + Math.floor(random() * 6);
-  [m.latE7, m.lngE7] = m.at.map(Math.round);
+  [m.latE7, m.lngE7] = m.at.map((value, axis) => Math.round(value) + m.shift[axis]);
   m.changed = tick;
   m.meta = metaOf(m);
 }
@@ -267,7 +284,7 @@ function churn(m, random, tick) {
 
 function metaOf(m) {
   const moving = m.driver && m.dwell === 0 && m.link === 0;
-  return (m.status | (m.link << 4) | (moving ? 64 | 128 : 0) | ((Math.round(m.heading) & 255) << 8) | (Math.round(moving ? m.speed * 2 : 0) << 16) | (m.aboard << 24)) >>> 0;
+  return (m.status | (m.link << 4) | (moving ? 64 | 128 : 0) | ((Math.round(m.heading) & 255) << 8) | (Math.round(moving ? m.speed * 2 : 0) << 16) | (m.aboard << 24) | (m.late ? 1 << 31 : 0)) >>> 0;
 }
 
 function generator(seed) {
@@ -337,6 +354,6 @@ function deliveryBody(fleet, id) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  const mock = await startMock({ port: Number(process.env.PORT ?? 7070), couriers: Number(process.env.COURIERS ?? 600) });
+  const mock = await startMock({ port: Number(process.env.PORT ?? 7070), couriers: Number(process.env.COURIERS ?? 600), cities: Number(process.env.CITIES ?? 1) });
   console.log(mock.ticketUrl);
 }
