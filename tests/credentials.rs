@@ -156,7 +156,8 @@ async fn a_live_session_sees_its_scope_at_every_zoom() {
 #[tokio::test]
 async fn a_narrowed_session_is_not_told_when_others_come_and_move_where_it_sees_counts() {
     let server = TestServer::start().await;
-    let (admin, _) = (Admin::of(&server).await, fleet(&server).await);
+    let (admin, position) = (Admin::of(&server).await, fleet(&server).await);
+    assert_eq!(server.reader().get("/v1/deliveries", Some(&position)).await.0, 200, "all of it is on the map before anyone looks");
     let (_, key) = admin.makes(&json!({"role": "dashboard", "deliveries": ["mine"]})).await;
     let (driver, reader, at) = (server.driver(), server.reader(), server.now_ms());
     // Where its own is, where somebody else's is, and where nobody is yet.
