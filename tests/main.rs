@@ -30,3 +30,4 @@ mod tidy;
 mod time;
 mod tls;
 mod walk;
+mod watched;

@@ -3,6 +3,7 @@
 //! Three truths must agree: a model of what was posted, REST's answer, and the whole view of a session that has just come. `WAYPOST_SEED` repeats one walk.
 
 mod compare;
+mod cuts;
 mod watcher;
 mod world;
 
@@ -12,8 +13,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
-use crate::harness::clients::{Driver, Reader};
+use crate::harness::clients::{Driver, Posted, Reader};
 use crate::harness::server::TestServer;
+use compare::Empty;
 use watcher::{Format, View, Watcher};
 use world::World;
 
@@ -45,7 +47,7 @@ async fn walk(seed: u64) -> u64 {
         driver: server.driver(),
         reader: server.reader(),
         watchers: Vec::new(),
-        position: None,
+        posted: Posted::default(),
         seed,
         step: 0,
         told: Vec::new(),
@@ -74,8 +76,7 @@ struct Walk {
     driver: Driver,
     reader: Reader,
     watchers: Vec<Watcher>,
-    /// Of what was posted last.
-    position: Option<String>,
+    posted: Posted,
     seed: u64,
     step: u32,
     /// What was done, for whoever reads a failure.
@@ -118,7 +119,7 @@ impl Walk {
         let (status, answer, position) = self.driver.post(&Value::Array(events)).await;
         let accepted = |result: &Value| result["status"] == "accepted";
         assert!(status == 200 && answer["results"].as_array().is_some_and(|results| results.iter().all(accepted)), "{answer}");
-        self.position = position;
+        self.posted.reached(position.as_deref());
     }
 
     async fn compare(&mut self, server: &TestServer) {
@@ -130,14 +131,14 @@ impl Walk {
     async fn differs(&mut self, server: &TestServer) -> Result<(), String> {
         for watcher in &self.watchers {
             // What REST shows after this is on the map, so the answer to the next view holds it.
-            compare::rest(&self.reader, &self.world, watcher.view(), self.position.as_deref()).await?;
+            compare::rest(&self.reader, &self.world, watcher.view(), self.posted.position().as_deref()).await?;
         }
         let world = &self.world;
         let agree = self.watchers.iter_mut().enumerate().map(async |(index, watcher)| {
             let mut fresh = Watcher::open(&server.url, &server.dashboard, watcher.format(), watcher.view().clone()).await;
             let agree = async {
                 watcher.catch_up().await?;
-                compare::model(watcher, world)?;
+                compare::model(watcher, world, Empty::Judged)?;
                 compare::fresh(watcher, &mut fresh).await
             };
             agree.await.map_err(|difference| format!("watcher {index} {}: {difference}", watcher.words()))

@@ -24,9 +24,9 @@ impl Beat {
     /// The point to rest until after something was done at `now`: on the beat, and off the wished rest by half a length at most.
     pub fn after(&self, now: Instant, rest: Duration) -> Instant {
         let wanted = (now + rest).saturating_duration_since(self.origin).saturating_sub(self.length / 2);
-        let beats = wanted.as_nanos().div_ceil(self.length.as_nanos());
-        // Some 13 years of milliseconds fit a u32; a beat beyond that only comes early.
-        self.origin + self.length * u32::try_from(beats).unwrap_or(u32::MAX)
+        let until = wanted.as_nanos().div_ceil(self.length.as_nanos()) * self.length.as_nanos();
+        // Nanoseconds of some 500 years fit.
+        self.origin + Duration::from_nanos(u64::try_from(until).unwrap_or(u64::MAX))
     }
 }
 
@@ -42,5 +42,7 @@ mod tests {
             let until = beat.after(origin + Duration::from_millis(at), Duration::from_millis(rest));
             assert_eq!(until - origin, Duration::from_millis(expected), "after {at} for {rest}");
         }
+        let (fast, year) = (Beat::starting_now(Duration::from_millis(1)), Duration::from_hours(24 * 365));
+        assert_eq!(fast.after(origin + year, Duration::from_millis(1)), origin + year + Duration::from_millis(1), "after a year as on the first day");
     }
 }

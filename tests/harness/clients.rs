@@ -1,5 +1,7 @@
 //! Those who talk to a server: a driver app, a reader, a dashboard. Every read has a deadline; none knows how the server was started.
 
+use std::collections::BTreeMap;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
@@ -198,5 +200,26 @@ impl Dashboard {
         };
         let close = tokio::time::timeout(DEADLINE, end).await.expect("an end in time");
         (last["bye"].take(), close)
+    }
+}
+
+/// How far what was posted reaches, by partition: an answer names the partitions of its own batch alone.
+#[derive(Debug, Default)]
+pub(crate) struct Posted(BTreeMap<u16, u64>);
+
+impl Posted {
+    /// Notes the position of an answer.
+    pub(crate) fn reached(&mut self, position: Option<&str>) {
+        for place in position.unwrap_or_default().split(',').filter(|place| !place.is_empty()) {
+            let (partition, offset) = place.split_once(':').expect("PARTITION:OFFSET");
+            let reached = self.0.entry(partition.parse().expect("a number")).or_default();
+            *reached = offset.parse::<u64>().expect("a number").max(*reached);
+        }
+    }
+
+    /// As a read waits for all of it.
+    pub(crate) fn position(&self) -> Option<String> {
+        let places: Vec<String> = self.0.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
+        (!places.is_empty()).then(|| places.join(","))
     }
 }

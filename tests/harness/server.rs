@@ -32,7 +32,7 @@ pub(crate) struct TestServer {
     folder: tempfile::TempDir,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
-    _alone: MutexGuard<'static, ()>,
+    alone: MutexGuard<'static, ()>,
 }
 
 impl TestServer {
@@ -45,7 +45,23 @@ impl TestServer {
         logged::collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = ManualClock::new(UnixMs(START_MS));
-        let [ingest, dashboard, operator] = create_keys(&folder).await;
+        let keys = create_keys(&folder).await;
+        Self::open(folder, clock, keys, alone, settings).await
+    }
+
+    /// The same data and clock under a server that started anew, at another address.
+    pub(crate) async fn restarted(self, settings: impl FnOnce(&mut Config)) -> Self {
+        end(&self.stop, self.running).await;
+        Self::open(self.folder, self.clock, [self.ingest, self.dashboard, self.operator], self.alone, settings).await
+    }
+
+    async fn open(
+        folder: tempfile::TempDir,
+        clock: ManualClock,
+        [ingest, dashboard, operator]: [String; 3],
+        alone: MutexGuard<'static, ()>,
+        settings: impl FnOnce(&mut Config),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let mut config = Config { data: folder.path().to_owned(), partitions: 8, tick_ms: 20, ..Config::default() };
@@ -54,7 +70,7 @@ impl TestServer {
         let server = Server::open(config, Clock::Manual(clock.clone())).await.expect("opens");
         let ticket = server.auth().ticket(TenantId::parse("acme").expect("valid"), Role::Dashboard).expect("a ticket");
         let running = spawn(server.run(listener, stop.clone()));
-        let mut server = Self { url, clock, ingest, dashboard, operator, ticket, folder, stop, running, _alone: alone };
+        let mut server = Self { url, clock, ingest, dashboard, operator, ticket, folder, stop, running, alone };
         tokio::select! {
             () = ready(&server.url) => {}
             ended = &mut server.running => panic!("run ended at its start: {ended:?}; logged: {:?}", logged::take()),
@@ -98,9 +114,7 @@ impl TestServer {
 
     /// As `stop`; lines that hold one of `explained` were meant to be logged.
     pub(crate) async fn stop_explaining(self, explained: &[&str]) {
-        self.stop.cancel();
-        let ended = tokio::time::timeout(DEADLINE, self.running).await.expect("run ends in time");
-        ended.expect("run does not panic").expect("run ends well");
+        end(&self.stop, self.running).await;
         // Connections of clients end a moment after their server.
         let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         eventually("no task is left", async || (tasks() == 0).then_some(())).await;
@@ -108,6 +122,12 @@ impl TestServer {
         assert!(unexplained.is_empty(), "logged:\n{}", unexplained.join("\n"));
         self.folder.close().expect("the folder goes");
     }
+}
+
+async fn end(stop: &CancellationToken, running: JoinHandle<anyhow::Result<()>>) {
+    stop.cancel();
+    let ended = tokio::time::timeout(DEADLINE, running).await.expect("run ends in time");
+    ended.expect("run does not panic").expect("run ends well");
 }
 
 async fn ready(url: &str) {

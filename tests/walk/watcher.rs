@@ -115,6 +115,41 @@ pub(super) struct Watcher {
     unacked: u64,
     /// A frame with content came on this connection.
     answered: bool,
+    /// It came back by a resume, whose answer counts.
+    resumes: bool,
+    pub(super) answers: Answers,
+}
+
+/// How resumes were answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answers {
+    pub(super) by_difference: u64,
+    /// Everything was to be forgotten first.
+    pub(super) anew: u64,
+    /// Cells of markers that came whole in a difference, and those that were held after it.
+    pub(super) whole_cells: usize,
+    pub(super) held_cells: usize,
+}
+
+impl Answers {
+    fn note(&mut self, frame: &Frame, picture: &Picture) {
+        if frame.reset {
+            self.anew += 1;
+            return;
+        }
+        self.by_difference += 1;
+        if frame.level.is_some_and(|level| !level.counts) {
+            self.whole_cells += frame.cells.iter().filter(|cell| cell.whole).count();
+            self.held_cells += picture.cells().count();
+        }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.by_difference += other.by_difference;
+        self.anew += other.anew;
+        self.whole_cells += other.whole_cells;
+        self.held_cells += other.held_cells;
+    }
 }
 
 impl Watcher {
@@ -133,6 +168,8 @@ impl Watcher {
             held: false,
             unacked: 0,
             answered: false,
+            resumes: false,
+            answers: Answers::default(),
         };
         watcher.come_back().await;
         watcher
@@ -189,7 +226,7 @@ impl Watcher {
         request.headers_mut().insert("sec-websocket-protocol", name.parse().expect("a value"));
         let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("upgraded");
         self.socket = Some(socket);
-        (self.unacked, self.answered) = (0, false);
+        (self.unacked, self.answered, self.resumes) = (0, false, self.echoed != 0);
         let key = self.key.clone();
         self.send(Kind::Auth(wire::Auth { token: key.clone() }), json!({"auth": {"token": key}})).await;
         if self.echoed == 0 {
@@ -205,6 +242,20 @@ impl Watcher {
             self.send_view().await;
         }
         format!("comes back at tick {tick} of view {}", self.echoed)
+    }
+
+    /// The server is at this address now.
+    pub(super) fn moves_to(&mut self, url: &str) {
+        self.url = format!("{}/v1/live", url.replacen("http", "ws", 1));
+        self.cut();
+    }
+
+    /// Comes back and reads until its resume is answered, and the view that it had wanted meanwhile. Asks for nothing more.
+    pub(super) async fn resume(&mut self) -> Result<(), String> {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        self.held = false;
+        self.come_back().await;
+        self.read_until(deadline, |watcher| watcher.answered && watcher.echoed == watcher.wanted).await
     }
 
     /// Applies what is there and waits for nothing.
@@ -274,6 +325,9 @@ impl Watcher {
             self.level = frame.level.expect("a frame with content tells its level");
             self.echoed = frame.view_id;
             self.unacked = frame.tick;
+            if std::mem::take(&mut self.resumes) {
+                self.answers.note(frame, &self.picture);
+            }
             self.answered = true;
         }
     }

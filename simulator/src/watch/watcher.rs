@@ -62,6 +62,9 @@ struct Held {
 enum End {
     Stop,
     Cut,
+    /// It could not be opened.
+    Away(LiveError),
+    /// It was open.
     Broken(LiveError),
 }
 
@@ -81,8 +84,8 @@ impl Watcher {
                     tokio::time::sleep(back_after).await;
                     self.away_since = Some(Instant::now());
                 }
-                End::Broken(error) => {
-                    self.note_end(&error);
+                end @ (End::Away(_) | End::Broken(_)) => {
+                    self.note_end(&end);
                     self.away_since = self.away_since.or(Some(Instant::now()));
                     tokio::select! {
                         () = self.plan.crowd.stop.cancelled() => return self.seen,
@@ -96,7 +99,7 @@ impl Watcher {
     async fn session(&mut self) -> End {
         let mut session = match self.open().await {
             Ok(session) => session,
-            Err(error) => return End::Broken(error),
+            Err(error) => return End::Away(error),
         };
         let end = self.look(&mut session).await;
         self.held.picture = session.into_picture();
@@ -232,14 +235,15 @@ impl Watcher {
         }
     }
 
-    fn note_end(&mut self, error: &LiveError) {
+    fn note_end(&mut self, end: &End) {
+        let (End::Away(error) | End::Broken(error)) = end else { return };
         match error {
             LiveError::Frame(FrameError::Checksum { .. }) => self.seen.checksum_errors += 1,
             LiveError::Frame(_) => self.seen.gaps += 1,
             LiveError::Bye(bye) => *self.seen.closed.entry(bye.code).or_default() += 1,
             // A handshake that fails is tried again, and shows in how long coming back took.
-            LiveError::Closed => *self.seen.closed.entry(0).or_default() += 1,
-            LiveError::Socket(_) | LiveError::NoAnswer => {}
+            LiveError::Socket(_) | LiveError::NoAnswer | LiveError::Closed if matches!(end, End::Away(_)) => {}
+            LiveError::Socket(_) | LiveError::NoAnswer | LiveError::Closed => *self.seen.closed.entry(0).or_default() += 1,
         }
         if matches!(error, LiveError::Frame(_)) {
             // What is held is wrong: it begins anew.

@@ -4,6 +4,7 @@ mod client;
 mod fleet;
 mod follow;
 mod lenses;
+mod returning;
 mod sight;
 mod world;
 

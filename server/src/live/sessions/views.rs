@@ -45,7 +45,9 @@ impl Sessions {
         if self.asking.is_empty() {
             return frames;
         }
-        let asking = std::mem::take(&mut self.asking);
+        let mut asking = std::mem::take(&mut self.asking);
+        asking.sort_unstable();
+        asking.dedup();
         // A frame of tick 0 has no content, by its definition.
         if self.tick == Tick(0) {
             return frames;
