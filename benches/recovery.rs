@@ -8,18 +8,14 @@
 mod support;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
-use waypost_sim::check::Scope;
-use waypost_sim::client::Target;
 use waypost_sim::clock;
-use waypost_sim::event::{Envelope, Format, assigned, created, event, uuid_of};
+use waypost_sim::event::{Envelope, assigned, created, event, uuid_of};
 use waypost_sim::geodesy::Place;
-use waypost_sim::load::{self, LoadOptions, Workload};
 use waypost_sim::wire::Event;
 
+use support::posting::post;
 use support::{Server, setting};
 
 const BATCH: usize = 500;
@@ -35,7 +31,7 @@ fn main() {
     // Once from the checkpoint alone, then with the tail, which every later start reads again: no checkpoint is taken before the kill.
     let server = Server::start(folder.path(), &SETTINGS);
     report(&server, drivers, 0, "");
-    post(&server, tail, pings(drivers, tail));
+    post(&server, tail, BATCH, pings(drivers, tail));
     server.kill();
     for _ in 0..RUNS {
         let server = Server::start(folder.path(), &SETTINGS);
@@ -72,8 +68,8 @@ fn fill(data: &Path, drivers: usize) {
         let stops = (place(number, 0), place(number, 500));
         [event(envelope(1), created(Some(stops.0), Some(stops.1), None)), event(envelope(2), assigned(&format!("driver-{number:07}")))]
     });
-    post(&server, 2 * drivers, deliveries);
-    post(&server, drivers, pings(drivers, drivers));
+    post(&server, 2 * drivers, BATCH, deliveries);
+    post(&server, drivers, BATCH, pings(drivers, drivers));
     server.stop();
 }
 
@@ -92,26 +88,4 @@ fn pings(drivers: usize, events: usize) -> impl Iterator<Item = Event> {
         let place = place(number, u32::try_from(seed % 1_000).unwrap_or(0));
         event(envelope, waypost_sim::wire::event::Payload::Location(waypost_sim::event::fix(place)))
     })
-}
-
-fn post(server: &Server, events: usize, all: impl Iterator<Item = Event>) {
-    let options = LoadOptions {
-        url: server.url.clone(),
-        key: server.key.clone(),
-        check_key: None,
-        events,
-        batch: BATCH,
-        format: Format::Proto,
-        connections: 16,
-        drivers: 1,
-        seed: 0,
-        rate: None,
-        check: Scope::default(),
-    };
-    server.ready();
-    let work = Arc::new(Workload::of(all, BATCH, Format::Proto));
-    let target = Target::new(&server.url, &server.key).expect("an address");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let sent = runtime.block_on(load::send(&target, &work, 0..work.bodies(), &options, &ProgressBar::hidden())).expect("sent");
-    assert_eq!(sent.tally.accepted, events as u64, "every event is accepted: {:?}", sent.tally.last_error);
 }

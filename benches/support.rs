@@ -1,6 +1,7 @@
 //! What every benchmark needs: the real server as a process of its own, what it used, and a table. Never measures anything by itself.
 
 pub(crate) mod asker;
+pub(crate) mod posting;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -10,24 +10,20 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use indicatif::ProgressBar;
 use prost::Message as _;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use waypost_sim::check::Scope;
-use waypost_sim::client::Target;
 use waypost_sim::clock;
-use waypost_sim::event::{Envelope, Format, assigned, created, event, fix, uuid_of};
+use waypost_sim::event::{Envelope, assigned, created, event, fix, uuid_of};
 use waypost_sim::geodesy::Place;
-use waypost_sim::load::{self, LoadOptions, Workload};
+use waypost_sim::wire::DeliveryPage;
 use waypost_sim::wire::event::Payload;
-use waypost_sim::wire::{DeliveryPage, Event};
 
 use support::asker::Asker;
+use support::posting::post;
 use support::{Server, setting};
 
 const CONNECTIONS: u64 = 8;
@@ -106,31 +102,7 @@ fn fill(server: &Server, objects: usize) {
             event(envelope(3, true), Payload::Location(fix(at))),
         ]
     };
-    post(server, 3 * objects, (0..objects).flat_map(made));
-}
-
-fn post(server: &Server, events: usize, all: impl Iterator<Item = Event>) {
-    const BATCH: usize = 600;
-    let (url, key) = (server.url.clone(), server.key.clone());
-    let options = LoadOptions {
-        url,
-        key,
-        check_key: None,
-        events,
-        batch: BATCH,
-        format: Format::Proto,
-        connections: 16,
-        drivers: 1,
-        seed: 0,
-        rate: None,
-        check: Scope::default(),
-    };
-    server.ready();
-    let work = Arc::new(Workload::of(all, BATCH, Format::Proto));
-    let target = Target::new(&server.url, &server.key).expect("an address");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let sent = runtime.block_on(load::send(&target, &work, 0..work.bodies(), &options, &ProgressBar::hidden())).expect("sent");
-    assert_eq!(sent.tally.accepted, events as u64, "every event is accepted: {:?}", sent.tally.last_error);
+    post(server, 3 * objects, 600, (0..objects).flat_map(made));
 }
 
 /// A box somewhere in the square, from its south-western corner.

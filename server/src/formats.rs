@@ -16,7 +16,7 @@ pub mod problem;
 pub mod protobuf;
 pub mod refusal;
 pub mod results;
-mod scalars;
+pub mod scalars;
 pub mod scope;
 pub mod time;
 pub mod traccar;

@@ -3,7 +3,7 @@
 use prost::encoding::{WireType, encoded_len_varint};
 
 use super::geojson::{Feature, Properties};
-use super::scalars::{put_key, put_text, put_varint, text_len};
+use super::scalars::{put_key, put_text, put_varint, text_len, zigzag};
 use crate::model::id::DeliveryId;
 use crate::model::status::Motion;
 use crate::model::time::UnixMs;
@@ -76,11 +76,6 @@ fn put_properties(out: &mut Vec<u8>, properties: &Properties<'_>) {
 
 fn of_ms(time: UnixMs) -> u64 {
     time.0.cast_unsigned()
-}
-
-/// A `sint32` as the varint that stands for it.
-fn zigzag(number: i32) -> u64 {
-    u64::from((number << 1 ^ number >> 31).cast_unsigned())
 }
 
 #[cfg(test)]

@@ -39,3 +39,8 @@ pub(super) fn put_varint(out: &mut Vec<u8>, number: u64) {
         _ => encode_varint(number, out),
     }
 }
+
+/// A `sint32` as the varint that stands for it: small numbers of either sign stay small.
+pub fn zigzag(number: i32) -> u64 {
+    u64::from((number << 1 ^ number >> 31).cast_unsigned())
+}

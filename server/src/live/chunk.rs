@@ -10,6 +10,7 @@ use super::Format;
 use super::json;
 use super::lens::Filter;
 use super::tally;
+use crate::formats::scalars::zigzag;
 use crate::map::TenantMap;
 use crate::map::cells::{Cell, Entry, Tick, meta_of};
 use crate::map::placed::Placed;
@@ -267,11 +268,6 @@ fn columns(mut moved: Vec<((u64, u64), i32, i32, u32)>) -> Vec<u64> {
         before = counter;
     }
     columns
-}
-
-/// As Protobuf writes an `sint32`: small numbers of either sign stay small.
-fn zigzag(value: i32) -> u64 {
-    u64::from(((value << 1) ^ (value >> 31)).cast_unsigned())
 }
 
 /// A difference of longitudes the short way round.
