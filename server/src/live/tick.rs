@@ -96,6 +96,7 @@ impl Live {
         if message.applied.is_empty() && message.changes.is_empty() {
             return;
         }
+        let shows_nothing = message.changes.is_empty();
         let tick = self.sessions.applying();
         // One lock for each part, so that a query never waits for a whole flood.
         for part in message.changes.into_parts() {
@@ -112,7 +113,12 @@ impl Live {
             // REST reads the map as it is, so the offset counts from here on; those who wait are woken by the tick.
             self.ground.progress.set_mapped(partition, message.shard, offset);
         }
-        self.work = true;
+        if shows_nothing {
+            // Most shards are not concerned by a ping. A tick for their positions would keep the one that is waiting for a beat.
+            self.ground.progress.mapped_now();
+        } else {
+            self.work = true;
+        }
     }
 
     fn command(&mut self, command: SessionCommand) {
@@ -192,7 +198,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::map::Map;
-    use crate::model::change::{AboardList, Carrier, Marker, MarkerChange};
+    use crate::model::change::{AboardList, Carrier, ChangeParts, Marker, MarkerChange};
     use crate::model::id::{DriverId, Handle, Offset, PartitionId, TenantId};
     use crate::model::position::Position;
     use crate::model::scope::Scope;
@@ -231,7 +237,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lone_change_is_sent_at_once_and_later_ones_wait_for_the_tick() {
         let map: SharedMap = Arc::new(RwLock::new(Map::default()));
-        let progress = Arc::new(Progress::new(1, 1));
+        let progress = Arc::new(Progress::new(1, 2));
         let (input, inputs) = mpsc::channel(4);
         let (commands, wishes) = mpsc::channel(4);
         let mut tasks = tokio::task::JoinSet::new();
@@ -254,6 +260,10 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
 
         let began = Instant::now();
+        // A shard that the ping does not concern tells its position, and does so first.
+        let again = Some(began + Duration::from_millis(100));
+        input.send(MarkerChanges { shard: 1, applied: vec![(PartitionId(0), Offset(5))], changes: ChangeParts::default(), again }).await.unwrap();
+        tokio::task::yield_now().await;
         input.send(changes(57.5, 4)).await.unwrap();
         let frame = wire::Frame::decode(frames.recv().await.unwrap().join()).unwrap();
         assert_eq!((frame.cells.len(), frame.tick > 0, began.elapsed() < Duration::from_millis(5)), (1, true, true));
