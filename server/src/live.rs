@@ -2,8 +2,10 @@
 
 pub mod chunk;
 mod follow;
+mod held;
 pub mod json;
 pub mod lens;
+mod link;
 mod middle;
 mod pace;
 pub mod resume;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub max_cells_per_view: usize,
     pub max_markers_per_view: usize,
     pub max_frames_in_flight: usize,
+    /// While nothing is known of a link, and however fast it is. Half of it is a frame at most, if a single cell is not more.
+    pub first_bytes_in_flight: usize,
     pub max_bytes_in_flight: usize,
     /// A session with something in flight that acknowledges nothing for this long is closed.
     pub no_progress: Duration,
@@ -51,8 +55,10 @@ pub struct Settings {
     pub verify_every: Duration,
     /// How long an emptied cell remembers what left it.
     pub emptied_kept: Duration,
-    /// A session behind for this long is shown a coarser level; one that kept up for `restore_after` gets its own back.
+    /// A session is shown a coarser level when what it holds is out of date for this long, or when its view would take longer than `view_within`;
+    /// one that kept up for `restore_after` gets its own back, and after each failure waits twice as long.
     pub coarsen_after: Duration,
+    pub view_within: Duration,
     pub restore_after: Duration,
     pub auth_timeout: Duration,
     pub ping_every: Duration,
@@ -67,12 +73,14 @@ impl Default for Settings {
             max_sessions_per_tenant: 1_000,
             max_cells_per_view: 512,
             max_markers_per_view: 20_000,
-            max_frames_in_flight: 2,
-            max_bytes_in_flight: 32 * 1_024,
+            max_frames_in_flight: 4,
+            first_bytes_in_flight: 32 * 1_024,
+            max_bytes_in_flight: 128 * 1_024,
             no_progress: Duration::from_secs(15),
             verify_every: Duration::from_secs(30),
             emptied_kept: Duration::from_mins(10),
             coarsen_after: Duration::from_secs(3),
+            view_within: Duration::from_secs(8),
             restore_after: Duration::from_secs(10),
             auth_timeout: Duration::from_secs(5),
             ping_every: Duration::from_secs(25),

@@ -1,27 +1,25 @@
-//! How well a session's link keeps up: what is unacknowledged, what it missed, and the levels that it loses for it. Never looks at the map.
-//!
-//! `in_flight <= max_frames_in_flight`, and behind only while something was missed.
+//! How well a session keeps up: what it missed, when it is told so, and the levels that it loses for it. Never looks at the map.
 
-use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Settings;
-use super::stamp::Stamp;
+use super::link::Link;
 use crate::map::levels::Level;
 use crate::model::time::UnixMs;
 use crate::wire;
 
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Frames sent and not acknowledged, with their bytes.
-    in_flight: VecDeque<(Stamp, usize)>,
-    /// When it last acknowledged, or began to owe an acknowledgement.
-    progress: UnixMs,
-    /// Ticks whose changes it could not be sent; behind while there are any.
+    pub(super) link: Link,
+    /// Ticks whose changes it could not be sent.
     missed_ticks: u32,
-    behind_since: Option<UnixMs>,
+    /// It was told that it is behind.
+    behind: bool,
     kept_up_since: UnixMs,
     /// Levels taken away from a slow link.
     penalty: usize,
+    /// How often a level had to be taken away of late: each time it waits twice as long to get it back.
+    failures: u32,
 }
 
 /// What a session gets in the tick under way.
@@ -35,9 +33,12 @@ pub(super) enum Turn {
     Blocked,
 }
 
+/// A session that got a level back and lost it again is not tried for longer than `restore_after` times two to the power of this.
+const MAX_FAILURES: u32 = 5;
+
 impl Pace {
     pub(super) fn new(now: UnixMs) -> Self {
-        Self { in_flight: VecDeque::new(), progress: now, missed_ticks: 0, behind_since: None, kept_up_since: now, penalty: 0 }
+        Self { link: Link::new(now), missed_ticks: 0, behind: false, kept_up_since: now, penalty: 0, failures: 0 }
     }
 
     pub(super) fn penalty(&self) -> usize {
@@ -49,64 +50,47 @@ impl Pace {
     }
 
     pub(super) fn is_behind(&self) -> bool {
-        self.behind_since.is_some()
+        self.behind
     }
 
-    /// Whether nothing more may be sent before something is acknowledged.
-    pub(super) fn is_full(&self, settings: &Settings) -> bool {
-        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
-        self.in_flight.len() >= settings.max_frames_in_flight || bytes >= settings.max_bytes_in_flight
-    }
-
-    /// Whether something was in flight for too long without an acknowledgement.
-    pub(super) fn is_stuck(&self, now: UnixMs, settings: &Settings) -> bool {
-        !self.in_flight.is_empty() && now.since(self.progress) >= settings.no_progress
-    }
-
-    pub(super) fn sent(&mut self, stamp: Stamp, bytes: usize, now: UnixMs) {
-        if self.in_flight.is_empty() {
-            self.progress = now;
-        }
-        self.in_flight.push_back((stamp, bytes));
-    }
-
-    pub(super) fn acknowledge(&mut self, stamp: Stamp, now: UnixMs) {
-        while self.in_flight.front().is_some_and(|(sent, _)| *sent <= stamp) {
-            self.in_flight.pop_front();
-            self.progress = now;
-        }
-    }
-
-    /// Counts a tick that could not be sent; the first of them is announced.
-    pub(super) fn miss(&mut self, now: UnixMs) -> Option<wire::Lag> {
+    /// Counts a tick that could not be sent, or not whole; the first of them is announced.
+    pub(super) fn miss(&mut self) -> Option<wire::Lag> {
         self.missed_ticks = self.missed_ticks.saturating_add(1);
-        if self.is_behind() {
-            return None;
-        }
-        self.behind_since = Some(now);
-        Some(wire::Lag { behind: true, merged_ticks: 0 })
+        self.link.is_saturated();
+        (!std::mem::replace(&mut self.behind, true)).then_some(wire::Lag { behind: true, merged_ticks: 0 })
     }
 
     /// All that was missed is being sent; announced when it was announced that something was.
     pub(super) fn catch_up(&mut self, now: UnixMs) -> Option<wire::Lag> {
         let merged_ticks = std::mem::take(&mut self.missed_ticks);
-        self.behind_since.take()?;
+        if !std::mem::take(&mut self.behind) {
+            return None;
+        }
         self.kept_up_since = now;
-        (merged_ticks > 0).then_some(wire::Lag { behind: false, merged_ticks })
+        Some(wire::Lag { behind: false, merged_ticks })
     }
 
-    /// Takes a level away when it has been behind for a while, and gives one back when it kept up. True when it did either.
-    pub(super) fn changes_level(&mut self, now: UnixMs, settings: &Settings) -> bool {
-        if self.behind_since.is_some_and(|since| now.since(since) >= settings.coarsen_after) && self.penalty < Level::ALL.len() - 1 {
+    /// Takes a level away from who is shown what is too old, or would wait too long for its view, and gives one back to who kept up for a while. True
+    /// when it did either.
+    pub(super) fn changes_level(&mut self, staleness: Duration, owed_bytes: usize, now: UnixMs, settings: &Settings) -> bool {
+        let waits_long = self.link.time_for(owed_bytes).is_some_and(|time| time > settings.view_within);
+        if (staleness >= settings.coarsen_after || waits_long) && self.penalty < Level::ALL.len() - 1 {
             self.penalty += 1;
-            self.behind_since = Some(now);
-            true
-        } else if self.behind_since.is_none() && self.penalty > 0 && now.since(self.kept_up_since) >= settings.restore_after {
-            self.penalty -= 1;
+            self.failures = (self.failures + 1).min(MAX_FAILURES);
             self.kept_up_since = now;
-            true
-        } else {
-            false
+            return true;
         }
+        let patience = settings.restore_after * (1 << self.failures.saturating_sub(1));
+        if self.behind || now.since(self.kept_up_since) < patience {
+            return false;
+        }
+        self.kept_up_since = now;
+        if self.penalty == 0 {
+            self.failures = 0;
+            return false;
+        }
+        self.penalty -= 1;
+        self.link.forget_rate();
+        true
     }
 }

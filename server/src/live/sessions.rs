@@ -32,6 +32,8 @@ pub struct Sessions {
     tenants: HashMap<TenantId, TenantSessions>,
     /// Those whose views came since the last answer; bounded by what is taken up between two looks at the time.
     asking: Vec<SessionId>,
+    /// At the last tick somebody was not told all and has room for more.
+    unfinished: bool,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +47,7 @@ pub type Frames = Vec<(SessionId, OutFrame)>;
 
 impl Sessions {
     pub fn new(epoch: u64, settings: Settings) -> Self {
-        Self { epoch, settings, tick: Tick(0), by_id: HashMap::new(), tenants: HashMap::new(), asking: Vec::new() }
+        Self { epoch, settings, tick: Tick(0), by_id: HashMap::new(), tenants: HashMap::new(), asking: Vec::new(), unfinished: false }
     }
 
     /// The tick that changes applied from now on belong to.
@@ -89,8 +91,8 @@ impl Sessions {
             let mut map = map.write();
             let map = map.tenant_mut(&session.tenant);
             map.remove_viewport(id, view.level, &view.viewport);
-            for cell in session.covered.keys() {
-                map.unwatch(CellKey { level: view.level, cell: *cell }, id);
+            for cell in session.held.cells() {
+                map.unwatch(CellKey { level: view.level, cell }, id);
             }
         }
         if of_tenant.sessions == 0 {
@@ -108,9 +110,19 @@ impl Sessions {
         None
     }
 
-    /// True when the session waits for a tick to be sent what it missed.
+    /// True when the session waits for a tick to be sent what it missed. The rest of a view does not wait for that.
     pub fn on_ack(&mut self, id: SessionId, tick: u64, now: UnixMs) -> bool {
-        self.by_id.get_mut(&id).is_some_and(|session| session.acknowledge(Stamp(tick), now))
+        let Some(session) = self.by_id.get_mut(&id) else { return false };
+        let waits = session.acknowledge(Stamp(tick), now);
+        if session.held.lacks_cells() {
+            self.asking.push(id);
+        }
+        waits
+    }
+
+    /// Whether the last tick left something untold that could be told at the next, whatever happens until then.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished
     }
 
     /// Ends the tick under way: what each session is owed of it. Call it when something changed, and with all changes of the tick applied.
@@ -140,7 +152,7 @@ impl Sessions {
                 for id in map.lookers_at(key) {
                     let Some(session) = self.by_id.get_mut(&id) else { continue };
                     session.cover(id, key.cell, map);
-                    if session.covered.len() > self.settings.max_cells_per_view {
+                    if session.held.len() > self.settings.max_cells_per_view {
                         session.look_again();
                     }
                 }
@@ -179,7 +191,7 @@ impl Sessions {
                     encoded.len() - 1
                 });
                 if let Some(chunk) = &encoded[index].1 {
-                    session.add(key.cell, chunk.clone());
+                    session.share(key.cell, chunk.clone());
                 }
             }
         }
@@ -187,29 +199,33 @@ impl Sessions {
 
     fn send(&mut self, map: &Map, now: UnixMs, frames: &mut Frames) {
         let mut wholes: Wholes = HashMap::new();
+        self.unfinished = false;
         for (id, session) in &mut self.by_id {
             let tenant = map.tenant(&session.tenant);
             let frame = match session.turn {
                 Turn::Blocked => session.fall_behind(tenant, now, self.tick),
-                Turn::Shared | Turn::CatchUp => tenant.and_then(|map| session.frame(map, &mut wholes, self.tick, now)),
+                Turn::Shared | Turn::CatchUp => tenant.and_then(|map| session.frame(map, &mut wholes, &self.settings, self.tick, now)),
             };
+            self.unfinished |= session.could_go_on(&self.settings);
             frames.extend(frame.map(|frame| (*id, frame)));
         }
     }
 
     /// Once a second: who makes no progress is closed, who is slow sees a coarser level, and old empty cells are forgotten.
     /// True when a tick is wanted.
-    pub fn on_timer(&mut self, shared: &SharedMap, now: UnixMs, frames: &mut Frames) -> bool {
+    pub fn on_timer(&mut self, map: &SharedMap, now: UnixMs, frames: &mut Frames) -> bool {
         let mut wanted = false;
+        let shared = map.read();
         for (id, session) in &mut self.by_id {
-            if session.pace.is_stuck(now, &self.settings) {
+            if session.pace.link.is_stuck(now, &self.settings) {
                 frames.push((*id, OutFrame::bye(session.format, Goodbye::NoProgress, "nothing was acknowledged for too long", 1_000)));
             }
-            wanted |= session.suit_the_link(now, &self.settings);
+            wanted |= session.suit_the_link(shared.tenant(&session.tenant), now, &self.settings);
         }
+        drop(shared);
         let kept = self.settings.emptied_kept.as_millis() / self.settings.tick.as_millis().max(1);
         let horizon = Tick(self.tick.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
-        let mut map = shared.write();
+        let mut map = map.write();
         map.tenants_mut().for_each(|(_, map)| map.forget_emptied(horizon));
         wanted
     }

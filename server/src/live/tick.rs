@@ -22,8 +22,8 @@ use crate::progress::Progress;
 
 /// Messages taken up between two looks at the time.
 const MESSAGES_AT_ONCE: usize = 64;
-/// What fits into a session's outbox: two unacknowledged frames, and what needs no acknowledgement. A full one ends the session.
-pub const OUTBOX: usize = 8;
+/// What fits into a session's outbox: the unacknowledged frames, and what needs no acknowledgement. A full one ends the session.
+pub const OUTBOX: usize = 16;
 
 /// What the live task stands on.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Live {
     fn tick(&mut self) {
         let started = Instant::now();
         let frames = self.sessions.on_tick(&self.ground.map, self.ground.clock.now());
-        self.work = false;
+        self.work = self.sessions.is_unfinished();
         self.hand_out(frames);
         self.ground.progress.mapped_now();
         counter!("waypost_ticks_total").increment(1);

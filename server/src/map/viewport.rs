@@ -1,5 +1,6 @@
 //! A viewport: the box a dashboard or query looks at. Never holds what is in it.
 
+use h3o::LatLng;
 use thiserror::Error;
 
 use super::boxes::{Rect, Rects, split, wrapped};
@@ -43,6 +44,11 @@ impl Viewport {
         let start = if (-180.0..=180.0).contains(&west) { west } else { wrapped(west) };
         let end = if (-180.0..=180.0).contains(&east) && east >= start { east } else { start + width };
         Ok(Self { west: start, south, east: end, north })
+    }
+
+    pub fn middle(&self) -> LatLng {
+        let (lat, lng) = (f64::midpoint(self.south, self.north), f64::midpoint(self.west, self.east));
+        LatLng::new(lat, wrapped(lng)).expect("finite by construction")
     }
 
     /// The smallest box that holds every place within `radius_m` of `centre`.

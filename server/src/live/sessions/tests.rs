@@ -4,6 +4,7 @@ mod client;
 mod fleet;
 mod follow;
 mod lenses;
+mod narrow;
 mod returning;
 mod sight;
 mod world;
@@ -103,14 +104,14 @@ fn a_dirty_cell_is_encoded_once_for_all_who_watch_it() {
 }
 
 #[test]
-fn a_reader_that_acknowledges_nothing_gets_two_frames_a_lag_and_a_bye() {
+fn a_reader_that_acknowledges_nothing_gets_some_frames_a_lag_and_a_bye() {
     let mut world = World::new(Settings::default());
     for round in 0..10 {
         let applying = world.sessions.applying();
         world.map.write().apply(numbered(1, f64::from(round) * 1e-4), applying);
         world.tick();
     }
-    assert_eq!((world.client.unacked.len(), world.client.behind), (2, true));
+    assert_eq!((world.client.unacked.len(), world.client.behind), (Settings::default().max_frames_in_flight, true));
     world.ack();
     world.tick();
     assert_eq!((world.client.unacked.len(), world.client.behind), (1, false));

@@ -22,7 +22,7 @@ impl Sessions {
     }
 
     pub fn on_resume(&mut self, id: SessionId, resume: &wire::Resume) -> Option<OutFrame> {
-        let ours = resume.sources.iter().find(|source| source.epoch == self.epoch).map(|source| Stamp(source.tick).tick());
+        let ours = resume.sources.iter().find(|source| source.epoch == self.epoch).and_then(|source| Stamp(source.tick).held());
         let known = ours.filter(|tick| *tick > Tick(0) && *tick <= self.tick);
         let resumed = known.map_or(Resumed::Unknown, |base| Resumed::At { base, resolution: resume.level });
         self.take_up(id, resume.view.as_ref()?, Some(resumed))
@@ -38,8 +38,8 @@ impl Sessions {
         None
     }
 
-    /// Answers views between two ticks, each with all that was applied so far: who pans does not wait for a tick. Only those that wait for an
-    /// acknowledgement first do.
+    /// Answers views between two ticks, each with all that was applied so far, and goes on with those that did not fit one frame: who pans does not
+    /// wait for a tick. Only those that wait for an acknowledgement first do.
     pub fn on_views(&mut self, shared: &SharedMap, now: UnixMs) -> Frames {
         let mut frames = Frames::new();
         if self.asking.is_empty() {
@@ -52,10 +52,13 @@ impl Sessions {
         if self.tick == Tick(0) {
             return frames;
         }
-        {
+        // Who was acknowledged, and waits for the rest of a view, changes nothing of the map.
+        let has_view = |id: &&SessionId| self.by_id.get(*id).is_some_and(|session| session.pending.is_some());
+        let new: Vec<SessionId> = asking.iter().filter(has_view).copied().collect();
+        if !new.is_empty() {
             let mut map = shared.write();
             let Self { by_id, tenants, settings, .. } = self;
-            for id in &asking {
+            for id in &new {
                 let Some(session) = by_id.get_mut(id) else { continue };
                 frames.extend(take_up_view(*id, session, tenants, &mut map, settings));
             }
@@ -64,10 +67,16 @@ impl Sessions {
         let mut wholes: Wholes = HashMap::new();
         for id in asking {
             let Some(session) = self.by_id.get_mut(&id) else { continue };
-            let (Some(map), false) = (map.tenant(&session.tenant), session.pace.is_full(&self.settings)) else { continue };
-            // What the next tick tells again of this is absolute, so it may be told twice.
-            session.turn = Turn::CatchUp;
-            frames.extend(session.frame(map, &mut wholes, self.tick, now).map(|frame| (id, frame)));
+            let Some(map) = map.tenant(&session.tenant) else { continue };
+            while !session.pace.link.is_full(&self.settings) {
+                // What the next tick tells again of this is absolute, so it may be told twice.
+                session.turn = Turn::CatchUp;
+                let Some(frame) = session.frame(map, &mut wholes, &self.settings, self.tick, now) else { break };
+                frames.push((id, frame));
+                if session.is_whole() {
+                    break;
+                }
+            }
         }
         frames
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use crate::live::chunk;
+use crate::live::{Settings, chunk};
 use crate::wire;
 
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Client {
         (self.tick, self.level, self.view_id) = (frame.tick, frame.level.unwrap().h3_resolution, frame.view_id);
         self.followed = frame.followed.or(self.followed.take());
         self.unacked.push(frame.tick);
-        assert!(self.unacked.len() <= 2, "at most two frames are unacknowledged");
+        assert!(self.unacked.len() <= Settings::default().max_frames_in_flight, "no more frames are unacknowledged");
     }
 
     fn forget(&mut self, cell: u64) {

@@ -62,14 +62,15 @@ fn what_a_blocked_session_missed_of_what_it_follows_is_sent_when_it_acknowledges
     let mut world = World::new(Settings::default());
     assert!(world.sessions.on_follow(SessionId(1), "P7").is_none());
     // Far outside of its view.
-    for step in 0..4 {
-        world.step(aboard((1.0 + f64::from(step), 2.0)));
+    let steps = u32::try_from(Settings::default().max_frames_in_flight).unwrap() + 2;
+    for step in 0..steps {
+        world.step(aboard((f64::from(step), 2.0)));
         world.now.0 += 100;
         world.sessions.on_tick(&world.map, world.now);
     }
     assert!(world.sessions.on_ack(SessionId(1), u64::MAX, world.now), "a tick is wanted");
     world.tick();
-    assert_eq!(world.client.followed.as_ref().map(|followed| followed.lat_e7), Some(40_000_000));
+    assert_eq!(world.client.followed.as_ref().map(|followed| followed.lat_e7), Some((i32::try_from(steps).unwrap() - 1) * 10_000_000));
 }
 
 #[test]
