@@ -68,6 +68,8 @@ fn watching(server: &Server, movers: Movers, sessions: usize, seconds: f64) -> W
         seed: 1,
         cut_after: None,
         back_within: Duration::from_secs(10),
+        line: None,
+        warm_up: Duration::ZERO,
     }
 }
 

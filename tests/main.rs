@@ -23,6 +23,7 @@ mod readiness;
 mod reading;
 mod simulated;
 mod slow;
+mod slow_watchers;
 mod spine;
 mod stopping;
 mod streams;

@@ -41,6 +41,8 @@ async fn watchers_see_what_moves_without_a_gap_and_come_back_after_a_cut_with_wh
         seed: 1,
         cut_after: Some(Duration::from_secs(2)),
         back_within: Duration::from_millis(500),
+        line: None,
+        warm_up: Duration::ZERO,
     };
     let enough = CancellationToken::new();
     let seen = async {

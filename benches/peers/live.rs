@@ -115,6 +115,8 @@ async fn pushed(systems: &Systems, movers: Movers, sizes: &Sizes, round: u64) ->
         seed: 1,
         cut_after: None,
         back_within: Duration::ZERO,
+        line: None,
+        warm_up: Duration::ZERO,
     };
     let stop = CancellationToken::new();
     let mut writer = JoinSet::new();

@@ -212,6 +212,19 @@ pub(crate) struct WatchArgs {
     /// Those that were cut come back spread over so many seconds.
     #[arg(long, default_value_t = 10.0, value_name = "S")]
     back_within: f64,
+    /// Each session comes over a line of its own that carries so many thousand bits a second from the server, as a phone's.
+    #[arg(long, value_name = "KBIT", value_parser = positive)]
+    line_kbit: Option<f64>,
+    /// What such a line takes each way, in milliseconds.
+    #[arg(long, default_value_t = 50, value_name = "MS", requires = "line_kbit")]
+    line_delay_ms: u64,
+    /// Seconds from when every session was shown something until it begins to count.
+    #[arg(long, default_value_t = 0.0, value_name = "S")]
+    warm_up: f64,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| value.is_finite() && *value > 0.0).ok_or_else(|| "must be more than 0".to_owned())
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {

@@ -71,6 +71,16 @@ impl Target {
         &self.authorization
     }
 
+    /// The same server by another way.
+    #[must_use]
+    pub fn by_way_of(&self, address: std::net::SocketAddr) -> Self {
+        Self { host: address.to_string(), ..self.clone() }
+    }
+
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     pub fn websocket_address(&self, path: &str) -> String {
         format!("ws://{}{path}", self.host)
     }

@@ -27,6 +27,7 @@ pub mod expected;
 pub mod ledger;
 pub mod lifecycle;
 
+pub mod line;
 pub mod live;
 pub mod obedience;
 pub mod preflight;

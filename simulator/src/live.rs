@@ -39,6 +39,8 @@ pub struct Session {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     picture: Picture,
     views: u32,
+    /// Not all of the view was told, or of what happened in it.
+    behind: bool,
     /// Bytes of the messages received so far.
     received: u64,
 }
@@ -65,7 +67,7 @@ impl Session {
         let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
         let connected = tokio::time::timeout(ANSWER_WITHIN, connecting).await;
         let (socket, _) = connected.map_err(|_elapsed| LiveError::NoAnswer)?.map_err(Box::new)?;
-        Ok(Self { socket, picture, views: 0, received: 0 })
+        Ok(Self { socket, picture, views: 0, behind: false, received: 0 })
     }
 
     /// Looks at a box and returns the level at which the server shows it; afterwards the picture is what it shows.
@@ -74,7 +76,7 @@ impl Session {
         self.view(View { west, south, east, north, zoom, filter: None, view_id }).await?;
         loop {
             let frame = tokio::time::timeout(ANSWER_WITHIN, self.frame()).await.map_err(|_elapsed| LiveError::NoAnswer)??;
-            if let Some(level) = frame.level.filter(|_| frame.view_id == view_id) {
+            if let Some(level) = frame.level.filter(|_| frame.view_id == view_id && !self.behind) {
                 return Ok(level);
             }
         }
@@ -119,6 +121,7 @@ impl Session {
                 Some(Ok(Message::Binary(bytes))) => {
                     self.received += bytes.len() as u64;
                     let frame = self.picture.apply_bytes(&bytes)?;
+                    self.behind = frame.lag.map_or(self.behind, |lag| lag.behind);
                     return match frame.bye {
                         Some(bye) => Err(LiveError::Bye(bye)),
                         None => Ok(frame),

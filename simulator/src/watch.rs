@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Target;
 use crate::fleet::RunError;
+use crate::line::Line;
 use crate::movers::Movers;
 use crate::preflight::is_there;
 
@@ -46,6 +47,10 @@ pub struct WatchOptions {
     pub cut_after: Option<Duration>,
     /// Those who were cut come back spread over this time.
     pub back_within: Duration,
+    /// Each session over a line of its own.
+    pub line: Option<Line>,
+    /// From when everybody is in until it begins to count.
+    pub warm_up: Duration,
 }
 
 /// Opens the sessions, and reports what they saw from when all were in.
@@ -70,6 +75,10 @@ pub async fn run(options: WatchOptions, shutdown: CancellationToken) -> Result<W
         watchers.spawn(Watcher::new(plan).run());
     }
     let opened = everybody_in(&crowd, &options).await;
+    tokio::select! {
+        () = tokio::time::sleep(options.warm_up) => {}
+        () = crowd.stop.cancelled() => {}
+    }
     let began = Instant::now();
     if crowd.started.set(began).is_err() {
         unreachable!("only this function starts it");

@@ -110,11 +110,11 @@ impl Sessions {
         None
     }
 
-    /// True when the session waits for a tick to be sent what it missed. The rest of a view does not wait for that.
+    /// True when the session waits for a tick to be sent what it missed. What did not fit a frame does not wait for that: a slow line would lie idle.
     pub fn on_ack(&mut self, id: SessionId, tick: u64, now: UnixMs) -> bool {
         let Some(session) = self.by_id.get_mut(&id) else { return false };
         let waits = session.acknowledge(Stamp(tick), now);
-        if session.held.lacks_cells() {
+        if !session.is_whole() {
             self.asking.push(id);
         }
         waits

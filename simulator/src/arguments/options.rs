@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Common, FleetArgs, LoadArgs, Spread, TraceArgs, WatchArgs};
 use waypost_sim::check::{Company, Scope};
 use waypost_sim::fleet::{FleetOptions, RunError};
+use waypost_sim::line::Line;
 use waypost_sim::load::LoadOptions;
 use waypost_sim::load::cities::CityOptions;
 use waypost_sim::movers::Movers;
@@ -112,5 +113,7 @@ pub(crate) fn watch_options(args: WatchArgs) -> Result<WatchOptions, RunError> {
         seed: args.seed,
         cut_after: args.cut_after.map(seconds).transpose()?,
         back_within: seconds(args.back_within)?,
+        line: args.line_kbit.map(|kbit| Line { bits_per_s: kbit * 1e3, delay: Duration::from_millis(args.line_delay_ms) }),
+        warm_up: seconds(args.warm_up)?,
     })
 }

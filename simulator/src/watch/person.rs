@@ -32,10 +32,10 @@ pub(super) struct Person {
 }
 
 impl Person {
-    /// Person `index` looks at city `index`, near its centre.
-    pub(super) fn new(movers: Movers, span_deg: f64, seed: u64, index: usize) -> Self {
+    /// Person `index` looks at city `index`, near its centre; who never moves looks at the centre itself.
+    pub(super) fn new(movers: Movers, span_deg: f64, seed: u64, index: usize, moves: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(index as u64));
-        let centre = near(movers.centre(index), span_deg, &mut rng);
+        let centre = if moves { near(movers.centre(index), span_deg, &mut rng) } else { movers.centre(index) };
         Self { rng, movers, city: index, span_deg, centre, stepped_back: false, view_id: 0, steps: 0, step: (0.0, 0.0) }
     }
 
@@ -109,7 +109,7 @@ mod tests {
     fn people_stay_near_their_cities_and_equal_seeds_look_at_the_same() {
         let movers = Movers::new(20, 0.05, 1).expect("valid");
         let walk = |seed: u64| {
-            let mut person = Person::new(movers, 0.05, seed, 3);
+            let mut person = Person::new(movers, 0.05, seed, 3, true);
             let mut views = vec![person.view()];
             for _ in 0..500 {
                 let mut more = person.act();

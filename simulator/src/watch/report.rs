@@ -64,6 +64,11 @@ pub(super) struct Seen {
     pub(super) last_error: Option<String>,
     /// From when a ping was due at its writer until the frame was here that shows it.
     pub(super) ping_to_frame: Times,
+    /// How old the places on the screen are, whether they moved or not.
+    pub(super) shown_age: Times,
+    /// How often that was looked at, and the markers that were held then.
+    pub(super) glances: u64,
+    pub(super) held: u64,
     /// The age of the oldest change in a frame, by the server's word, when it was encoded.
     pub(super) frame_age: Times,
     /// From a view to the first frame that answers it.
@@ -88,6 +93,8 @@ impl Seen {
             (&mut self.views, other.views),
             (&mut self.reconnects, other.reconnects),
             (&mut self.resumed_bytes, other.resumed_bytes),
+            (&mut self.glances, other.glances),
+            (&mut self.held, other.held),
         ] {
             *mine += theirs;
         }
@@ -97,6 +104,7 @@ impl Seen {
         self.last_error = other.last_error.or(self.last_error.take());
         self.ping_to_frame.absorb(&other.ping_to_frame);
         self.frame_age.absorb(&other.frame_age);
+        self.shown_age.absorb(&other.shown_age);
         self.view_answer.absorb(&other.view_answer);
         self.reconnected.absorb(&other.reconnected);
     }
@@ -123,6 +131,12 @@ pub struct WatchReport {
     pub ping_to_frame_max_ms: f64,
     /// How many markers that was measured of.
     pub ping_to_frame_samples: u64,
+    /// How old the places on a screen are, four times a second, moved or not: the time between two pings of a mover is part of it.
+    pub shown_age_p50_ms: f64,
+    pub shown_age_p99_ms: f64,
+    pub shown_age_max_ms: f64,
+    /// On a screen, on average.
+    pub markers_held: f64,
     /// Age of the oldest change in a frame when it was encoded, since its ingest.
     pub frame_age_p50_ms: f64,
     pub frame_age_p99_ms: f64,
@@ -167,6 +181,10 @@ impl WatchReport {
             ping_to_frame_p99_ms: seen.ping_to_frame.ms(0.99),
             ping_to_frame_max_ms: seen.ping_to_frame.ms(1.0),
             ping_to_frame_samples: seen.ping_to_frame.count(),
+            shown_age_p50_ms: seen.shown_age.ms(0.5),
+            shown_age_p99_ms: seen.shown_age.ms(0.99),
+            shown_age_max_ms: seen.shown_age.ms(1.0),
+            markers_held: each(seen.held, seen.glances),
             frame_age_p50_ms: seen.frame_age.ms(0.5),
             frame_age_p99_ms: seen.frame_age.ms(0.99),
             view_answer_p50_ms: seen.view_answer.ms(0.5),
@@ -209,6 +227,8 @@ impl WatchReport {
         row("markers/s, bytes each", format!("{}, {}", self.markers_per_s, self.bytes_per_marker));
         let [p50, p99, max] = [self.ping_to_frame_p50_ms, self.ping_to_frame_p99_ms, self.ping_to_frame_max_ms];
         row("ping to frame p50, p99, max ms", format!("{p50}, {p99}, {max} ({} markers)", self.ping_to_frame_samples));
+        let [p50, p99, max] = [self.shown_age_p50_ms, self.shown_age_p99_ms, self.shown_age_max_ms];
+        row("age on screen p50, p99, max ms", format!("{p50}, {p99}, {max} ({} markers on a screen)", self.markers_held));
         row("oldest in a frame p50, p99 ms", format!("{}, {}", self.frame_age_p50_ms, self.frame_age_p99_ms));
         row("views, answered p50, p99 ms", format!("{}, {}, {}", self.views, self.view_answer_p50_ms, self.view_answer_p99_ms));
         row("gaps, checksum errors", format!("{}, {} ({} verified)", self.gaps, self.checksum_errors, self.checksums_verified));

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::person::Person;
 use super::report::Seen;
 use super::{Crowd, WatchOptions};
 use crate::client::Target;
 use crate::clock;
-use crate::frame::{FrameError, Picture, moves};
+use crate::frame::{FrameError, Marker, Picture, moves};
 use crate::geodesy::Place;
+use crate::line::Laid;
 use crate::live::{LiveError, Session};
 use crate::movers::Movers;
 use crate::wire::{Frame, Resume, Source, View};
@@ -25,6 +26,9 @@ const MANY: u64 = 512;
 /// A drag of six steps takes about a second.
 const STEP_EVERY: Duration = Duration::from_millis(160);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
+const GLANCE_EVERY: Duration = Duration::from_millis(250);
+/// Of all sessions together.
+const MARKERS_AT_A_GLANCE: usize = 10_000;
 
 /// What a watcher is to do.
 #[derive(Debug)]
@@ -47,6 +51,10 @@ pub(super) struct Watcher {
     cut: bool,
     /// Since when it wants to be back.
     away_since: Option<Instant>,
+    /// The line that its session goes over.
+    laid: Option<Laid>,
+    /// How often it looked at how old everything is.
+    glances: usize,
 }
 
 #[derive(Debug, Default)]
@@ -70,8 +78,20 @@ enum End {
 
 impl Watcher {
     pub(super) fn new(plan: Plan) -> Self {
-        let person = Person::new(plan.options.movers, plan.options.span_deg, plan.options.seed, plan.index);
-        Self { plan, person, seen: Seen::default(), held: Held::default(), asked: None, shown: false, cut: false, away_since: None }
+        let WatchOptions { movers, span_deg, seed, pan_every, .. } = plan.options;
+        let person = Person::new(movers, span_deg, seed, plan.index, pan_every.is_some());
+        Self {
+            plan,
+            person,
+            seen: Seen::default(),
+            held: Held::default(),
+            asked: None,
+            shown: false,
+            cut: false,
+            away_since: None,
+            laid: None,
+            glances: 0,
+        }
     }
 
     pub(super) async fn run(mut self) -> Seen {
@@ -110,7 +130,8 @@ impl Watcher {
         // Those who come back after a cut all come at once: that is what is tried.
         let crowd = Arc::clone(&self.plan.crowd);
         let _turn = if self.cut { None } else { crowd.handshakes.acquire().await.ok() };
-        let mut session = Session::open_with(&self.plan.target, std::mem::take(&mut self.held.picture)).await?;
+        let target = self.way().await?;
+        let mut session = Session::open_with(&target, std::mem::take(&mut self.held.picture)).await?;
         if session.picture().tick > 0
             && let Some(view) = self.held.views.first().cloned()
         {
@@ -122,6 +143,16 @@ impl Watcher {
             self.ask(&mut session).await?;
         }
         Ok(session)
+    }
+
+    /// To the server, over its own line if it has one.
+    async fn way(&mut self) -> Result<Target, LiveError> {
+        let Plan { target, options, .. } = &self.plan;
+        if let (None, Some(line)) = (&self.laid, options.line) {
+            let broken = |error| LiveError::Socket(Box::new(tokio_tungstenite::tungstenite::Error::Io(error)));
+            self.laid = Some(line.lay(target.host()).await.map_err(broken)?);
+        }
+        Ok(self.laid.as_ref().map_or_else(|| target.clone(), |laid| target.by_way_of(laid.address())))
     }
 
     async fn ask(&mut self, session: &mut Session) -> Result<(), LiveError> {
@@ -136,6 +167,8 @@ impl Watcher {
         let crowd = Arc::clone(&self.plan.crowd);
         let mut next_act = Instant::now() + self.rest();
         let mut dragging = false;
+        let mut glance = tokio::time::interval(GLANCE_EVERY);
+        glance.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let outcome = tokio::select! {
                 () = crowd.stop.cancelled() => return End::Stop,
@@ -144,6 +177,10 @@ impl Watcher {
                     dragging = if dragging { self.person.go_on() } else { self.person.act() };
                     next_act = Instant::now() + if dragging { STEP_EVERY } else { self.rest() };
                     self.ask(session).await
+                }
+                _ = glance.tick(), if self.counts() => {
+                    self.glance(session.picture());
+                    Ok(())
                 }
                 frame = session.next() => match frame {
                     Ok(frame) => {
@@ -227,11 +264,32 @@ impl Watcher {
     }
 
     fn note_age(&mut self, picture: &Picture, handle: u64, now: f64) {
-        let Some(marker) = picture.marker(handle) else { return };
-        let Some(object) = Movers::number_of(&marker.id) else { return };
+        if let Some(age_ms) = picture.marker(handle).and_then(|marker| self.age_of(marker, now)) {
+            self.seen.ping_to_frame.note_ms(age_ms);
+        }
+    }
+
+    fn age_of(&self, marker: &Marker, now: f64) -> Option<f64> {
+        let object = Movers::number_of(&marker.id)?;
         let place = Place { lat: f64::from(marker.lat_e7) / 1e7, lng: f64::from(marker.lng_e7) / 1e7 };
-        if let Some(due) = self.plan.options.movers.time_at(object, place, now) {
-            self.seen.ping_to_frame.note_ms(now - due);
+        self.plan.options.movers.time_at(object, place, now).map(|due| now - due)
+    }
+
+    /// How old is what is on the screen, moved or not? Of some of it, if many look.
+    fn glance(&mut self, picture: &Picture) {
+        let held = picture.markers().count();
+        self.seen.glances += 1;
+        self.seen.held += held as u64;
+        if self.held.level != EXACT_RESOLUTION {
+            return;
+        }
+        let step = (held * self.plan.options.sessions / MARKERS_AT_A_GLANCE).max(1);
+        self.glances += 1;
+        let now = clock::now_ms_exact();
+        for (_, marker) in picture.markers().skip(self.glances % step).step_by(step) {
+            if let Some(age_ms) = self.age_of(marker, now) {
+                self.seen.shown_age.note_ms(age_ms);
+            }
         }
     }
 

@@ -177,7 +177,8 @@ impl Session {
         owed.into_iter().for_each(|(cell, base)| self.held.leave_behind(cell, base));
     }
 
-    /// Where a marker went is told together with where it left, room or not: it would be nowhere meanwhile.
+    /// Where a marker went is told together with where it left, as it would be nowhere meanwhile: in up to twice the room, for among many that move fast
+    /// each cell hangs together with all others.
     fn tell_where_they_went(
         &mut self,
         map: &TenantMap,
@@ -193,8 +194,10 @@ impl Session {
             for removal in found.removals_since(base.tick) {
                 let Some(elsewhere) = map.marker(removal.handle).map(|placed| view.level.cell_above(placed.finest)) else { continue };
                 let Some(base) = owed.get(&elsewhere).filter(|_| elsewhere != cell && !told.contains(&elsewhere)).copied() else { continue };
-                if let Some(chunk) = self.difference(map, view, elsewhere, base, now) {
-                    self.put(parcel, elsewhere, chunk);
+                match self.difference(map, view, elsewhere, base, now) {
+                    Some(chunk) if parcel.bytes + chunk.bytes.len() > parcel.room * 2 => continue,
+                    Some(chunk) => self.put(parcel, elsewhere, chunk),
+                    None => {}
                 }
                 told.push(elsewhere);
             }

@@ -55,7 +55,8 @@ fn a_view_that_does_not_fit_a_frame_comes_in_parts_from_its_middle_outwards() {
 
 #[test]
 fn what_is_told_in_parts_never_takes_a_marker_off_the_map_that_is_on_it() {
-    let mut world = World::new(narrow());
+    // Room for some cells and those that they hang together with.
+    let mut world = World::new(Settings { max_bytes_in_flight: 900, ..Settings::default() });
     stir(&mut world, 0);
     world.settle_and_compare();
     let all = shown(&world);
@@ -126,7 +127,8 @@ fn who_is_cut_in_the_middle_of_parts_comes_back_to_what_the_server_holds() {
 
 #[test]
 fn who_cannot_keep_up_is_shown_less_and_gets_it_back_more_slowly_each_time() {
-    let settings = Settings { max_bytes_in_flight: 200, coarsen_after: Duration::from_secs(3), restore_after: Duration::from_secs(10), ..Settings::default() };
+    let settings =
+        Settings { max_bytes_in_flight: 200, coarsen_after: Duration::from_secs(3), restore_after: Duration::from_secs(10), ..Settings::default() };
     let mut world = World::new(settings);
     stir(&mut world, 0);
     world.settle_and_compare();

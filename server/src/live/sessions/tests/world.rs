@@ -257,9 +257,8 @@ impl World {
         }
         let mut markers = BTreeMap::new();
         let mut counts: BTreeMap<u64, BTreeMap<i32, u32>> = BTreeMap::new();
-        for (placed, cell) in (0..30_u64)
-            .filter_map(|n| map.marker(Handle((n % 3) << 37 | n)))
-            .flat_map(|placed| session.held.cells().map(move |cell| (placed, cell)))
+        for (placed, cell) in
+            (0..30_u64).filter_map(|n| map.marker(Handle((n % 3) << 37 | n))).flat_map(|placed| session.held.cells().map(move |cell| (placed, cell)))
         {
             let key = CellKey { level: view.level, cell };
             let Some(m) = view.filter.seen(&placed.marker).filter(|_| placed.stands_in(key)) else { continue };
