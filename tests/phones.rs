@@ -287,7 +287,7 @@ async fn the_unit_of_speeds_is_a_setting_and_the_new_traccar_client_may_keep_the
     let reply = phone.send(&recording("traccar-client-8").replace("speed=15.5507", "speed=36")).await;
     assert!((driver(&server, "123456", &reply).await["speed_mps"].as_f64().expect("a speed") - 10.0).abs() < 0.01);
     for (form, address, speed_mps) in [("id=form-1&", "?speed_unit=mps", 36.0), ("", "?id=form-2", 10.0)] {
-        let form = format!("{form}lat=57.7&lon=11.9&timestamp={}&speed=36", jiff::Timestamp::now().as_second());
+        let form = format!("{form}lat=57.7&lon=11.9&timestamp={}&speed=36", server.now_ms() / 1000);
         let request = reqwest::Client::new().post(format!("{}/v1/in/osmand{address}", server.url)).bearer_auth(&server.ingest);
         let sent = request.header("content-type", "application/x-www-form-urlencoded").body(form).send().await.expect("answers");
         assert_eq!(sent.status(), 200);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +98,8 @@ async fn who_reads_nothing_is_sent_away_by_number_within_fifteen_seconds() {
     let server = ServerProcess::start(data.path());
     server.ready().await;
     let enough = CancellationToken::new();
-    let writer = tokio::spawn(cities::run(writing(&server.url, &key, 500), enough.clone()));
+    let mut writer = JoinSet::new();
+    writer.spawn(cities::run(writing(&server.url, &key, 500), enough.clone()));
     let mut request = format!("{}/v1/live", server.url.replacen("http", "ws", 1)).into_client_request().expect("an address");
     request.headers_mut().insert("sec-websocket-protocol", "waypost.v1.json".parse().expect("a value"));
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("upgraded");
@@ -126,5 +128,5 @@ async fn who_reads_nothing_is_sent_away_by_number_within_fifteen_seconds() {
     assert_eq!((last["bye"]["code"].as_u64(), close), (Some(5), 4_005));
     assert!(bytes > 0 && bytes <= 1 << 20, "{bytes} bytes were held for who reads nothing");
     enough.cancel();
-    writer.await.expect("it does not panic").expect("written");
+    writer.join_next().await.expect("one").expect("it does not panic").expect("written");
 }

@@ -74,6 +74,17 @@ impl Session {
     pub async fn look(&mut self, west: f64, south: f64, east: f64, north: f64, zoom: f64) -> Result<Level, LiveError> {
         let view_id = self.views + 1;
         self.view(View { west, south, east, north, zoom, filter: None, view_id }).await?;
+        self.told(view_id).await
+    }
+
+    /// Says what is held of a view and waits until the picture is what the server shows.
+    pub async fn come_back(&mut self, resume: Resume) -> Result<Level, LiveError> {
+        let view_id = resume.view.as_ref().map_or(self.views, |view| view.view_id);
+        self.resume(resume).await?;
+        self.told(view_id).await
+    }
+
+    async fn told(&mut self, view_id: u32) -> Result<Level, LiveError> {
         loop {
             let frame = tokio::time::timeout(ANSWER_WITHIN, self.frame()).await.map_err(|_elapsed| LiveError::NoAnswer)??;
             if let Some(level) = frame.level.filter(|_| frame.view_id == view_id && !self.behind) {
@@ -88,7 +99,7 @@ impl Session {
         self.send(Kind::View(view)).await
     }
 
-    /// Says what is held of a view.
+    /// Says what is held of a view and waits for nothing.
     pub async fn resume(&mut self, resume: Resume) -> Result<(), LiveError> {
         self.views = resume.view.as_ref().map_or(self.views, |view| view.view_id);
         self.send(Kind::Resume(resume)).await

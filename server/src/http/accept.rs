@@ -124,10 +124,23 @@ async fn accept(listener: &TcpListener, shell: &Shell, tasks: &TaskTracker) {
     }
 }
 
+/// What the kernel takes of a connection beyond what is under way on the line: who reads nothing, and says otherwise, makes it hold no more.
+#[cfg(target_os = "linux")]
+fn bound_unsent(stream: &TcpStream) {
+    const UNSENT_BYTES: u32 = 128 << 10;
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT was refused");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound_unsent(_stream: &TcpStream) {}
+
 async fn serve(stream: TcpStream, place: Place, shell: Shell) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay was refused");
     }
+    bound_unsent(&stream);
     let Some(tls) = shell.tls.clone() else {
         return speak(stream, place, shell, Transport::Plain).await;
     };

@@ -189,11 +189,11 @@ mod tests {
         line.flood(22_000, 5_000);
         assert!(line.longest_ms <= 1_000, "{} ms", line.longest_ms);
 
-        let (mut link, settings) = (Link::new(UnixMs(0)), Settings::default());
+        let (mut idle, settings) = (Link::new(UnixMs(0)), Settings::default());
         for round in 0..50 {
-            link.sent(Stamp(round), 100, UnixMs(100 * round.cast_signed()));
-            link.acknowledge(Stamp(round), UnixMs(100 * round.cast_signed() + 90));
+            idle.sent(Stamp(round), 100, UnixMs(100 * round.cast_signed()));
+            idle.acknowledge(Stamp(round), UnixMs(100 * round.cast_signed() + 90));
         }
-        assert_eq!((link.rate, link.room(&settings)), (None, settings.first_bytes_in_flight / 2));
+        assert_eq!((idle.rate, idle.room(&settings)), (None, settings.first_bytes_in_flight / 2));
     }
 }

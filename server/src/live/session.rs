@@ -23,7 +23,6 @@ use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent debt to the client, not a state of one machine")]
 pub(super) struct Session {
     pub(super) tenant: TenantId,
     /// What exists for its credential.

@@ -27,7 +27,7 @@ impl Stamp {
         let first = floor.unwrap_or(tick).0 << Self::FRAME_BITS;
         let number = (self.0 & !Self::HOLDS_ALL).saturating_add(2).max(first);
         let holds_all = floor.is_some_and(|floor| number >> Self::FRAME_BITS <= floor.0);
-        Self(number | u64::from(holds_all) * Self::HOLDS_ALL)
+        Self(if holds_all { number | Self::HOLDS_ALL } else { number })
     }
 }
 

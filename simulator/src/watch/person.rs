@@ -33,9 +33,9 @@ pub(super) struct Person {
 
 impl Person {
     /// Person `index` looks at city `index`, near its centre; who never moves looks at the centre itself.
-    pub(super) fn new(movers: Movers, span_deg: f64, seed: u64, index: usize, moves: bool) -> Self {
+    pub(super) fn new(movers: Movers, span_deg: f64, seed: u64, index: usize, pans: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(index as u64));
-        let centre = if moves { near(movers.centre(index), span_deg, &mut rng) } else { movers.centre(index) };
+        let centre = if pans { near(movers.centre(index), span_deg, &mut rng) } else { movers.centre(index) };
         Self { rng, movers, city: index, span_deg, centre, stepped_back: false, view_id: 0, steps: 0, step: (0.0, 0.0) }
     }
 

@@ -68,7 +68,9 @@ impl Session {
             // As of the tick before everything is held evenly, so it can be told in parts as well.
             self.turn = Turn::CatchUp;
         } else {
-            shared.into_iter().for_each(|(cell, chunk)| self.put(&mut parcel, cell, chunk));
+            for (cell, chunk) in shared {
+                self.put(&mut parcel, cell, chunk);
+            }
         }
         // Before anything else is held: what comes whole now lacks nothing.
         let outdated = if self.turn == Turn::CatchUp { self.held.take_outdated(map, view.level) } else { Vec::new() };
