@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 
-.PHONY: demo test test-rust test-web web lint bench bench-peers soak clean help tools
+.PHONY: demo test test-rust test-web web lint bench bench-peers bench-curves soak clean help tools
 
 help:
 	@echo "make demo   build everything and run a server with a simulated fleet"
@@ -12,6 +12,7 @@ help:
 	echo "make lint   rustfmt, clippy, cargo-deny"
 	echo "make bench  the benchmarks, each beside its budget"
 	echo "make bench-peers  beside Redis and PostGIS in one run, written to benches/results (installs them where it may)"
+	echo "make bench-curves  how cost and age grow with drivers, sessions, ticks and levels, written to benches/results"
 	echo "make soak   the large test sizes"
 
 tools:
@@ -64,6 +65,9 @@ bench-peers: tools web
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null || echo "some peers could not be installed"
 	fi
 	cargo bench -p waypost --bench peers
+
+bench-curves: tools web
+	cargo bench -p waypost --bench curves
 
 # The figures of a run stand on stderr.
 soak: tools

@@ -20,7 +20,7 @@ use waypost_sim::movers::Movers;
 use waypost_sim::report::Report;
 use waypost_sim::watch::{self, WatchOptions, WatchReport};
 
-use support::{Server, setting};
+use support::{Server, open_sessions, setting};
 
 const CITIES: usize = 20;
 const SIGMA_DEG: f64 = 0.05;
@@ -101,10 +101,6 @@ fn run(runtime: &Runtime, server: &Server, writing: CityOptions, watching: Watch
         let wrote = writer.await.expect("it does not panic").expect("written");
         Outcome { seen, wrote, cores, rss_mb }
     })
-}
-
-fn open_sessions(server: &Server) -> usize {
-    server.metrics("waypost_live_sessions").first().map_or(0, |(_, count)| format!("{count:.0}").parse().unwrap_or(0))
 }
 
 /// More and more updates, until what people see is older than the budget allows.

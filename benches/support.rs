@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 const TICKS_PER_S: f64 = 100.0;
 const READY_WITHIN: Duration = Duration::from_mins(2);
 
+/// Live sessions that the server has, by its own word.
+pub(crate) fn open_sessions(server: &Server) -> usize {
+    server.metrics("waypost_live_sessions").first().map_or(0, |(_, count)| format!("{count:.0}").parse().unwrap_or(0))
+}
+
 /// `waypost serve` on a free port; killed when dropped.
 pub(crate) struct Server {
     child: Child,

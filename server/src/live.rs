@@ -7,6 +7,7 @@ pub mod json;
 pub mod lens;
 mod link;
 mod middle;
+mod moved;
 mod pace;
 pub mod resume;
 pub mod seats;

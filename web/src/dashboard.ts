@@ -5,6 +5,7 @@ import { setTheme } from "./basemap";
 import { askForKey, currentToken, forgetToken } from "./auth";
 import { addControls, goTo, screenOf } from "./camera";
 import { ConnectionLine, element, type Freshness, told } from "./connection";
+import { Curtain } from "./curtain";
 import { filterOf, wishFrom } from "./filter";
 import { Filters } from "./filters";
 import { Focus } from "./focus";
@@ -29,6 +30,7 @@ export class Dashboard {
   private readonly socket: LiveSocket;
   private readonly lookout: Lookout;
   private readonly line: ConnectionLine;
+  private readonly curtain = new Curtain();
   private readonly freshness: Freshness = { state: { kind: "connecting" }, receivedMs: null, ageMs: 0, behindSinceMs: null, coarsened: false, slowLink: false };
   /** Server time less this page's clock. */
   private serverSkewMs = Date.now() - performance.now();
@@ -100,13 +102,14 @@ export class Dashboard {
   private onFrame(frame: Frame): boolean {
     const now = performance.now();
     if (frame.hello) this.serverSkewMs = frame.hello.serverTimeMs - now;
-    const changes = this.picture.show(frame, now);
     const { state } = this.picture;
+    const empty = state.markers.size + state.counts.size === 0;
+    const changes = this.curtain.take(frame, empty, now).map((due) => this.picture.show(due, now));
     told(this.freshness, frame, state.level, now);
-    this.focus.framed(changes.entered.length + changes.left.length > 0);
+    this.focus.framed(changes.some(({ entered, left }) => entered.length + left.length > 0));
     if (frame.tick > 0 && frame.level) this.lookout.answered(frame.viewId, frame.level);
     if (frame.tick > 0 && !this.looked) void this.lookWhereThingsAre();
-    return changes.right;
+    return changes.every(({ right }) => right);
   }
 
   private async signIn(problem: string): Promise<void> {

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use h3o::CellIndex;
 use hashbrown::HashSet;
 use prost::Message;
 
 use super::Format;
 use super::json;
 use super::lens::Filter;
+use super::moved::{checksum_of, columns, parts_of};
 use super::tally;
-use crate::formats::scalars::zigzag;
 use crate::map::TenantMap;
 use crate::map::cells::{Cell, Entry, Tick, meta_of};
 use crate::map::placed::Placed;
@@ -55,17 +56,33 @@ pub struct Tally {
     pub checksum: u32,
 }
 
+/// The leaves of a cell that is told before others of the same view.
+#[derive(Clone, Copy)]
+pub struct Leaves<'a> {
+    /// Up to when all of them were told; not after the base of the rest.
+    pub since: Tick,
+    /// Whether a cell is told later: what went there is to stay where it is until then, or it would be nowhere.
+    pub wait: &'a dyn Fn(CellIndex) -> bool,
+}
+
 /// Encodes what `base` lacks of a cell; nothing when it lacks nothing.
 pub fn encode(map: &TenantMap, cell: &Cell, filter: &Filter, base: Base, verify: Verify, now: UnixMs, format: Format) -> Option<Chunk> {
-    let mut build = Build { map, cell, filter, overlap: tally::overlap(cell, filter.scope()), now, oldest: None };
-    let message = build.message(base, verify)?;
-    let bytes = match format {
-        Format::Proto => tagged(&message),
-        Format::Json => Bytes::from(json::cell(&message)),
-    };
-    let tally = (cell.key.level.is_counts() && filter.is_narrowed())
-        .then(|| Tally { is_empty: message.counts.is_empty(), checksum: message.checksum.unwrap_or_default() });
-    Some(Chunk { bytes, oldest: build.oldest, tally })
+    Build::new(map, cell, filter, None, now).chunk(base, verify, format)
+}
+
+/// The same by difference, but for leaves that have to wait; and whether there are any.
+pub fn encode_before(
+    map: &TenantMap,
+    cell: &Cell,
+    filter: &Filter,
+    base: Tick,
+    leaves: Leaves<'_>,
+    now: UnixMs,
+    format: Format,
+) -> (Option<Chunk>, bool) {
+    let mut build = Build::new(map, cell, filter, Some(leaves), now);
+    let chunk = build.chunk(Base::At(base), Verify::NotDue, format);
+    (chunk, build.withheld)
 }
 
 fn tagged(message: &wire::Cell) -> Bytes {
@@ -83,14 +100,37 @@ struct Build<'a> {
     filter: &'a Filter,
     /// How the area that may be seen lies to the cell's box.
     overlap: Overlap,
+    leaves: Option<Leaves<'a>>,
+    withheld: bool,
     now: UnixMs,
     oldest: Option<UnixMs>,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    fn new(map: &'a TenantMap, cell: &'a Cell, filter: &'a Filter, leaves: Option<Leaves<'a>>, now: UnixMs) -> Self {
+        let overlap = tally::overlap(cell, filter.scope());
+        Self { map, cell, filter, overlap, leaves, withheld: false, now, oldest: None }
+    }
+
+    fn chunk(&mut self, base: Base, verify: Verify, format: Format) -> Option<Chunk> {
+        let message = self.message(base, verify)?;
+        let bytes = match format {
+            Format::Proto => tagged(&message),
+            Format::Json => Bytes::from(json::cell(&message)),
+        };
+        let tally = (self.cell.key.level.is_counts() && self.filter.is_narrowed())
+            .then(|| Tally { is_empty: message.counts.is_empty(), checksum: message.checksum.unwrap_or_default() });
+        Some(Chunk { bytes, oldest: self.oldest, tally })
+    }
+
+    /// Up to when leaves were told to who has this base.
+    fn left_since(&self, base: Tick) -> Tick {
+        self.leaves.map_or(base, |leaves| leaves.since.min(base))
+    }
+
     fn message(&mut self, base: Base, verify: Verify) -> Option<wire::Cell> {
         if let Base::At(tick) | Base::Told(tick) = base
-            && self.cell.changed <= tick
+            && self.cell.changed <= self.left_since(tick)
         {
             return None;
         }
@@ -104,7 +144,9 @@ impl Build<'_> {
         match base {
             // Who sees a part was not told of the cell while that was empty.
             Base::Told(tick) if self.cell.reaches_back_to(tick) && !self.filter.is_narrowed() => self.difference(tick, self.name(), verify),
-            Base::At(tick) | Base::Told(tick) if self.cell.reaches_back_to(tick) => self.difference(tick, self.header(self.cell.origin()), verify),
+            Base::At(tick) | Base::Told(tick) if self.cell.reaches_back_to(self.left_since(tick)) => {
+                self.difference(tick, self.header(self.cell.origin()), verify)
+            }
             _ => Some(self.whole()).filter(|whole| base != Base::Nothing || !self.filter.is_narrowed() || !whole.enters.is_empty()),
         }
     }
@@ -173,11 +215,17 @@ impl Build<'_> {
         (anything || due).then_some(message)
     }
 
-    fn removals(&self, message: &mut wire::Cell, base: Tick) {
+    fn removals(&mut self, message: &mut wire::Cell, base: Tick) {
+        let base = self.left_since(base);
         let mut seen = HashSet::new();
         for removal in self.cell.removals_since(base) {
             let elsewhere = self.map.marker(removal.handle);
             if !seen.insert(removal.handle) || elsewhere.is_some_and(|placed| placed.stands_in(self.cell.key)) {
+                continue;
+            }
+            let waits = |placed: &Placed| self.leaves.is_some_and(|leaves| (leaves.wait)(self.cell.key.level.cell_above(placed.finest)));
+            if elsewhere.is_some_and(waits) {
+                self.withheld = true;
                 continue;
             }
             // Whose status it was is not known any more: who sees a part is told the bare number, which says nothing to who does not know it.
@@ -253,42 +301,9 @@ fn enter_of(handle: Handle, meta: u32, marker: &Marker, now: UnixMs) -> wire::En
     }
 }
 
-/// A handle's counter, and its partition's number: in this order handles of all partitions are near each other.
-fn parts_of(handle: Handle) -> (u64, u64) {
-    (handle.0 & ((1 << Handle::COUNTER_BITS) - 1), handle.0 >> Handle::COUNTER_BITS)
-}
-
-/// `Cell.moves`: five numbers a marker.
-fn columns(mut moved: Vec<((u64, u64), i32, i32, u32)>) -> Vec<u64> {
-    moved.sort_unstable_by_key(|(handle, ..)| *handle);
-    let mut columns = Vec::with_capacity(moved.len() * 5);
-    let mut before = 0;
-    for ((counter, partition), dlat, dlng, meta) in moved {
-        columns.extend([counter - before, partition, zigzag(dlat), zigzag(dlng), u64::from(meta)]);
-        before = counter;
-    }
-    columns
-}
-
 /// A difference of longitudes the short way round.
 fn wrapped_e7(difference: i64) -> i32 {
     const TURN: i64 = 3_600_000_000;
     let short = (difference + TURN / 2).rem_euclid(TURN) - TURN / 2;
     i32::try_from(short).expect("half a turn fits an i32")
-}
-
-/// An entry's share of its cell's checksum, as ARCHITECTURE.md, "Cell checksum", defines it.
-pub fn checksum_of(handle: u64, lat_e7: i32, lng_e7: i32, meta: u32) -> u32 {
-    let low = u32::try_from(handle & 0xffff_ffff).expect("masked to 32 bits");
-    let high = u32::try_from(handle >> 32).expect("32 bits remain");
-    let start = mix(low ^ 0x9e37_79b9);
-    [high, lat_e7.cast_unsigned(), lng_e7.cast_unsigned(), meta].into_iter().fold(start, |hash, word| mix(hash ^ word))
-}
-
-fn mix(mut hash: u32) -> u32 {
-    hash ^= hash >> 16;
-    hash = hash.wrapping_mul(0x85eb_ca6b);
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(0xc2b2_ae35);
-    hash ^ hash >> 16
 }

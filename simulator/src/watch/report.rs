@@ -131,7 +131,7 @@ pub struct WatchReport {
     pub ping_to_frame_max_ms: f64,
     /// How many markers that was measured of.
     pub ping_to_frame_samples: u64,
-    /// How old the places on a screen are, four times a second, moved or not: the time between two pings of a mover is part of it.
+    /// How old the places on a screen are, some four times a second, moved or not: the time between two pings of a mover is part of it.
     pub shown_age_p50_ms: f64,
     pub shown_age_p99_ms: f64,
     pub shown_age_max_ms: f64,

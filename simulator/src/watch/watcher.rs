@@ -20,7 +20,8 @@ use crate::wire::{Frame, Resume, Source, View};
 /// A drag of six steps takes about a second.
 const STEP_EVERY: Duration = Duration::from_millis(160);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
-const GLANCE_EVERY: Duration = Duration::from_millis(250);
+/// In no rhythm with what speaks once a second.
+const GLANCE_EVERY: Duration = Duration::from_millis(230);
 
 /// What a watcher is to do.
 #[derive(Debug)]

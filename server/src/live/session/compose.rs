@@ -5,9 +5,9 @@ use h3o::{CellIndex, LatLng};
 use hashbrown::HashMap;
 
 use super::{Session, Wholes};
-use crate::live::chunk::{self, Base, Chunk, Verify};
+use crate::live::chunk::{self, Base, Chunk, Leaves, Verify};
 use crate::live::follow::News;
-use crate::live::held::Moment;
+use crate::live::held::{Moment, Told};
 use crate::live::pace::Turn;
 use crate::live::view::ActiveView;
 use crate::live::{OutFrame, Settings};
@@ -75,7 +75,7 @@ impl Session {
         // Before anything else is held: what comes whole now lacks nothing.
         let outdated = if self.turn == Turn::CatchUp { self.held.take_outdated(map, view.level) } else { Vec::new() };
         self.add_lacking(map, &view, wholes, &mut parcel, now);
-        self.catch_up(map, &view, outdated, &mut parcel, now);
+        self.catch_up(map, &view, outdated, &mut parcel, Moment { tick, at: now });
         self.held.told(tick, now);
         self.finish(map, &view, parcel, tick, now)
     }
@@ -160,55 +160,26 @@ impl Session {
         self.held.lacks(any_left, now);
     }
 
-    /// Held cells, by difference, the longest untold first. What there is no room for stays as it was told.
-    fn catch_up(&mut self, map: &TenantMap, view: &ActiveView, outdated: Vec<(CellIndex, Moment)>, parcel: &mut Parcel, now: UnixMs) {
-        let mut owed: HashMap<CellIndex, Moment> = outdated.iter().copied().collect();
-        for (cell, base) in outdated {
-            if !owed.contains_key(&cell) {
-                continue;
-            }
-            match self.difference(map, view, cell, base, now) {
-                None => drop(owed.remove(&cell)),
+    /// Held cells, by difference, the longest untold first. What there is no room for stays as it was told, and what went to a cell that is told later
+    /// stays where it was: it would be nowhere meanwhile.
+    fn catch_up(&mut self, map: &TenantMap, view: &ActiveView, outdated: Vec<(CellIndex, Told)>, parcel: &mut Parcel, moment: Moment) {
+        let mut owed: HashMap<CellIndex, Told> = outdated.iter().copied().collect();
+        for (cell, told) in outdated {
+            let Some(found) = map.cell(CellKey { level: view.level, cell }) else { continue };
+            let wait = |elsewhere| owed.contains_key(&elsewhere) || self.held.lacks_cell(elsewhere);
+            let leaves = Leaves { since: told.leaves, wait: &wait };
+            let (chunk, withheld) = chunk::encode_before(map, found, &view.filter, told.base.tick, leaves, moment.at, self.format);
+            match chunk {
                 Some(chunk) if !parcel.takes(&chunk) => break,
-                Some(chunk) => {
-                    self.put(parcel, cell, chunk);
-                    self.tell_where_they_went(map, view, cell, &mut owed, parcel, now);
-                }
+                Some(chunk) => self.put(parcel, cell, chunk),
+                None => {}
+            }
+            owed.remove(&cell);
+            if withheld {
+                self.held.leave_behind(cell, Told { base: moment, leaves: told.leaves });
             }
         }
-        owed.into_iter().for_each(|(cell, base)| self.held.leave_behind(cell, base));
-    }
-
-    /// Where a marker went is told together with where it left, as it would be nowhere meanwhile: in up to twice the room, for among many that move fast
-    /// each cell hangs together with all others.
-    fn tell_where_they_went(
-        &mut self,
-        map: &TenantMap,
-        view: &ActiveView,
-        left: CellIndex,
-        owed: &mut HashMap<CellIndex, Moment>,
-        parcel: &mut Parcel,
-        now: UnixMs,
-    ) {
-        let mut told = vec![left];
-        while let Some(cell) = told.pop() {
-            let (Some(base), Some(found)) = (owed.remove(&cell), map.cell(CellKey { level: view.level, cell })) else { continue };
-            for removal in found.removals_since(base.tick) {
-                let Some(elsewhere) = map.marker(removal.handle).map(|placed| view.level.cell_above(placed.finest)) else { continue };
-                let Some(base) = owed.get(&elsewhere).filter(|_| elsewhere != cell && !told.contains(&elsewhere)).copied() else { continue };
-                match self.difference(map, view, elsewhere, base, now) {
-                    Some(chunk) if parcel.bytes + chunk.bytes.len() > parcel.room * 2 => continue,
-                    Some(chunk) => self.put(parcel, elsewhere, chunk),
-                    None => {}
-                }
-                told.push(elsewhere);
-            }
-        }
-    }
-
-    fn difference(&self, map: &TenantMap, view: &ActiveView, cell: CellIndex, base: Moment, now: UnixMs) -> Option<Chunk> {
-        let found = map.cell(CellKey { level: view.level, cell })?;
-        chunk::encode(map, found, &view.filter, Base::At(base.tick), Verify::NotDue, now, self.format)
+        owed.into_iter().for_each(|(cell, told)| self.held.leave_behind(cell, told));
     }
 }
 

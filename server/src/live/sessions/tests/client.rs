@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use crate::live::{Settings, chunk};
+use crate::live::{Settings, moved};
 use crate::wire;
 
 #[derive(Debug, Default)]
@@ -104,8 +104,8 @@ impl Client {
         let markers: Vec<_> = self.markers.iter().filter(|(_, marker)| marker.0 == cell.cell).collect();
         let counts = self.counts.get(&cell.cell).cloned().unwrap_or_default();
         assert_eq!(entries as usize, markers.len() + counts.len());
-        let of_markers = markers.iter().map(|(handle, m)| chunk::checksum_of(**handle, m.1, m.2, m.3));
-        let of_counts = counts.iter().map(|(status, markers)| chunk::checksum_of(u64::try_from(*status).unwrap(), 0, 0, *markers));
+        let of_markers = markers.iter().map(|(handle, m)| moved::checksum_of(**handle, m.1, m.2, m.3));
+        let of_counts = counts.iter().map(|(status, markers)| moved::checksum_of(u64::try_from(*status).unwrap(), 0, 0, *markers));
         assert_eq!(checksum, of_markers.chain(of_counts).fold(0, u32::wrapping_add));
         self.checks += 1;
     }
