@@ -1,6 +1,7 @@
 //! The live stage: sessions over the map, fed by shared chunks once a tick. Never changes a marker and never queues for a slow reader.
 
 pub mod chunk;
+mod enter;
 mod follow;
 mod held;
 pub mod json;

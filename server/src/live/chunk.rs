@@ -8,6 +8,7 @@ use hashbrown::HashSet;
 use prost::Message;
 
 use super::Format;
+use super::enter::enter_of;
 use super::json;
 use super::lens::Filter;
 use super::moved::{checksum_of, columns, parts_of};
@@ -15,8 +16,7 @@ use super::tally;
 use crate::map::TenantMap;
 use crate::map::cells::{Cell, Entry, Tick, meta_of};
 use crate::map::placed::Placed;
-use crate::model::change::{Carrier, Marker};
-use crate::model::id::Handle;
+use crate::model::change::Marker;
 use crate::model::position::Position;
 use crate::model::scope::Overlap;
 use crate::model::time::UnixMs;
@@ -56,11 +56,12 @@ pub struct Tally {
     pub checksum: u32,
 }
 
-/// The leaves of a cell that is told before others of the same view.
+/// How a cell is told before others of the same view.
 #[derive(Clone, Copy)]
-pub struct Leaves<'a> {
-    /// Up to when all of them were told; not after the base of the rest.
-    pub since: Tick,
+pub struct Before<'a> {
+    pub base: Tick,
+    /// Up to when all leaves were told; not after the base.
+    pub leaves: Tick,
     /// Whether a cell is told later: what went there is to stay where it is until then, or it would be nowhere.
     pub wait: &'a dyn Fn(CellIndex) -> bool,
 }
@@ -71,17 +72,9 @@ pub fn encode(map: &TenantMap, cell: &Cell, filter: &Filter, base: Base, verify:
 }
 
 /// The same by difference, but for leaves that have to wait; and whether there are any.
-pub fn encode_before(
-    map: &TenantMap,
-    cell: &Cell,
-    filter: &Filter,
-    base: Tick,
-    leaves: Leaves<'_>,
-    now: UnixMs,
-    format: Format,
-) -> (Option<Chunk>, bool) {
-    let mut build = Build::new(map, cell, filter, Some(leaves), now);
-    let chunk = build.chunk(Base::At(base), Verify::NotDue, format);
+pub fn encode_before(map: &TenantMap, cell: &Cell, filter: &Filter, before: Before<'_>, now: UnixMs, format: Format) -> (Option<Chunk>, bool) {
+    let mut build = Build::new(map, cell, filter, Some(before), now);
+    let chunk = build.chunk(Base::At(before.base), Verify::NotDue, format);
     (chunk, build.withheld)
 }
 
@@ -100,16 +93,16 @@ struct Build<'a> {
     filter: &'a Filter,
     /// How the area that may be seen lies to the cell's box.
     overlap: Overlap,
-    leaves: Option<Leaves<'a>>,
+    before: Option<Before<'a>>,
     withheld: bool,
     now: UnixMs,
     oldest: Option<UnixMs>,
 }
 
 impl<'a> Build<'a> {
-    fn new(map: &'a TenantMap, cell: &'a Cell, filter: &'a Filter, leaves: Option<Leaves<'a>>, now: UnixMs) -> Self {
+    fn new(map: &'a TenantMap, cell: &'a Cell, filter: &'a Filter, before: Option<Before<'a>>, now: UnixMs) -> Self {
         let overlap = tally::overlap(cell, filter.scope());
-        Self { map, cell, filter, overlap, leaves, withheld: false, now, oldest: None }
+        Self { map, cell, filter, overlap, before, withheld: false, now, oldest: None }
     }
 
     fn chunk(&mut self, base: Base, verify: Verify, format: Format) -> Option<Chunk> {
@@ -125,7 +118,7 @@ impl<'a> Build<'a> {
 
     /// Up to when leaves were told to who has this base.
     fn left_since(&self, base: Tick) -> Tick {
-        self.leaves.map_or(base, |leaves| leaves.since.min(base))
+        self.before.map_or(base, |before| before.leaves.min(base))
     }
 
     fn message(&mut self, base: Base, verify: Verify) -> Option<wire::Cell> {
@@ -145,14 +138,25 @@ impl<'a> Build<'a> {
             // Who sees a part was not told of the cell while that was empty.
             Base::Told(tick) if self.cell.reaches_back_to(tick) && !self.filter.is_narrowed() => self.difference(tick, self.name(), verify),
             Base::At(tick) | Base::Told(tick) if self.cell.reaches_back_to(self.left_since(tick)) => {
-                self.difference(tick, self.header(self.cell.origin()), verify)
+                let difference = self.difference(tick, self.header(self.cell.origin()), verify)?;
+                Some(self.or_whole(difference))
             }
             _ => Some(self.whole()).filter(|whole| base != Base::Nothing || !self.filter.is_narrowed() || !whole.enters.is_empty()),
         }
     }
 
-    fn header(&self, origin: Position) -> wire::Cell {
-        wire::Cell { origin_lat_e7: Some(origin.lat_e7()), origin_lng_e7: Some(origin.lng_e7()), ..self.name() }
+    /// After a long time there is more to say of what came and went than of what is there.
+    fn or_whole(&self, difference: wire::Cell) -> wire::Cell {
+        let told = difference.enters.len() + difference.leaves.len();
+        if self.withheld || self.filter.is_narrowed() || told < self.cell.members().len() {
+            return difference;
+        }
+        let whole = self.whole();
+        if whole.encoded_len() < difference.encoded_len() { whole } else { difference }
+    }
+
+    fn header(&self, at: Position) -> wire::Cell {
+        wire::Cell { origin_lat_e7: Some(at.lat_e7()), origin_lng_e7: Some(at.lng_e7()), ..self.name() }
     }
 
     fn name(&self) -> wire::Cell {
@@ -175,7 +179,7 @@ impl<'a> Build<'a> {
         Some(wire::Cell { whole: true, counts, entries: Some(entries), checksum: Some(checksum), ..self.header(tally.place) })
     }
 
-    fn whole(&mut self) -> wire::Cell {
+    fn whole(&self) -> wire::Cell {
         let mut enters: Vec<wire::Enter> = self.matching().map(|(entry, marker)| self.enter(&entry, &marker)).collect();
         enters.sort_unstable_by_key(|enter| enter.handle);
         let (entries, checksum) = self.checksum();
@@ -223,7 +227,7 @@ impl<'a> Build<'a> {
             if !seen.insert(removal.handle) || elsewhere.is_some_and(|placed| placed.stands_in(self.cell.key)) {
                 continue;
             }
-            let waits = |placed: &Placed| self.leaves.is_some_and(|leaves| (leaves.wait)(self.cell.key.level.cell_above(placed.finest)));
+            let waits = |placed: &Placed| self.before.is_some_and(|before| (before.wait)(self.cell.key.level.cell_above(placed.finest)));
             if elsewhere.is_some_and(waits) {
                 self.withheld = true;
                 continue;
@@ -280,24 +284,6 @@ impl<'a> Build<'a> {
 
     fn note_age(&mut self, changed: UnixMs) {
         self.oldest = Some(self.oldest.map_or(changed, |oldest| oldest.min(changed)));
-    }
-}
-
-/// The followed marker with its absolute position.
-pub fn followed(marker: &Marker, now: UnixMs) -> wire::Enter {
-    let meta = meta_of(marker);
-    wire::Enter { lat_e7: marker.position.lat_e7(), lng_e7: marker.position.lng_e7(), ..enter_of(marker.handle, meta, marker, now) }
-}
-
-fn enter_of(handle: Handle, meta: u32, marker: &Marker, now: UnixMs) -> wire::Enter {
-    wire::Enter {
-        handle: handle.0,
-        meta,
-        driver: matches!(marker.carrier, Carrier::Driver(_)),
-        id: marker.carrier.as_str().to_owned(),
-        aboard: marker.aboard_count,
-        heard_s: u32::try_from(now.since(marker.heard).as_secs()).unwrap_or(u32::MAX),
-        ..wire::Enter::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::chunk;
+use super::enter;
 use crate::map::TenantMap;
 use crate::map::cells::Tick;
 use crate::model::change::Marker;
@@ -70,7 +70,7 @@ impl Follow {
         }
         self.told = tick;
         let told = Told::of(&self.delivery, &marker);
-        News { marker: Some(chunk::followed(&marker, now)), delivery: self.tell(told) }
+        News { marker: Some(enter::followed(&marker, now)), delivery: self.tell(told) }
     }
 
     /// The timer came by. True when a tick is wanted: it is not looked for any longer.

@@ -5,20 +5,21 @@ use h3o::{CellIndex, LatLng};
 use hashbrown::HashMap;
 
 use super::{Session, Wholes};
-use crate::live::chunk::{self, Base, Chunk, Leaves, Verify};
+use crate::live::chunk::{self, Base, Before, Chunk, Verify};
 use crate::live::follow::News;
 use crate::live::held::{Moment, Told};
 use crate::live::pace::Turn;
 use crate::live::view::ActiveView;
 use crate::live::{OutFrame, Settings};
 use crate::map::TenantMap;
-use crate::map::cells::{CellKey, Tick};
+use crate::map::cells::{Cell, CellKey, Tick};
 use crate::model::time::UnixMs;
 use crate::wire;
 
 /// An enter with an id of 36 characters.
 const BYTES_OF_ENTER: usize = 60;
 const BYTES_OF_COUNTS: usize = 50;
+const BYTES_OF_LEAVE: usize = 12;
 
 /// A frame's cells, as many as there is room for; the first always fits.
 struct Parcel {
@@ -164,11 +165,13 @@ impl Session {
     /// stays where it was: it would be nowhere meanwhile.
     fn catch_up(&mut self, map: &TenantMap, view: &ActiveView, outdated: Vec<(CellIndex, Told)>, parcel: &mut Parcel, moment: Moment) {
         let mut owed: HashMap<CellIndex, Told> = outdated.iter().copied().collect();
+        let most: usize = outdated.iter().filter_map(|(cell, told)| Some(most_of(map.cell(CellKey { level: view.level, cell: *cell })?, told))).sum();
+        let fits = parcel.bytes + most <= parcel.room;
         for (cell, told) in outdated {
             let Some(found) = map.cell(CellKey { level: view.level, cell }) else { continue };
-            let wait = |elsewhere| owed.contains_key(&elsewhere) || self.held.lacks_cell(elsewhere);
-            let leaves = Leaves { since: told.leaves, wait: &wait };
-            let (chunk, withheld) = chunk::encode_before(map, found, &view.filter, told.base.tick, leaves, moment.at, self.format);
+            let wait = |elsewhere| !fits && owed.contains_key(&elsewhere) || self.held.lacks_cell(elsewhere);
+            let before = Before { base: told.base.tick, leaves: told.leaves, wait: &wait };
+            let (chunk, withheld) = chunk::encode_before(map, found, &view.filter, before, moment.at, self.format);
             match chunk {
                 Some(chunk) if !parcel.takes(&chunk) => break,
                 Some(chunk) => self.put(parcel, cell, chunk),
@@ -181,6 +184,11 @@ impl Session {
         }
         owed.into_iter().for_each(|(cell, told)| self.held.leave_behind(cell, told));
     }
+}
+
+/// What a cell's difference comes to at most, about.
+fn most_of(cell: &Cell, told: &Told) -> usize {
+    cell.population() as usize * BYTES_OF_ENTER + cell.removals_since(told.leaves).count() * BYTES_OF_LEAVE
 }
 
 fn millimetres(from: LatLng, cell: CellIndex) -> u64 {
