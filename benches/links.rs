@@ -1,5 +1,5 @@
 //! What does a phone on a slow line see, what does who reads nothing cost the others, and what does coming back after a cut cost? Never judges: the
-//! budgets stand beside the figures.
+//! budgets stand beside the figures. `WAYPOST_BENCH_ONLY` (phones, silent or returning) prints one part.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -27,9 +27,9 @@ const PING_EVERY_MS: f64 = 1_000.0;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    phones(&runtime);
-    silent(&runtime);
-    returning(&runtime);
+    let only = std::env::var("WAYPOST_BENCH_ONLY").unwrap_or_default();
+    let parts: [(&str, fn(&Runtime)); 3] = [("phones", phones), ("silent", silent), ("returning", returning)];
+    parts.into_iter().filter(|(name, _)| only.is_empty() || only == *name).for_each(|(_, part)| part(&runtime));
 }
 
 fn writing(server: &Server, movers: Movers, objects: usize, updates_per_s: f64) -> CityOptions {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use h3o::CellIndex;
 use hashbrown::HashSet;
 use prost::Message;
 
@@ -56,26 +55,36 @@ pub struct Tally {
     pub checksum: u32,
 }
 
-/// How a cell is told before others of the same view.
-#[derive(Clone, Copy)]
-pub struct Before<'a> {
-    pub base: Tick,
-    /// Up to when all leaves were told; not after the base.
-    pub leaves: Tick,
-    /// Whether a cell is told later: what went there is to stay where it is until then, or it would be nowhere.
-    pub wait: &'a dyn Fn(CellIndex) -> bool,
-}
-
 /// Encodes what `base` lacks of a cell; nothing when it lacks nothing.
 pub fn encode(map: &TenantMap, cell: &Cell, filter: &Filter, base: Base, verify: Verify, now: UnixMs, format: Format) -> Option<Chunk> {
-    Build::new(map, cell, filter, None, now).chunk(base, verify, format)
+    Build::new(map, cell, filter, now).chunk(base, verify, format)
 }
 
-/// The same by difference, but for leaves that have to wait; and whether there are any.
-pub fn encode_before(map: &TenantMap, cell: &Cell, filter: &Filter, before: Before<'_>, now: UnixMs, format: Format) -> (Option<Chunk>, bool) {
-    let mut build = Build::new(map, cell, filter, Some(before), now);
-    let chunk = build.chunk(Base::At(before.base), Verify::NotDue, format);
-    (chunk, build.withheld)
+/// Some markers that came into a cell, for who is told the rest of it later and holds what it held: it is as if each came in twice. None of them may be for
+/// who looks through this lens.
+pub fn encode_arrivals<'m>(
+    map: &TenantMap,
+    cell: &Cell,
+    filter: &Filter,
+    arrived: impl Iterator<Item = &'m Placed>,
+    now: UnixMs,
+    format: Format,
+) -> Option<Chunk> {
+    let mut build = Build::new(map, cell, filter, now);
+    let mut message = build.header(cell.origin());
+    for placed in arrived {
+        let Some((entry, marker)) = build.seen(placed, placed.entry(cell.key.level)) else { continue };
+        build.note_age(marker.changed);
+        message.enters.push(build.enter(&entry, &marker));
+    }
+    (!message.enters.is_empty()).then(|| Chunk { bytes: spelled(&message, format), oldest: build.oldest, tally: None })
+}
+
+fn spelled(message: &wire::Cell, format: Format) -> Bytes {
+    match format {
+        Format::Proto => tagged(message),
+        Format::Json => Bytes::from(json::cell(message)),
+    }
 }
 
 fn tagged(message: &wire::Cell) -> Bytes {
@@ -93,37 +102,25 @@ struct Build<'a> {
     filter: &'a Filter,
     /// How the area that may be seen lies to the cell's box.
     overlap: Overlap,
-    before: Option<Before<'a>>,
-    withheld: bool,
     now: UnixMs,
     oldest: Option<UnixMs>,
 }
 
 impl<'a> Build<'a> {
-    fn new(map: &'a TenantMap, cell: &'a Cell, filter: &'a Filter, before: Option<Before<'a>>, now: UnixMs) -> Self {
-        let overlap = tally::overlap(cell, filter.scope());
-        Self { map, cell, filter, overlap, before, withheld: false, now, oldest: None }
+    fn new(map: &'a TenantMap, cell: &'a Cell, filter: &'a Filter, now: UnixMs) -> Self {
+        Self { map, cell, filter, overlap: tally::overlap(cell, filter.scope()), now, oldest: None }
     }
 
     fn chunk(&mut self, base: Base, verify: Verify, format: Format) -> Option<Chunk> {
         let message = self.message(base, verify)?;
-        let bytes = match format {
-            Format::Proto => tagged(&message),
-            Format::Json => Bytes::from(json::cell(&message)),
-        };
         let tally = (self.cell.key.level.is_counts() && self.filter.is_narrowed())
             .then(|| Tally { is_empty: message.counts.is_empty(), checksum: message.checksum.unwrap_or_default() });
-        Some(Chunk { bytes, oldest: self.oldest, tally })
-    }
-
-    /// Up to when leaves were told to who has this base.
-    fn left_since(&self, base: Tick) -> Tick {
-        self.before.map_or(base, |before| before.leaves.min(base))
+        Some(Chunk { bytes: spelled(&message, format), oldest: self.oldest, tally })
     }
 
     fn message(&mut self, base: Base, verify: Verify) -> Option<wire::Cell> {
         if let Base::At(tick) | Base::Told(tick) = base
-            && self.cell.changed <= self.left_since(tick)
+            && self.cell.changed <= tick
         {
             return None;
         }
@@ -137,7 +134,7 @@ impl<'a> Build<'a> {
         match base {
             // Who sees a part was not told of the cell while that was empty.
             Base::Told(tick) if self.cell.reaches_back_to(tick) && !self.filter.is_narrowed() => self.difference(tick, self.name(), verify),
-            Base::At(tick) | Base::Told(tick) if self.cell.reaches_back_to(self.left_since(tick)) => {
+            Base::At(tick) | Base::Told(tick) if self.cell.reaches_back_to(tick) => {
                 let difference = self.difference(tick, self.header(self.cell.origin()), verify)?;
                 Some(self.or_whole(difference))
             }
@@ -148,7 +145,7 @@ impl<'a> Build<'a> {
     /// After a long time there is more to say of what came and went than of what is there.
     fn or_whole(&self, difference: wire::Cell) -> wire::Cell {
         let told = difference.enters.len() + difference.leaves.len();
-        if self.withheld || self.filter.is_narrowed() || told < self.cell.members().len() {
+        if self.filter.is_narrowed() || told < self.cell.members().len() {
             return difference;
         }
         let whole = self.whole();
@@ -219,17 +216,11 @@ impl<'a> Build<'a> {
         (anything || due).then_some(message)
     }
 
-    fn removals(&mut self, message: &mut wire::Cell, base: Tick) {
-        let base = self.left_since(base);
+    fn removals(&self, message: &mut wire::Cell, base: Tick) {
         let mut seen = HashSet::new();
         for removal in self.cell.removals_since(base) {
             let elsewhere = self.map.marker(removal.handle);
             if !seen.insert(removal.handle) || elsewhere.is_some_and(|placed| placed.stands_in(self.cell.key)) {
-                continue;
-            }
-            let waits = |placed: &Placed| self.before.is_some_and(|before| (before.wait)(self.cell.key.level.cell_above(placed.finest)));
-            if elsewhere.is_some_and(waits) {
-                self.withheld = true;
                 continue;
             }
             // Whose status it was is not known any more: who sees a part is told the bare number, which says nothing to who does not know it.

@@ -15,14 +15,6 @@ pub(super) struct Moment {
     pub(super) at: UnixMs,
 }
 
-/// As of when a cell is held that is not held as of the base.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Told {
-    pub(super) base: Moment,
-    /// All that left it up to here was told; what left since may have had to wait for where it went. Not after `base`.
-    pub(super) leaves: Tick,
-}
-
 /// A cell is covered if it is in `behind`, and then held, as of earlier than `base`.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -33,7 +25,7 @@ pub(super) struct Held {
     /// As of when the cells are held, all but those behind.
     base: Moment,
     /// What the last frames had no room for.
-    behind: HashMap<CellIndex, Told>,
+    behind: HashMap<CellIndex, Moment>,
     /// Since when something of each cell is held.
     whole_since: UnixMs,
 }
@@ -77,13 +69,13 @@ impl Held {
 
     /// As of when everything held is held at least; none while a cell is lacking.
     pub(super) fn floor(&self) -> Option<Tick> {
-        let behind = self.behind.values().map(|told| told.leaves);
+        let behind = self.behind.values().map(|moment| moment.tick);
         (!self.any_fresh).then(|| behind.fold(self.base.tick, Tick::min))
     }
 
     /// Since when the oldest of what is held is out of date. A view that is still being told is not out of date.
     pub(super) fn stale_since(&self, missed: bool) -> Option<UnixMs> {
-        let oldest = self.behind.values().map(|told| told.base.at).chain(missed.then_some(self.base.at)).min();
+        let oldest = self.behind.values().map(|moment| moment.at).chain(missed.then_some(self.base.at)).min();
         oldest.filter(|_| !self.any_fresh).map(|at| at.max(self.whole_since))
     }
 
@@ -136,27 +128,26 @@ impl Held {
     }
 
     /// The held cells that changed since they were told, the oldest first. Nothing is behind from here on: what cannot be told is to be given back.
-    pub(super) fn take_outdated(&mut self, map: &TenantMap, level: Level) -> Vec<(CellIndex, Told)> {
+    pub(super) fn take_outdated(&mut self, map: &TenantMap, level: Level) -> Vec<(CellIndex, Moment)> {
         let held = self.covered.iter().filter(|(_, held)| **held).map(|(cell, _)| *cell);
         let mut outdated: Vec<_> = held
             .filter_map(|cell| {
-                let told = self.behind.get(&cell).copied().unwrap_or(Told { base: self.base, leaves: self.base.tick });
+                let base = self.behind.get(&cell).copied().unwrap_or(self.base);
                 let changed = map.cell(CellKey { level, cell })?.changed;
-                (changed > told.leaves).then_some((cell, told))
+                (changed > base.tick).then_some((cell, base))
             })
             .collect();
-        outdated.sort_unstable_by_key(|(_, told)| *told);
+        outdated.sort_unstable_by_key(|(_, base)| *base);
         self.behind.clear();
         outdated
     }
 
-    /// A cell of which not all was told.
-    pub(super) fn leave_behind(&mut self, cell: CellIndex, told: Told) {
-        self.behind.insert(cell, told);
+    pub(super) fn is_lacking(&self, cell: CellIndex) -> bool {
+        self.covered.get(&cell) == Some(&false)
     }
 
-    /// Whether a cell of the view is to be told, whatever else is.
-    pub(super) fn lacks_cell(&self, cell: CellIndex) -> bool {
-        self.covered.get(&cell) == Some(&false)
+    /// A cell that was not told.
+    pub(super) fn leave_behind(&mut self, cell: CellIndex, base: Moment) {
+        self.behind.insert(cell, base);
     }
 }

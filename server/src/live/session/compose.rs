@@ -2,17 +2,18 @@
 
 use bytes::Bytes;
 use h3o::{CellIndex, LatLng};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{Session, Wholes};
-use crate::live::chunk::{self, Base, Before, Chunk, Verify};
+use crate::live::chunk::{self, Base, Chunk, Verify};
 use crate::live::follow::News;
-use crate::live::held::{Moment, Told};
+use crate::live::held::Moment;
 use crate::live::pace::Turn;
 use crate::live::view::ActiveView;
 use crate::live::{OutFrame, Settings};
 use crate::map::TenantMap;
 use crate::map::cells::{Cell, CellKey, Tick};
+use crate::map::placed::Placed;
 use crate::model::time::UnixMs;
 use crate::wire;
 
@@ -76,7 +77,7 @@ impl Session {
         // Before anything else is held: what comes whole now lacks nothing.
         let outdated = if self.turn == Turn::CatchUp { self.held.take_outdated(map, view.level) } else { Vec::new() };
         self.add_lacking(map, &view, wholes, &mut parcel, now);
-        self.catch_up(map, &view, outdated, &mut parcel, Moment { tick, at: now });
+        self.catch_up(map, &view, outdated, &mut parcel, now);
         self.held.told(tick, now);
         self.finish(map, &view, parcel, tick, now)
     }
@@ -161,34 +162,71 @@ impl Session {
         self.held.lacks(any_left, now);
     }
 
-    /// Held cells, by difference, the longest untold first. What there is no room for stays as it was told, and what went to a cell that is told later
-    /// stays where it was: it would be nowhere meanwhile.
-    fn catch_up(&mut self, map: &TenantMap, view: &ActiveView, outdated: Vec<(CellIndex, Told)>, parcel: &mut Parcel, moment: Moment) {
-        let mut owed: HashMap<CellIndex, Told> = outdated.iter().copied().collect();
-        let most: usize = outdated.iter().filter_map(|(cell, told)| Some(most_of(map.cell(CellKey { level: view.level, cell: *cell })?, told))).sum();
-        let fits = parcel.bytes + most <= parcel.room;
-        for (cell, told) in outdated {
-            let Some(found) = map.cell(CellKey { level: view.level, cell }) else { continue };
-            let wait = |elsewhere| !fits && owed.contains_key(&elsewhere) || self.held.lacks_cell(elsewhere);
-            let before = Before { base: told.base.tick, leaves: told.leaves, wait: &wait };
-            let (chunk, withheld) = chunk::encode_before(map, found, &view.filter, before, moment.at, self.format);
-            match chunk {
-                Some(chunk) if !parcel.takes(&chunk) => break,
-                Some(chunk) => self.put(parcel, cell, chunk),
-                None => {}
+    /// Held cells, by difference, the longest untold first. What there is no room for stays as it was told.
+    fn catch_up(&mut self, map: &TenantMap, view: &ActiveView, outdated: Vec<(CellIndex, Moment)>, parcel: &mut Parcel, now: UnixMs) {
+        let mut owed: HashMap<CellIndex, Moment> = outdated.iter().copied().collect();
+        let found = |cell| map.cell(CellKey { level: view.level, cell });
+        let most: usize = outdated.iter().filter_map(|(cell, base)| Some(most_of(found(*cell)?, *base))).sum();
+        let all_fit = parcel.bytes + most <= parcel.room;
+        for (cell, base) in outdated {
+            let Some(found) = found(cell) else { continue };
+            let chunk = chunk::encode(map, found, &view.filter, Base::At(base.tick), Verify::NotDue, now, self.format);
+            if chunk.as_ref().is_some_and(|chunk| !parcel.takes(chunk)) {
+                break;
             }
             owed.remove(&cell);
-            if withheld {
-                self.held.leave_behind(cell, Told { base: moment, leaves: told.leaves });
+            if let Some(chunk) = chunk {
+                self.put(parcel, cell, chunk);
+                if !all_fit {
+                    let went = went_elsewhere(map, found, base, |there| owed.contains_key(&there) || self.held.is_lacking(there));
+                    self.tell_where_they_went(map, view, went, parcel, now);
+                }
             }
         }
-        owed.into_iter().for_each(|(cell, told)| self.held.leave_behind(cell, told));
+        owed.into_iter().for_each(|(cell, base)| self.held.leave_behind(cell, base));
+    }
+
+    /// What left for a cell that is told later is told there now, and alone: it would be nowhere meanwhile. A cell that is lacking has just appeared, most
+    /// likely, and is told whole.
+    fn tell_where_they_went(&mut self, map: &TenantMap, view: &ActiveView, went: Went<'_>, parcel: &mut Parcel, now: UnixMs) {
+        for (cell, arrived) in went {
+            let Some(found) = map.cell(CellKey { level: view.level, cell }) else { continue };
+            let chunk = if !self.held.is_lacking(cell) {
+                chunk::encode_arrivals(map, found, &view.filter, arrived.into_iter(), now, self.format)
+            } else if found.population() as usize * BYTES_OF_ENTER <= parcel.room {
+                self.held.hold(cell);
+                chunk::encode(map, found, &view.filter, Base::Nothing, Verify::NotDue, now, self.format)
+            } else {
+                None
+            };
+            if let Some(chunk) = chunk {
+                self.put(parcel, cell, chunk);
+            }
+        }
     }
 }
 
+/// By where they are now.
+type Went<'m> = HashMap<CellIndex, Vec<&'m Placed>>;
+
+/// What left a cell since `base` for one of those that are told later.
+fn went_elsewhere<'m>(map: &'m TenantMap, left: &Cell, base: Moment, is_later: impl Fn(CellIndex) -> bool) -> Went<'m> {
+    let mut went = Went::new();
+    let mut seen = HashSet::new();
+    for removal in left.removals_since(base.tick) {
+        // Whoever went to and fro has a removal for each time.
+        let Some(placed) = map.marker(removal.handle).filter(|_| seen.insert(removal.handle)) else { continue };
+        let there = left.key.level.cell_above(placed.finest);
+        if there != left.key.cell && is_later(there) {
+            went.entry(there).or_default().push(placed);
+        }
+    }
+    went
+}
+
 /// What a cell's difference comes to at most, about.
-fn most_of(cell: &Cell, told: &Told) -> usize {
-    cell.population() as usize * BYTES_OF_ENTER + cell.removals_since(told.leaves).count() * BYTES_OF_LEAVE
+fn most_of(cell: &Cell, base: Moment) -> usize {
+    cell.population() as usize * BYTES_OF_ENTER + cell.removals_since(base.tick).count() * BYTES_OF_LEAVE
 }
 
 fn millimetres(from: LatLng, cell: CellIndex) -> u64 {

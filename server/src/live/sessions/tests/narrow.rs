@@ -55,7 +55,8 @@ fn a_view_that_does_not_fit_a_frame_comes_in_parts_from_its_middle_outwards() {
 
 #[test]
 fn what_is_told_in_parts_never_takes_a_marker_off_the_map_that_is_on_it() {
-    let mut world = World::new(narrow());
+    // Room for a cell that appears with some in it.
+    let mut world = World::new(Settings { max_bytes_in_flight: 500, ..Settings::default() });
     stir(&mut world, 0);
     world.settle_and_compare();
     let all = shown(&world);
