@@ -5,6 +5,7 @@
 //! (drivers, sessions, ticks or levels) makes one curve.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
+#![expect(clippy::cast_precision_loss, reason = "counts of at most a million, as places on an axis")]
 
 #[expect(dead_code, reason = "bars are for other benchmarks")]
 mod plot;
@@ -70,13 +71,13 @@ fn main() {
     let only = std::env::var("WAYPOST_BENCH_ONLY").unwrap_or_default();
     let drivers = [10_000, 30_000, 100_000, 300_000, 1_000_000].map(|drivers| (drivers, Point { drivers, sessions: 100, ..USUAL }));
     let sessions = [10, 100, 300, 1_000, 3_000, 10_000].map(|sessions| (sessions, Point { sessions, updates_per_s: 5_000.0, ..USUAL }));
-    let ticks = [50, 100, 200, 350, 500].map(|tick_ms| (tick_ms, Point { tick_ms: tick_ms as u64, updates_per_s: 50_000.0, ..USUAL }));
+    let ticks = [50_u32, 100, 200, 350, 500].map(|tick_ms| (tick_ms, Point { tick_ms: tick_ms.into(), updates_per_s: 50_000.0, ..USUAL }));
     // 0.05 degrees are zoom 14; each doubling is one less. The levels change at 13, 10 and 7.
     let spans = [0.05, 0.1, 0.2, 0.8, 1.6, 6.4].map(|span_deg| (span_deg, Point { span_deg, sessions: 200, ..USUAL }));
     let curves = [
         ("drivers", "drivers", &drivers.map(|(x, point)| (x as f64, point))[..]),
         ("sessions", "sessions", &sessions.map(|(x, point)| (x as f64, point))[..]),
-        ("ticks", "length of a tick, ms", &ticks.map(|(x, point)| (x as f64, point))[..]),
+        ("ticks", "length of a tick, ms", &ticks.map(|(x, point)| (f64::from(x), point))[..]),
         ("levels", "width of a viewport, degrees", &spans[..]),
     ];
     let wanted = curves.into_iter().filter(|(name, ..)| only.is_empty() || only == *name);
@@ -142,7 +143,7 @@ fn measure(runtime: &Runtime, point: Point) -> Measured {
     let server = Server::start(folder.path(), &settings);
     server.ready();
     let movers = Movers::new(20, 0.05, 1).expect("valid settings");
-    let write = CityOptions {
+    let writing = CityOptions {
         url: server.url.clone(),
         key: server.key.clone(),
         movers,
@@ -154,7 +155,7 @@ fn measure(runtime: &Runtime, point: Point) -> Measured {
         format: Format::Proto,
         seed: waypost_sim::clock::now_ms().unsigned_abs(),
     };
-    let look = WatchOptions {
+    let watching = WatchOptions {
         url: server.url.clone(),
         key: server.key.clone(),
         sessions: point.sessions,
@@ -172,11 +173,11 @@ fn measure(runtime: &Runtime, point: Point) -> Measured {
         // Every driver speaks once before anybody looks.
         let all_at = 50_000.0_f64.max(point.updates_per_s);
         let first =
-            CityOptions { updates_per_s: all_at, duration: Some(Duration::from_secs_f64(point.drivers as f64 / all_at + 0.5)), ..write.clone() };
+            CityOptions { updates_per_s: all_at, duration: Some(Duration::from_secs_f64(point.drivers as f64 / all_at + 0.5)), ..writing.clone() };
         cities::run(first, CancellationToken::new()).await.expect("written");
         let (ended, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let writer = tasks.spawn(cities::run(write, ended.clone()));
-        let watcher = tasks.spawn(watch::run(look, CancellationToken::new()));
+        let writer = tasks.spawn(cities::run(writing, ended.clone()));
+        let watcher = tasks.spawn(watch::run(watching, CancellationToken::new()));
         while tokio::task::block_in_place(|| support::open_sessions(&server)) < point.sessions {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -22,8 +22,9 @@ use waypost_sim::wire::{Resume, Source, View};
 
 use support::Server;
 
-/// Each mover speaks so often.
+/// Each mover speaks so often, and goes that fast.
 const PING_EVERY_MS: f64 = 1_000.0;
+const SPEED_MPS: f64 = 12.0;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -99,7 +100,7 @@ fn phones(runtime: &Runtime) {
         (Some(1_000.0), 2_000, ""),
     ] {
         let (_folder, server) = start();
-        let movers = Movers::new(1, 0.005, 7).expect("valid settings");
+        let movers = Movers::new(1, 0.005, 7).expect("valid settings").at_speed(SPEED_MPS);
         let line = kbit.map(|kbit: f64| Line { bits_per_s: kbit * 1e3, delay: Duration::from_millis(50) });
         // The snapshot of 400 takes some four seconds at 50 kbit/s.
         let warm_up = Duration::from_secs(10);
@@ -192,7 +193,7 @@ fn returning(runtime: &Runtime) {
     println!("| cut for s | markers in view | bytes by resume | bytes anew | share |");
     println!("|---|---|---|---|---|");
     let (_folder, server) = start();
-    let movers = Movers::new(1, 0.005, 7).expect("valid settings");
+    let movers = Movers::new(1, 0.005, 7).expect("valid settings").at_speed(SPEED_MPS);
     runtime.block_on(while_written(writing(&server, movers, OBJECTS, RATE), async {
         let target = Target::new(&server.url, &server.key).expect("an address");
         let centre = movers.centre(0);

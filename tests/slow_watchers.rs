@@ -21,7 +21,7 @@ use crate::harness::process::{Data, ServerProcess, create_key};
 const PHONE: Line = Line { bits_per_s: 50_000.0, delay: Duration::from_millis(50) };
 
 fn movers() -> Movers {
-    Movers::new(1, 0.005, 7).expect("valid settings")
+    Movers::new(1, 0.005, 7).expect("valid settings").at_speed(12.0)
 }
 
 /// Each mover speaks once a second, until `enough`.

@@ -34,7 +34,7 @@ const CITIES: [(f64, f64); 20] = [
     (47.50, 19.04),
 ];
 
-/// Fast enough that a mover that speaks five times a second still moves more each time than a map leaves out.
+/// Fast enough that a mover that speaks five times a second still moves more each time than a map leaves out; who speaks once a second may be slower.
 pub const SPEED_MPS: f64 = 40.0;
 const RADII_M: std::ops::Range<f64> = 300.0..1_500.0;
 const PREFIX: &str = "mover-";
@@ -55,6 +55,7 @@ pub struct Movers {
     cities: usize,
     sigma_deg: f64,
     seed: u64,
+    speed_mps: f64,
 }
 
 /// Where a mover is and where it heads.
@@ -82,13 +83,23 @@ impl Movers {
         if !(0.0..=1.0).contains(&sigma_deg) {
             return Err(BadMovers::Sigma(sigma_deg));
         }
-        Ok(Self { first: 0, cities, sigma_deg, seed })
+        Ok(Self { first: 0, cities, sigma_deg, seed, speed_mps: SPEED_MPS })
     }
 
     /// The same in other cities: the first of them is the one with this number.
     #[must_use]
     pub fn from_city(self, first: usize) -> Self {
         Self { first, ..self }
+    }
+
+    /// The same at another speed in metres a second, which is more than 0.
+    #[must_use]
+    pub fn at_speed(self, speed_mps: f64) -> Self {
+        Self { speed_mps, ..self }
+    }
+
+    pub fn speed_mps(&self) -> f64 {
+        self.speed_mps
     }
 
     pub fn cities(&self) -> usize {
@@ -113,7 +124,7 @@ impl Movers {
     pub fn stand(&self, object: usize, time_ms: i64) -> Stand {
         let round = self.round(object);
         // Whole rounds are taken away in whole milliseconds first: a time in f64 has no digits left for fractions of one.
-        let angle = round.phase + TAU * (time_ms as f64 / round.period_ms()).fract();
+        let angle = round.phase + TAU * (time_ms as f64 / self.period_ms(&round)).fract();
         let place = round.home.moved_m(round.radius_m * angle.cos(), round.radius_m * angle.sin());
         let heading = (angle.to_degrees() + 90.0).rem_euclid(360.0);
         Stand { place, heading_deg: if heading >= 360.0 { 0.0 } else { heading } }
@@ -129,10 +140,15 @@ impl Movers {
             return None;
         }
         let share = ((east.atan2(north) - round.phase) / TAU).rem_euclid(1.0);
-        let since = ((before_ms / round.period_ms()).fract() - share).rem_euclid(1.0);
+        let period_ms = self.period_ms(&round);
+        let since = ((before_ms / period_ms).fract() - share).rem_euclid(1.0);
         // Just ahead of `before_ms` by the rounding of a place is not a whole round ago.
         let since = if since > 1.0 - 1e-4 { 0.0 } else { since };
-        Some(before_ms - since * round.period_ms())
+        Some(before_ms - since * period_ms)
+    }
+
+    fn period_ms(&self, round: &Round) -> f64 {
+        TAU * round.radius_m / self.speed_mps * 1e3
     }
 
     fn round(&self, object: usize) -> Round {
@@ -145,12 +161,6 @@ impl Movers {
         let home = centre.moved_m(spread * turn.cos() * sigma_m, spread * turn.sin() * sigma_m);
         let radius_m = RADII_M.start + share(hash(3)) * (RADII_M.end - RADII_M.start);
         Round { home, radius_m, phase: share(hash(4)) * TAU }
-    }
-}
-
-impl Round {
-    fn period_ms(&self) -> f64 {
-        TAU * self.radius_m / SPEED_MPS * 1e3
     }
 }
 

@@ -34,9 +34,9 @@ pub(super) struct Link {
 
 /// How much may be on its way, as time: what is said now is read this much later at most. A round trip longer than this starves a link that has
 /// room for more.
-const QUEUE: Duration = Duration::from_millis(600);
+const QUEUE: Duration = Duration::from_millis(400);
 /// A window is never less, however slow the link: half of it is a frame.
-const MIN_WINDOW: usize = 4 * 1_024;
+const MIN_WINDOW: usize = 2 * 1_024;
 
 impl Link {
     pub(super) fn new(now: UnixMs) -> Self {

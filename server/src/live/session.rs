@@ -18,7 +18,7 @@ use super::view::{ActiveView, PendingView};
 use super::{Format, Settings};
 use crate::map::TenantMap;
 use crate::map::cells::{CellKey, LensId, SessionId, Tick};
-use crate::model::id::{DeliveryId, TenantId};
+use crate::model::id::{DeliveryId, Handle, TenantId};
 use crate::model::scope::Scope;
 use crate::model::time::UnixMs;
 
@@ -34,6 +34,8 @@ pub(super) struct Session {
     /// What the client has of the view, or has under way.
     pub(super) held: Held,
     told: Told,
+    /// Who was told alone of cells that are behind, in which they stand.
+    arrived: HashMap<CellIndex, HashSet<Handle>>,
     /// Cells that the client holds and is to forget.
     dropped: HashSet<CellIndex>,
     /// The client is to forget everything before the next frame.
@@ -64,6 +66,7 @@ impl Session {
             view: None,
             held: Held::new(tick, now),
             told: Told::default(),
+            arrived: HashMap::new(),
             dropped: HashSet::new(),
             reset: false,
             unanswered: false,
@@ -156,6 +159,7 @@ impl Session {
         if let (Some(old), false) = (old, same_kind) {
             left.drain().for_each(|(cell, _)| map.unwatch(CellKey { level: old.level, cell }, id));
             self.held.reset();
+            self.arrived.clear();
             self.reset = true;
             self.dropped.clear();
             self.told.clear();
@@ -170,6 +174,7 @@ impl Session {
             map.unwatch(CellKey { level: view.level, cell }, id);
             self.told.forget(cell);
             self.held.forget(cell);
+            self.arrived.remove(&cell);
             if held {
                 self.dropped.insert(cell);
             }

@@ -15,7 +15,7 @@ use crate::client::{Client, Target};
 use crate::clock;
 use crate::event::{Envelope, Format, encode, event, uuid_of};
 use crate::fleet::RunError;
-use crate::movers::{Movers, SPEED_MPS};
+use crate::movers::Movers;
 use crate::preflight::preflight;
 use crate::report::{Report, Tally, bar};
 use crate::wire::event::Payload;
@@ -95,7 +95,7 @@ impl Sheet {
             lat: stand.place.lat,
             lng: stand.place.lng,
             accuracy_m: Some(5.0),
-            speed_mps: Some(SPEED_MPS as f32),
+            speed_mps: Some(self.options.movers.speed_mps() as f32),
             heading_deg: Some(stand.heading_deg as f32),
             altitude_m: Some(31.5),
             battery: Some(0.75),

@@ -14,6 +14,7 @@ use crate::live::{OutFrame, Settings};
 use crate::map::TenantMap;
 use crate::map::cells::{Cell, CellKey, Tick};
 use crate::map::placed::Placed;
+use crate::model::id::Handle;
 use crate::model::time::UnixMs;
 use crate::wire;
 
@@ -177,11 +178,18 @@ impl Session {
             owed.remove(&cell);
             if let Some(chunk) = chunk {
                 self.put(parcel, cell, chunk);
+                self.arrived.remove(&cell);
                 if !all_fit {
-                    let went = went_elsewhere(map, found, base, |there| owed.contains_key(&there) || self.held.is_lacking(there));
+                    let went = went_elsewhere(map, found, base, |there, who| {
+                        let is_later = owed.contains_key(&there) || self.held.is_lacking(there);
+                        is_later && self.arrived.entry(there).or_default().insert(who)
+                    });
                     self.tell_where_they_went(map, view, went, parcel, now);
                 }
             }
+        }
+        if owed.is_empty() {
+            self.arrived.clear();
         }
         owed.into_iter().for_each(|(cell, base)| self.held.leave_behind(cell, base));
     }
@@ -210,14 +218,14 @@ impl Session {
 type Went<'m> = HashMap<CellIndex, Vec<&'m Placed>>;
 
 /// What left a cell since `base` for one of those that are told later.
-fn went_elsewhere<'m>(map: &'m TenantMap, left: &Cell, base: Moment, is_later: impl Fn(CellIndex) -> bool) -> Went<'m> {
+fn went_elsewhere<'m>(map: &'m TenantMap, left: &Cell, base: Moment, mut is_news: impl FnMut(CellIndex, Handle) -> bool) -> Went<'m> {
     let mut went = Went::new();
     let mut seen = HashSet::new();
     for removal in left.removals_since(base.tick) {
         // Whoever went to and fro has a removal for each time.
         let Some(placed) = map.marker(removal.handle).filter(|_| seen.insert(removal.handle)) else { continue };
         let there = left.key.level.cell_above(placed.finest);
-        if there != left.key.cell && is_later(there) {
+        if there != left.key.cell && is_news(there, removal.handle) {
             went.entry(there).or_default().push(placed);
         }
     }
