@@ -1,5 +1,7 @@
 //! The next frame of a session: all that it lacks, or as much of it as its link carries soon. Never looks at another session.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use h3o::{CellIndex, LatLng};
 use hashbrown::{HashMap, HashSet};
@@ -22,6 +24,7 @@ use crate::wire;
 const BYTES_OF_ENTER: usize = 60;
 const BYTES_OF_COUNTS: usize = 50;
 const BYTES_OF_LEAVE: usize = 12;
+const NOT_MISSED: Duration = Duration::from_millis(100);
 
 /// A frame's cells, as many as there is room for; the first always fits.
 struct Parcel {
@@ -168,7 +171,9 @@ impl Session {
         let mut owed: HashMap<CellIndex, Moment> = outdated.iter().copied().collect();
         let found = |cell| map.cell(CellKey { level: view.level, cell });
         let most: usize = outdated.iter().filter_map(|(cell, base)| Some(most_of(found(*cell)?, *base))).sum();
-        let all_fit = parcel.bytes + most <= parcel.room;
+        // What is told a moment later is not missed, and would be told twice.
+        let is_slow = self.pace.link.time_for(most).is_some_and(|time| time > NOT_MISSED);
+        let at_once = parcel.bytes + most <= parcel.room || !is_slow;
         for (cell, base) in outdated {
             let Some(found) = found(cell) else { continue };
             let chunk = chunk::encode(map, found, &view.filter, Base::At(base.tick), Verify::NotDue, now, self.format);
@@ -179,7 +184,7 @@ impl Session {
             if let Some(chunk) = chunk {
                 self.put(parcel, cell, chunk);
                 self.arrived.remove(&cell);
-                if !all_fit {
+                if !at_once {
                     let went = went_elsewhere(map, found, base, |there, who| {
                         let is_later = owed.contains_key(&there) || self.held.is_lacking(there);
                         is_later && self.arrived.entry(there).or_default().insert(who)
