@@ -1,7 +1,7 @@
 //! What a session's link carries, told from acknowledgements alone: the kernel and every proxy on the way take bytes that the reader does not
 //! have yet. Never looks at what the frames hold.
 //!
-//! `in_flight.len() <= max_frames_in_flight`, and no frame is added while three quarters of a window are in flight, or half of the first one.
+//! `in_flight.len() <= max_frames_in_flight`, and no frame is added while three quarters of a window are in flight, or a quarter of the first one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Link {
         let bytes: usize = self.in_flight.iter().map(|sent| sent.bytes).sum();
         // A frame is a little more than its room, and while one is on its way the next is to wait behind it: else the line lies idle for a round trip.
         // On a line of which nothing is known one frame may be all that it carries in some seconds.
-        let quarters = if self.rate.is_some() { 3 } else { 2 };
+        let quarters = if self.rate.is_some() { 3 } else { 1 };
         self.in_flight.len() >= settings.max_frames_in_flight || bytes * 4 >= self.window(settings) * quarters
     }
 
