@@ -131,7 +131,6 @@ fn row(of: &Measured) -> String {
 }
 
 fn measure(runtime: &Runtime, point: Point) -> Measured {
-    let seconds = setting("WAYPOST_BENCH_SECONDS", 10);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let tick_ms = point.tick_ms.to_string();
     let settings = [
@@ -142,6 +141,13 @@ fn measure(runtime: &Runtime, point: Point) -> Measured {
     ];
     let server = Server::start(folder.path(), &settings);
     server.ready();
+    let measured = runtime.block_on(seen_while_written(&server, point));
+    server.kill();
+    measured
+}
+
+async fn seen_while_written(server: &Server, point: Point) -> Measured {
+    let seconds = setting("WAYPOST_BENCH_SECONDS", 10);
     let movers = Movers::new(20, 0.05, 1).expect("valid settings");
     let writing = CityOptions {
         url: server.url.clone(),
@@ -169,41 +175,37 @@ fn measure(runtime: &Runtime, point: Point) -> Measured {
         line: None,
         warm_up: Duration::from_secs(1),
     };
-    let measured = runtime.block_on(async {
-        // Every driver speaks once before anybody looks.
-        let all_at = 50_000.0_f64.max(point.updates_per_s);
-        let first =
-            CityOptions { updates_per_s: all_at, duration: Some(Duration::from_secs_f64(point.drivers as f64 / all_at + 0.5)), ..writing.clone() };
-        cities::run(first, CancellationToken::new()).await.expect("written");
-        let (ended, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let writer = tasks.spawn(cities::run(writing, ended.clone()));
-        let watcher = tasks.spawn(watch::run(watching, CancellationToken::new()));
-        while tokio::task::block_in_place(|| support::open_sessions(&server)) < point.sessions {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        let (cpu_s, since) = (server.cpu_s(), Instant::now());
-        let seen = watcher.await.expect("it does not panic").expect("watched");
-        let server_cores = (server.cpu_s() - cpu_s) / since.elapsed().as_secs_f64();
-        let rss_mb = server.rss_mb();
-        ended.cancel();
-        let wrote = writer.await.expect("it does not panic").expect("written");
-        Measured {
-            x: 0.0,
-            server_cores,
-            cpu_us_an_update: server_cores * 1e6 / point.updates_per_s,
-            ping_to_frame_p50_ms: seen.ping_to_frame_p50_ms,
-            ping_to_frame_p99_ms: seen.ping_to_frame_p99_ms,
-            ack_p99_ms: wrote.ack_p99_ms,
-            markers_per_s: seen.markers_per_s,
-            bytes_a_marker: seen.bytes_per_marker,
-            bytes_per_s_a_session: seen.bytes_per_s / point.sessions as f64,
-            rss_mb,
-            written_per_s: wrote.accepted as f64 / wrote.seconds.max(1e-3),
-            wrong: seen.gaps + seen.checksum_errors + seen.closed.values().sum::<u64>(),
-        }
-    });
-    server.kill();
-    measured
+    // Every driver speaks once before anybody looks.
+    let all_at = 50_000.0_f64.max(point.updates_per_s);
+    let first =
+        CityOptions { updates_per_s: all_at, duration: Some(Duration::from_secs_f64(point.drivers as f64 / all_at + 0.5)), ..writing.clone() };
+    cities::run(first, CancellationToken::new()).await.expect("written");
+    let (ended, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let writer = tasks.spawn(cities::run(writing, ended.clone()));
+    let watcher = tasks.spawn(watch::run(watching, CancellationToken::new()));
+    while tokio::task::block_in_place(|| support::open_sessions(server)) < point.sessions {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (cpu_s, since) = (server.cpu_s(), Instant::now());
+    let seen = watcher.await.expect("it does not panic").expect("watched");
+    let server_cores = (server.cpu_s() - cpu_s) / since.elapsed().as_secs_f64();
+    let rss_mb = server.rss_mb();
+    ended.cancel();
+    let wrote = writer.await.expect("it does not panic").expect("written");
+    Measured {
+        x: 0.0,
+        server_cores,
+        cpu_us_an_update: server_cores * 1e6 / point.updates_per_s,
+        ping_to_frame_p50_ms: seen.ping_to_frame_p50_ms,
+        ping_to_frame_p99_ms: seen.ping_to_frame_p99_ms,
+        ack_p99_ms: wrote.ack_p99_ms,
+        markers_per_s: seen.markers_per_s,
+        bytes_a_marker: seen.bytes_per_marker,
+        bytes_per_s_a_session: seen.bytes_per_s / point.sessions as f64,
+        rss_mb,
+        written_per_s: wrote.accepted as f64 / wrote.seconds.max(1e-3),
+        wrong: seen.gaps + seen.checksum_errors + seen.closed.values().sum::<u64>(),
+    }
 }
 
 type Of = fn(&Measured) -> f64;

@@ -29,8 +29,16 @@ const SPEED_MPS: f64 = 12.0;
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let only = std::env::var("WAYPOST_BENCH_ONLY").unwrap_or_default();
-    let parts: [(&str, fn(&Runtime)); 3] = [("phones", phones), ("silent", silent), ("returning", returning)];
-    parts.into_iter().filter(|(name, _)| only.is_empty() || only == *name).for_each(|(_, part)| part(&runtime));
+    let wanted = |part: &str| only.is_empty() || only == part;
+    if wanted("phones") {
+        phones(&runtime);
+    }
+    if wanted("silent") {
+        silent(&runtime);
+    }
+    if wanted("returning") {
+        returning(&runtime);
+    }
 }
 
 fn writing(server: &Server, movers: Movers, objects: usize, updates_per_s: f64) -> CityOptions {

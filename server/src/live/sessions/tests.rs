@@ -73,7 +73,7 @@ fn numbered(number: u64, east: f64) -> MarkerChange {
 
 #[test]
 fn a_moved_marker_costs_at_most_24_bytes() {
-    let mut world = World::new(Settings { max_bytes_in_flight: 1 << 20, ..Settings::default() });
+    let mut world = World::new(Settings { first_bytes_in_flight: 1 << 20, max_bytes_in_flight: 1 << 20, ..Settings::default() });
     for round in 0..2_u32 {
         let applying = world.sessions.applying();
         (0..400).for_each(|number| world.map.write().apply(numbered(number, f64::from(round) * 2e-4), applying));
@@ -200,7 +200,7 @@ fn who_sees_an_area_is_told_when_its_edge_is_crossed_also_where_the_cell_shows_n
 
 #[test]
 fn more_removals_than_a_cell_remembers_are_answered_with_the_whole_cell() {
-    let mut world = World::new(Settings { max_bytes_in_flight: 1 << 20, ..Settings::default() });
+    let mut world = World::new(Settings { first_bytes_in_flight: 1 << 20, max_bytes_in_flight: 1 << 20, ..Settings::default() });
     let many = Cell::MAX_REMOVALS as u64 + 50;
     let applying = world.sessions.applying();
     (0..many).for_each(|number| world.map.write().apply(numbered(number, 0.0), applying));
