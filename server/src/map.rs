@@ -90,8 +90,6 @@ impl Map {
 #[derive(Debug, Default)]
 pub struct TenantMap {
     markers: Markers,
-    by_delivery: HashMap<DeliveryId, Handle>,
-    by_driver: HashMap<DriverId, Handle>,
     arrivals: Arrivals,
     levels: [LevelMap; 5],
     /// Cells that somebody watches and that changed since `take_dirty`.
@@ -133,12 +131,12 @@ impl TenantMap {
     }
 
     /// The marker that carries a delivery (or is it, while it waits). A delivery beyond those that a marker lists is not found.
-    pub fn by_delivery(&self, delivery: &str) -> Option<&Placed> {
-        self.markers.get(*self.by_delivery.get(delivery)?)
+    pub fn by_delivery(&self, delivery: &DeliveryId) -> Option<&Placed> {
+        self.markers.by_delivery(delivery)
     }
 
-    pub fn by_driver(&self, driver: &str) -> Option<&Placed> {
-        self.markers.get(*self.by_driver.get(driver)?)
+    pub fn by_driver(&self, driver: &DriverId) -> Option<&Placed> {
+        self.markers.by_driver(driver)
     }
 
     pub fn cell(&self, key: CellKey) -> Option<&Cell> {

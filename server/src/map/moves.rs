@@ -9,8 +9,8 @@ use super::counts::Counted;
 use super::levels::Level;
 use super::placed::{News, Placed, Stand};
 use super::watcher::Interest;
-use crate::model::change::{Carrier, Marker};
-use crate::model::id::{DeliveryId, Handle};
+use crate::model::change::Marker;
+use crate::model::id::Handle;
 use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::slots::Slot;
@@ -26,8 +26,9 @@ impl TenantMap {
         placed.finest = finest;
         let news = placed.renew(marker, tick);
         if let Some(old) = &news.renamed {
-            self.forget_ids(old);
-            self.note_ids(slot);
+            self.markers.forget_ids(slot, old);
+            self.markers.note_ids(slot);
+            self.arrivals.note(slot);
         }
         if finest == before {
             // Who stays in its finest cell stays in all above.
@@ -71,7 +72,7 @@ impl TenantMap {
             self.leave(key_above(level, finest), slot, handle, counted, Left::Map(ended), tick);
         }
         if let Some(gone) = self.markers.remove(slot) {
-            self.forget_ids(&gone.marker);
+            self.markers.forget_ids(slot, &gone.marker);
         }
     }
 
@@ -79,7 +80,8 @@ impl TenantMap {
         let (handle, position, counted) = (marker.handle, marker.position, Counted::of(&marker));
         let finest = finest_cell(position);
         let slot = self.markers.insert(Placed::new(marker, finest, tick));
-        self.note_ids(slot);
+        self.markers.note_ids(slot);
+        self.arrivals.note(slot);
         for level in Level::ALL {
             self.enter(key_above(level, finest), slot, handle, counted, tick);
         }
@@ -215,32 +217,6 @@ impl TenantMap {
         }
         Some(grew)
     }
-
-    /// Lets a marker be found by its driver and its deliveries.
-    fn note_ids(&mut self, slot: Slot) {
-        self.arrivals.note(slot);
-        let Some(marker) = self.markers.at(slot).map(|placed| &placed.marker) else { return };
-        for delivery in deliveries(marker) {
-            self.by_delivery.insert(delivery.clone(), marker.handle);
-        }
-        if let Carrier::Driver(driver) = &marker.carrier {
-            self.by_driver.insert(driver.clone(), marker.handle);
-        }
-    }
-
-    fn forget_ids(&mut self, old: &Marker) {
-        for delivery in deliveries(old) {
-            // The delivery may have gone to another marker already, in whose name it then stands.
-            if self.by_delivery.get(delivery) == Some(&old.handle) {
-                self.by_delivery.remove(delivery);
-            }
-        }
-        if let Carrier::Driver(driver) = &old.carrier
-            && self.by_driver.get(driver) == Some(&old.handle)
-        {
-            self.by_driver.remove(driver);
-        }
-    }
 }
 
 /// Corners say nothing of a box around a pole: there each position counts, where it is and where it is shown.
@@ -258,12 +234,4 @@ fn finest_cell(position: Position) -> CellIndex {
 
 fn key_above(level: Level, finest: CellIndex) -> CellKey {
     CellKey { level, cell: level.cell_above(finest) }
-}
-
-fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {
-    let own = match &marker.carrier {
-        Carrier::Delivery(delivery) => Some(delivery),
-        Carrier::Driver(_) => None,
-    };
-    own.into_iter().chain(marker.aboard.iter().map(|aboard| &aboard.delivery))
 }

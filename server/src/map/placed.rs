@@ -1,15 +1,18 @@
 //! The markers of one tenant's map, each once, with what its cells need to know of it. Never looks into a cell.
 
+use std::hash::BuildHasher as _;
+
 use h3o::CellIndex;
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use smallvec::SmallVec;
 
 use super::cells::{CellKey, Entry, Tick, meta_of};
 use super::counts::Counted;
 use super::inner::InnerHexagon;
 use super::levels::Level;
-use crate::model::change::{Aboard, Marker};
-use crate::model::id::Handle;
-use crate::slots::{Slot, Slots};
+use crate::model::change::{Aboard, Carrier, Marker};
+use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::slots::{Index, Slot, Slots, short, spread};
 
 /// A marker, where it stands, and when it last changed.
 ///
@@ -119,7 +122,11 @@ fn differ(a: &Aboard, b: &Aboard) -> bool {
 /// Markers by handle, at places that do not move.
 #[derive(Debug, Default)]
 pub struct Markers {
-    by_handle: HashMap<Handle, Slot>,
+    hasher: DefaultHashBuilder,
+    by_handle: Index,
+    by_driver: Index,
+    /// Each with the hash of its id, for a marker may list many.
+    by_delivery: HashTable<(u32, Slot)>,
     placed: Slots<Placed>,
 }
 
@@ -133,7 +140,7 @@ impl Markers {
     }
 
     pub fn slot(&self, handle: Handle) -> Option<Slot> {
-        self.by_handle.get(&handle).copied()
+        self.by_handle.find(hash_of(handle), |slot| self.at(slot).is_some_and(|placed| placed.marker.handle == handle))
     }
 
     pub fn get(&self, handle: Handle) -> Option<&Placed> {
@@ -159,17 +166,105 @@ impl Markers {
     }
 
     pub(super) fn insert(&mut self, placed: Placed) -> Slot {
-        let handle = placed.marker.handle;
+        let hash = hash_of(placed.marker.handle);
         let slot = self.placed.insert(placed);
-        self.by_handle.insert(handle, slot);
+        let placed = &self.placed;
+        self.by_handle.insert(hash, slot, |slot| placed.get(slot).map_or(0, |placed| hash_of(placed.marker.handle)));
         slot
     }
 
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Placed> {
         let gone = self.placed.remove(slot)?;
-        self.by_handle.remove(&gone.marker.handle);
+        self.by_handle.remove(hash_of(gone.marker.handle), slot);
         Some(gone)
     }
+}
+
+impl Markers {
+    pub fn by_driver(&self, driver: &DriverId) -> Option<&Placed> {
+        self.at(self.slot_of_driver(driver)?)
+    }
+
+    /// The marker that carries a delivery or is it.
+    pub fn by_delivery(&self, delivery: &DeliveryId) -> Option<&Placed> {
+        let hash = self.short_hash(delivery);
+        self.by_delivery.find(spread(hash), |entry| self.holds(*entry, hash, delivery)).and_then(|(_, slot)| self.at(*slot))
+    }
+
+    /// Lets a marker be found by its driver and its deliveries, and no other one by those.
+    pub(super) fn note_ids(&mut self, slot: Slot) {
+        let Some(marker) = self.at(slot).map(|placed| &placed.marker) else { return };
+        let hashes: SmallVec<[(u32, Option<Slot>); 4]> = deliveries(marker)
+            .map(|delivery| {
+                let hash = self.short_hash(delivery);
+                let other = self.by_delivery.find(spread(hash), |entry| entry.1 != slot && self.holds(*entry, hash, delivery));
+                (hash, other.map(|(_, other)| *other))
+            })
+            .collect();
+        let driver = if let Carrier::Driver(driver) = &marker.carrier { Some((self.driver_hash(driver), self.slot_of_driver(driver))) } else { None };
+        for (hash, other) in hashes {
+            if let Some(other) = other {
+                self.forget_delivery(hash, other);
+            }
+            self.by_delivery.insert_unique(spread(hash), (hash, slot), |(hash, _)| spread(*hash));
+        }
+        if let Some((hash, other)) = driver {
+            if let Some(other) = other {
+                self.by_driver.remove(hash, other);
+            }
+            let (placed, hasher) = (&self.placed, &self.hasher);
+            self.by_driver.insert(hash, slot, |slot| match placed.get(slot).map(|placed| &placed.marker.carrier) {
+                Some(Carrier::Driver(driver)) => hasher.hash_one(driver),
+                _ => 0,
+            });
+        }
+    }
+
+    /// `old` is what the marker at `slot` was until now. What went to another marker already is found there, and stays so.
+    pub(super) fn forget_ids(&mut self, slot: Slot, old: &Marker) {
+        for delivery in deliveries(old) {
+            self.forget_delivery(self.short_hash(delivery), slot);
+        }
+        if let Carrier::Driver(driver) = &old.carrier {
+            self.by_driver.remove(self.driver_hash(driver), slot);
+        }
+    }
+
+    fn forget_delivery(&mut self, hash: u32, slot: Slot) {
+        if let Ok(found) = self.by_delivery.find_entry(spread(hash), |entry| *entry == (hash, slot)) {
+            found.remove();
+        }
+    }
+
+    fn holds(&self, (known, slot): (u32, Slot), hash: u32, delivery: &DeliveryId) -> bool {
+        let carries = |placed: &Placed| deliveries(&placed.marker).any(|other| other == delivery);
+        known == hash && self.at(slot).is_some_and(carries)
+    }
+
+    fn slot_of_driver(&self, driver: &DriverId) -> Option<Slot> {
+        let is_it = |slot| matches!(self.at(slot).map(|placed| &placed.marker.carrier), Some(Carrier::Driver(other)) if other == driver);
+        self.by_driver.find(self.driver_hash(driver), is_it)
+    }
+
+    fn driver_hash(&self, driver: &DriverId) -> u64 {
+        self.hasher.hash_one(driver)
+    }
+
+    fn short_hash(&self, delivery: &DeliveryId) -> u32 {
+        short(self.hasher.hash_one(delivery))
+    }
+}
+
+fn hash_of(handle: Handle) -> u64 {
+    handle.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {
+    let own = match &marker.carrier {
+        Carrier::Delivery(delivery) => Some(delivery),
+        Carrier::Driver(_) => None,
+    };
+    own.into_iter().chain(marker.aboard.iter().map(|aboard| &aboard.delivery))
 }
 
 #[cfg(test)]

@@ -93,9 +93,9 @@ impl Kept for Whereabouts {
 
 impl TenantMap {
     /// The row of one delivery.
-    pub fn row_of(&self, delivery: &str) -> Option<Row> {
+    pub fn row_of(&self, delivery: &DeliveryId) -> Option<Row> {
         let placed = self.by_delivery(delivery)?;
-        on_board(&placed.marker).find(|found| found.delivery.as_str() == delivery).map(|found| Row::of(&found))
+        on_board(&placed.marker).find(|found| found.delivery == delivery).map(|found| Row::of(&found))
     }
 }
 
@@ -140,7 +140,7 @@ impl Wanted {
     fn holds(&self, row: &Found<'_>) -> bool {
         let status = self.filter.statuses.is_empty() || self.filter.statuses.contains(&row.status);
         let driver = self.filter.driver.is_none() || self.filter.driver.as_ref() == row.driver();
-        let named = |part: &str| has(row.delivery.as_str(), part) || row.driver().is_some_and(|id| has(id.as_str(), part));
+        let named = |part: &str| has(&row.delivery.as_str(), part) || row.driver().is_some_and(|id| has(&id.as_str(), part));
         let scope = &self.filter.scope;
         status
             && driver

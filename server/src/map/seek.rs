@@ -107,14 +107,13 @@ impl<K: Keep> Seek<K> {
     fn named<'m>(&self, map: &'m TenantMap) -> Option<Vec<&'m Placed>> {
         let RowFilter { driver, scope, .. } = &self.wanted.filter;
         if let Some(driver) = driver {
-            return Some(map.by_driver(driver.as_str()).into_iter().collect());
+            return Some(map.by_driver(driver).into_iter().collect());
         }
         if let Some(deliveries) = scope.deliveries() {
-            let carriers: HashSet<Handle> =
-                deliveries.iter().filter_map(|id| map.by_delivery(id.as_str())).map(|placed| placed.marker.handle).collect();
+            let carriers: HashSet<Handle> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle).collect();
             return Some(carriers.into_iter().filter_map(|handle| map.marker(handle)).collect());
         }
-        scope.drivers().map(|drivers| drivers.iter().filter_map(|id| map.by_driver(id.as_str())).collect())
+        scope.drivers().map(|drivers| drivers.iter().filter_map(|id| map.by_driver(id)).collect())
     }
 
     /// The cells of a box, unless they hold too much to be looked through at once.
@@ -363,8 +362,8 @@ mod tests {
         assert_eq!(list(map, None, &by_driver, 10, None).rows[0].delivery.as_str(), "P0007");
         let by_part = RowFilter { q: Some("VAN-1".to_owned()), ..RowFilter::default() };
         assert_eq!(list(map, None, &by_part, 50, None).rows.len(), 11);
-        assert_eq!(map.row_of("P0003").unwrap().driver.unwrap().as_str(), "van-3");
-        assert!(map.row_of("P0020").is_none() && map.by_driver("van-20").is_none());
+        assert_eq!(map.row_of(&DeliveryId::parse("P0003").unwrap()).unwrap().driver.unwrap().as_str(), "van-3");
+        assert!(map.row_of(&DeliveryId::parse("P0020").unwrap()).is_none() && map.by_driver(&DriverId::parse("van-20").unwrap()).is_none());
         let ids = |ids: &[&str]| ids.iter().map(|id| DeliveryId::parse(id).unwrap()).collect();
         let vans = |ids: &[&str]| ids.iter().map(|id| DriverId::parse(id).unwrap()).collect();
         let (beside, around) = (Area::parse("12,57,13,58").unwrap(), Area::parse("11,57,12,58").unwrap());

@@ -1,9 +1,5 @@
 //! One shard's markers: facts in, the latest of each marker that changed significantly out. Pure and single-owner; its time is log time, it never reads a clock.
 
-use std::hash::BuildHasher;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
-
 use super::due::{Due, link_of};
 use super::entry::{Entry, Verdict};
 use super::nearby::Nearby;
@@ -14,19 +10,18 @@ use crate::courtesy;
 use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::time::UnixMs;
-use crate::slots::{Slot, Slots};
+use crate::slots::{Index, Slot, Slots};
 
 /// The carriers of one shard. Bounded by what `track` knows: a carrier of which no fact is left is dropped.
 #[derive(Debug)]
 pub struct Fold {
     shard: usize,
     settings: MarkerSettings,
-    hasher: DefaultHashBuilder,
-    /// Where each carrier is in `slots`, found by its short hash.
-    index: HashTable<(u32, Slot)>,
+    /// Where each carrier is in `slots`.
+    index: Index,
     slots: Slots<Entry>,
     /// Where the carriers of the facts under way are; kept for its memory.
-    found: Vec<(u32, Option<Slot>)>,
+    found: Vec<(u64, Option<Slot>)>,
     /// Each at most once: those with `changed` set.
     dirty: Vec<Slot>,
     due: Due,
@@ -48,8 +43,7 @@ impl Fold {
         Self {
             shard,
             settings,
-            hasher: DefaultHashBuilder::default(),
-            index: HashTable::new(),
+            index: Index::default(),
             slots: Slots::default(),
             found: Vec::new(),
             dirty: Vec::new(),
@@ -69,8 +63,8 @@ impl Fold {
         // All are looked up before the first is applied, for then the waits for memory overlap.
         let mut found = std::mem::take(&mut self.found);
         found.extend(facts.changes.iter().map(|change| {
-            let hash = self.short_hash(change.tenant, &change.carrier);
-            (hash, self.index.find(spread(hash), |&(other, _)| other == hash).map(|&(_, slot)| slot))
+            let hash = hash_of(change.tenant, &change.carrier);
+            (hash, self.index.guess(hash))
         }));
         self.look_ahead(found.iter().filter_map(|(_, slot)| *slot));
         for (change, (hash, slot)) in facts.changes.into_iter().zip(found.drain(..)) {
@@ -145,8 +139,8 @@ impl Fold {
         self.nearby.take()
     }
 
-    /// `slot` is where a carrier of this hash was found, if one was; an earlier change of the same message may have brought or removed it.
-    fn apply_one(&mut self, change: FactChange, hash: u32, slot: Option<Slot>) {
+    /// `slot` is where the carrier probably is, if one was found; an earlier change of the same message may have brought or removed it.
+    fn apply_one(&mut self, change: FactChange, hash: u64, slot: Option<Slot>) {
         let FactChange { tenant, carrier, ingest_time, kind } = change;
         let slot = slot.filter(|slot| self.slots.get(*slot).is_some_and(|entry| entry.is_of(tenant, &carrier)));
         let slot = match slot.or_else(|| self.find(hash, tenant, &carrier)) {
@@ -229,33 +223,30 @@ impl Fold {
     }
 
     fn entry(&self, tenant: TenantId, carrier: &Carrier) -> Option<&Entry> {
-        let slot = self.find(self.short_hash(tenant, carrier), tenant, carrier)?;
+        let slot = self.find(hash_of(tenant, carrier), tenant, carrier)?;
         self.slots.get(slot)
     }
 
-    fn short_hash(&self, tenant: TenantId, carrier: &Carrier) -> u32 {
-        let long = self.hasher.hash_one((tenant, carrier));
-        u32::try_from(long >> 32).expect("the upper half of 64 bits is 32 bits")
+    #[inline]
+    fn find(&self, hash: u64, tenant: TenantId, carrier: &Carrier) -> Option<Slot> {
+        self.index.find(hash, |slot| self.slots.get(slot).is_some_and(|entry| entry.is_of(tenant, carrier)))
     }
 
-    fn find(&self, hash: u32, tenant: TenantId, carrier: &Carrier) -> Option<Slot> {
-        let is_it = |&(other, slot): &(u32, Slot)| other == hash && self.slots.get(slot).is_some_and(|entry| entry.is_of(tenant, carrier));
-        self.index.find(spread(hash), is_it).map(|&(_, slot)| slot)
-    }
-
-    fn insert(&mut self, hash: u32, tenant: TenantId, carrier: Carrier) -> Slot {
+    fn insert(&mut self, hash: u64, tenant: TenantId, carrier: Carrier) -> Slot {
         let slot = self.slots.insert(Entry::new(tenant, carrier));
-        self.index.insert_unique(spread(hash), (hash, slot), |&(hash, _)| spread(hash));
+        let slots = &self.slots;
+        self.index.insert(hash, slot, |slot| slots.get(slot).map_or(0, |entry| hash_of(entry.tenant, &entry.carrier)));
         slot
     }
 
     fn forget(&mut self, slot: Slot) {
         let Some(entry) = self.slots.remove(slot) else { return };
-        let hash = self.short_hash(entry.tenant, &entry.carrier);
-        if let Ok(found) = self.index.find_entry(spread(hash), |&(_, other)| other == slot) {
-            found.remove();
-        }
+        self.index.remove(hash_of(entry.tenant, &entry.carrier), slot);
     }
+}
+
+fn hash_of(tenant: TenantId, carrier: &Carrier) -> u64 {
+    carrier.hash_with(tenant.number())
 }
 
 /// Puts an entry on the list of dirty ones, once, with the oldest of its changes.
@@ -267,11 +258,6 @@ fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<Slot
             dirty.push(slot);
         }
     }
-}
-
-/// The table's hash of a short hash: it wants its entropy in the lowest and the highest bits.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(test)]
@@ -353,7 +339,6 @@ mod tests {
     #[test]
     fn an_entry_is_small() {
         assert!(size_of::<Entry>() <= 328, "{}", size_of::<Entry>());
-        assert_eq!(size_of::<(u32, Slot)>(), 8);
     }
 
     #[test]

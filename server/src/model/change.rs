@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::event::{Location, OrderKey};
+use super::id::packed::IdText;
 use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
 use super::position::Position;
 use super::status::{Link, Motion, Status};
@@ -47,10 +48,18 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    pub fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> IdText<'_> {
         match self {
             Self::Driver(driver) => driver.as_str(),
             Self::Delivery(delivery) => delivery.as_str(),
+        }
+    }
+
+    /// Tells carriers apart in this process; no part of any format.
+    pub fn hash_with(&self, seed: u64) -> u64 {
+        match self {
+            Self::Driver(driver) => driver.hash_with(seed),
+            Self::Delivery(delivery) => delivery.hash_with(!seed),
         }
     }
 

@@ -48,7 +48,7 @@ pub fn put_driver(out: &mut Vec<u8>, driver: &Driver) {
 }
 
 fn put_driver_facts(out: &mut Vec<u8>, driver: &Driver) {
-    put_str(out, driver.id.as_str());
+    put_str(out, &driver.id.as_str());
     put_option(out, driver.fix.as_ref(), put_ping_facts);
     put_length(out, driver.duty().len());
     for fact in driver.duty() {
@@ -90,12 +90,12 @@ pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
 }
 
 fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery) {
-    put_str(out, delivery.id.as_str());
+    put_str(out, &delivery.id.as_str());
     put_register(out, delivery.created.as_deref(), put_created);
-    put_register(out, delivery.assigned.as_deref(), |out, driver| put_str(out, driver.as_str()));
+    put_register(out, delivery.assigned.as_deref(), |out, driver| put_str(out, &driver.as_str()));
     put_register(out, delivery.eta.as_deref(), |out, eta| put_time(out, *eta));
     put_option(out, delivery.fix.as_deref(), |out, fix| {
-        put_str(out, fix.actor.as_str());
+        put_str(out, &fix.actor.as_str());
         put_ping_facts(out, &fix.ping);
     });
     put_length(out, delivery.statuses.facts().len());

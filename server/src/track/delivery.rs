@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::model::change::{Boarding, Carrier};
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
-use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::model::id::{self, DeliveryId, DriverId, Handle};
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::track::ping::{DeliveryPing, Ping, position_rank};
@@ -191,16 +191,14 @@ fn created_rank(created: &Created) -> impl Ord + '_ {
 }
 
 impl Entity for Delivery {
+    type Kind = id::Delivery;
+
     fn tenant(&self) -> u32 {
         self.tenant
     }
 
-    fn id(&self) -> &str {
-        self.id.as_str()
-    }
-
-    fn handle(&self) -> Handle {
-        self.handle
+    fn id(&self) -> &DeliveryId {
+        &self.id
     }
 }
 
@@ -244,7 +242,7 @@ mod tests {
                 delivery.join(event, UnixMs(10));
             }
             let (driver, kind) = delivery.assignment().unwrap();
-            assert_eq!((driver.as_str(), kind), ("bob", AssignmentKind::Explicit));
+            assert_eq!((&*driver.as_str(), kind), ("bob", AssignmentKind::Explicit));
         }
     }
 
@@ -256,7 +254,7 @@ mod tests {
         assert_eq!(delivery.join(&ping(5, "c", "ann"), UnixMs(12)), Joined::Fix);
         assert_eq!(delivery.join(&ping(5, "b", "eve"), UnixMs(13)), Joined::Nothing);
         let (driver, kind) = delivery.assignment().unwrap();
-        assert_eq!((driver.as_str(), kind), ("ann", AssignmentKind::Implied));
+        assert_eq!((&*driver.as_str(), kind), ("ann", AssignmentKind::Implied));
         assert_eq!(delivery.last_heard, UnixMs(13));
     }
 

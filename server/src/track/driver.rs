@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::change::DutyFact;
 use crate::model::event::{Body, Event, OrderKey};
-use crate::model::id::{DriverId, Handle};
+use crate::model::id::{self, DriverId, Handle};
 use crate::model::time::UnixMs;
 use crate::track::delivery::stamp_flags;
 use crate::track::ping::Ping;
@@ -96,16 +96,14 @@ impl Driver {
 }
 
 impl Entity for Driver {
+    type Kind = id::Driver;
+
     fn tenant(&self) -> u32 {
         self.tenant
     }
 
-    fn id(&self) -> &str {
-        self.id.as_str()
-    }
-
-    fn handle(&self) -> Handle {
-        self.handle
+    fn id(&self) -> &DriverId {
+        &self.id
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a partition's facts come to as a whole: all of them told anew, a number for them, a look ahead. Changes nothing.
 
 use super::codec;
-use super::roster::entity_hash;
 use super::state::PartitionState;
 use crate::model::change::{Carrier, FactChange, FactKind};
 use crate::model::event::Event;
@@ -39,12 +38,10 @@ impl PartitionState {
     pub fn look_ahead<'a>(&self, events: impl Iterator<Item = &'a Event>) {
         let heard = events.filter_map(|event| {
             let tenant = self.tenants.known(&event.tenant)?;
-            let id = event.routing_key();
-            let hash = entity_hash(tenant, id);
-            if event.delivery.is_some() {
-                return self.deliveries.find(hash, tenant, id).map(|delivery| (delivery.last_heard, delivery.fix.as_ref().map(|fix| &fix.ping)));
+            if let Some(id) = &event.delivery {
+                return self.deliveries.find(tenant, id).map(|delivery| (delivery.last_heard, delivery.fix.as_ref().map(|fix| &fix.ping)));
             }
-            self.drivers.find(hash, tenant, id).map(|driver| (driver.last_heard, driver.fix.as_ref()))
+            self.drivers.find(tenant, event.actor.as_ref()?).map(|driver| (driver.last_heard, driver.fix.as_ref()))
         });
         let heard = heard.map(|(heard, fix)| heard.max(fix.map_or(heard, |fix| fix.order.effective_time)));
         // What is found is of no use here; without a use it would not be looked for.
