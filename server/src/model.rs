@@ -9,4 +9,5 @@ pub mod scope;
 pub mod speed;
 pub mod status;
 pub mod tags;
+pub mod terms;
 pub mod time;

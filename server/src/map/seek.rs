@@ -203,7 +203,7 @@ mod tests {
     fn marker(number: u64, position: Position) -> Marker {
         let status = Status::ALL[usize::try_from(number % 12).unwrap()];
         let delivery = DeliveryId::parse(&format!("P{number:04}")).unwrap();
-        let aboard = Aboard { delivery, status, late_risk: false, attributes: Attributes::default(), eta: None, promised_by: None };
+        let aboard = Aboard::of(delivery, status, false, Attributes::default());
         Marker {
             handle: Handle(number),
             tenant: tenant(),

@@ -1,5 +1,6 @@
 //! One carrier of a shard: its facts, what is estimated of it, and what the map has of it. Never knows of other carriers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::eta::{Underway, is_late_risk, next_stop};
@@ -8,7 +9,7 @@ use super::motion::Estimate;
 use super::settings::MarkerSettings;
 use super::significance::Shown;
 use crate::model::change::{Aboard, AboardList, Boarding, Carrier, FactKind, Marker};
-use crate::model::id::{DeliveryId, TenantId};
+use crate::model::id::TenantId;
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
 
@@ -103,7 +104,7 @@ impl Entry {
         const NEAR_M: f64 = 500.0;
         let Some(Place::At(fix)) = self.facts.place(&self.carrier) else { return false };
         let open = self.facts.boardings().filter(|boarding| !boarding.status.is_terminal()).take(LOOKED_AT);
-        open.filter_map(next_stop).any(|stop| fix.position.distance_m(stop) <= NEAR_M)
+        open.filter_map(|boarding| next_stop(boarding)).any(|stop| fix.position.distance_m(stop) <= NEAR_M)
     }
 
     pub(super) fn judge(&mut self, changed: UnixMs, now: UnixMs, settings: &MarkerSettings) -> Verdict {
@@ -157,14 +158,7 @@ impl Entry {
         };
         let listed = self.facts.boardings().filter(fits).map(|boarding| {
             let eta = settings.eta.eta(boarding, underway);
-            Aboard {
-                delivery: DeliveryId::clone(&boarding.delivery),
-                status: boarding.status,
-                late_risk: is_late_risk(boarding, eta, now),
-                attributes: boarding.attributes.clone(),
-                eta,
-                promised_by: boarding.promised_by,
-            }
+            Aboard { terms: Arc::clone(&boarding.terms), late_risk: is_late_risk(boarding, eta, now), eta }
         });
         listed.collect()
     }

@@ -275,7 +275,7 @@ mod tests {
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
     use crate::model::position::Position;
     use crate::model::status::{Link, Status};
-    use crate::model::tags::Attributes;
+    use crate::model::terms::Terms;
 
     fn acme() -> TenantId {
         TenantId::parse("acme").unwrap()
@@ -306,18 +306,17 @@ mod tests {
         FactChange { tenant: acme(), carrier, ingest_time: UnixMs(time), kind }
     }
 
-    fn boarding(number: u16, status: Status) -> Box<Boarding> {
-        Box::new(Boarding {
-            delivery: delivery(number),
-            handle: Handle(1000 + u64::from(number)),
-            status,
-            pickup: Some(at(57.0)),
-            destination: Some(at(57.1)),
-            promised_by: None,
-            reported_eta: None,
-            attributes: Attributes::default(),
-            fix: None,
-        })
+    fn terms(number: u16, status: Status) -> Terms {
+        let terms = Terms::new(delivery(number), Handle(1000 + u64::from(number)));
+        Terms { status, pickup: Some(at(57.0)), destination: Some(at(57.1)), ..terms }
+    }
+
+    fn boarding(number: u16, status: Status) -> Boarding {
+        boarding_of(terms(number, status))
+    }
+
+    fn boarding_of(terms: Terms) -> Boarding {
+        Boarding { terms: Arc::new(terms), fix: None }
     }
 
     fn apply(fold: &mut Fold, log_time: i64, changes: Vec<FactChange>) {
@@ -381,8 +380,8 @@ mod tests {
     fn a_promise_that_ends_is_told_though_nothing_is_heard() {
         for carrier in [driver(1), Carrier::Delivery(delivery(1))] {
             let mut fold = Fold::new(0, MarkerSettings::default());
-            let promised = Boarding { promised_by: Some(UnixMs(2_000_000)), ..*boarding(1, Status::Assigned) };
-            let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(Box::new(promised)))];
+            let promised = Terms { promised_by: Some(UnixMs(2_000_000)), ..terms(1, Status::Assigned) };
+            let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(boarding_of(promised)))];
             changes.extend(matches!(carrier, Carrier::Driver(_)).then(|| own(1, 1_000, 57.0)));
             apply(&mut fold, 1_000, changes);
             assert!(!put(&fold.take()).late_risk);
@@ -407,7 +406,7 @@ mod tests {
         let mut fold = Fold::new(0, MarkerSettings::default());
         let promised = |status, reported_eta: Option<i64>| {
             let (promised_by, reported_eta) = (Some(UnixMs(1_000_000)), reported_eta.map(UnixMs));
-            FactKind::Board(Box::new(Boarding { promised_by, reported_eta, ..*boarding(1, status) }))
+            FactKind::Board(boarding_of(Terms { promised_by, reported_eta, ..terms(1, status) }))
         };
         // 11 km by road at 8 m/s are half an hour.
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0), change(driver(1), 1_000, promised(Status::PickedUp, None))]);
@@ -508,7 +507,7 @@ mod tests {
         let shown = put(&fold.take());
         assert_eq!((shown.handle, shown.position, shown.link, shown.status), (Handle(1001), at(57.0), Link::Live, Some(Status::Created)));
         assert_eq!(fold.next_due(), None, "a waiting delivery has no link");
-        let taken = Box::new(Boarding { fix: Some(fix(2_000, 57.01)), ..(*boarding(1, Status::Assigned)).clone() });
+        let taken = Boarding { fix: Some(Box::new(fix(2_000, 57.01))), ..boarding(1, Status::Assigned) };
         let board = change(driver(1), 2_000, FactKind::Board(taken));
         apply(&mut fold, 2_000, vec![board, change(waiting, 2_000, FactKind::Alight { delivery: delivery(1), ended: None })]);
         let changes = changes_of(&mut fold);

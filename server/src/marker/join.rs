@@ -49,7 +49,7 @@ impl Facts {
                 self.offer_own(handle);
                 self.recount_newest();
             }
-            FactKind::Board(boarding) => self.board(*boarding),
+            FactKind::Board(boarding) => self.board(boarding),
             FactKind::Alight { delivery, ended } => self.alight(&delivery, ended),
             FactKind::Heard => {}
             FactKind::Forget => {
@@ -141,21 +141,21 @@ impl Facts {
                 None
             }
         };
-        load.renew(before.as_ref(), fix, self.duty.as_deref().unwrap_or(&[]));
+        load.renew(before.as_deref(), fix.map(|fix| *fix), self.duty.as_deref().unwrap_or(&[]));
     }
 
     fn set_fix(&mut self, delivery: &DeliveryId, fix: Fix) {
         let Some(load) = &mut self.load else { return };
         let Ok(index) = load.find(delivery) else { return };
-        let before = load.carried[index].fix.replace(fix.clone());
-        load.renew(before.as_ref(), Some(fix), self.duty.as_deref().unwrap_or(&[]));
+        let before = load.carried[index].fix.replace(Box::new(fix.clone()));
+        load.renew(before.as_deref(), Some(fix), self.duty.as_deref().unwrap_or(&[]));
     }
 
     fn alight(&mut self, delivery: &DeliveryId, ended: Option<Status>) {
         let Some(load) = &mut self.load else { return };
         let Ok(index) = load.find(delivery) else { return };
         let gone = load.carried.remove(index);
-        load.renew(gone.fix.as_ref(), None, self.duty.as_deref().unwrap_or(&[]));
+        load.renew(gone.fix.as_deref(), None, self.duty.as_deref().unwrap_or(&[]));
         let next = load.carried.first().map(|carried| carried.handle);
         if load.carried.is_empty() {
             self.load = None;
@@ -192,7 +192,7 @@ impl Load {
     }
 
     fn recount(&mut self, duty: &[DutyFact]) {
-        let fixes = self.carried.iter().filter_map(|carried| carried.fix.as_ref());
+        let fixes = self.carried.iter().filter_map(|carried| carried.fix.as_deref());
         self.newest = fixes.filter(|fix| is_visible(fix, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned();
     }
 }
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::model::event::OrderKey;
     use crate::model::id::{DriverId, EventId};
-    use crate::model::tags::Attributes;
+    use crate::model::terms::Terms;
     use crate::model::time::UnixMs;
 
     fn fix(time: i64, id: u8) -> Fix {
@@ -225,20 +225,11 @@ mod tests {
         DeliveryId::parse(&format!("d{number}")).unwrap()
     }
 
-    fn boarding(number: u8, status: Status, fix: Option<Fix>) -> Box<Boarding> {
+    fn boarding(number: u8, status: Status, fix: Option<Fix>) -> Boarding {
         let pickup = (number != 3).then(|| Position::from_degrees(10.0, f64::from(number)).unwrap());
         let handle = Handle(100 + u64::from(number));
-        Box::new(Boarding {
-            delivery: delivery(number),
-            handle,
-            status,
-            pickup,
-            destination: None,
-            promised_by: None,
-            reported_eta: None,
-            attributes: Attributes::default(),
-            fix,
-        })
+        let terms = Terms { status, pickup, ..Terms::new(delivery(number), handle) };
+        Boarding { terms: Arc::new(terms), fix: fix.map(Box::new) }
     }
 
     fn duty(facts: &[(i64, bool)]) -> Arc<[DutyFact]> {
@@ -266,12 +257,12 @@ mod tests {
                 FactKind::OwnFix { fix, .. } => self.own = Some(fix),
                 FactKind::AboardFix { delivery, fix } => {
                     if let Some(it) = self.aboard.get_mut(&delivery) {
-                        it.fix = Some(fix);
+                        it.fix = Some(Box::new(fix));
                     }
                 }
                 FactKind::Duty { duty, .. } => self.duty = duty.to_vec(),
                 FactKind::Board(boarding) => {
-                    self.aboard.insert(boarding.delivery.clone(), *boarding);
+                    self.aboard.insert(boarding.delivery.clone(), boarding);
                 }
                 FactKind::Alight { delivery, .. } => {
                     self.aboard.remove(&delivery);
@@ -289,7 +280,7 @@ mod tests {
             if self.duty.last().is_some_and(|fact| !fact.on) {
                 return None;
             }
-            let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.fix.as_ref()));
+            let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.fix.as_deref()));
             all.filter(|fix| self.on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order)).cloned()
         }
 

@@ -172,14 +172,7 @@ mod tests {
         assert!(differs(&rule, &shown, &Marker { motion: Motion::Stopped, ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { link: Link::Lost, ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { late_risk: true, ..shown.clone() }));
-        let listed = Aboard {
-            delivery: DeliveryId::parse("d").unwrap(),
-            status: Status::Assigned,
-            late_risk: false,
-            attributes: Attributes::default(),
-            eta: None,
-            promised_by: None,
-        };
+        let listed = Aboard::of(DeliveryId::parse("d").unwrap(), Status::Assigned, false, Attributes::default());
         assert!(differs(&rule, &shown, &Marker { aboard: vec![listed].into(), ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { fix_time: UnixMs(99_000), ..shown.clone() }));
         assert!(!differs(&rule, &shown, &Marker { heard: UnixMs(101_000), changed: UnixMs(101_000), ..shown.clone() }));

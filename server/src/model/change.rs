@@ -10,7 +10,7 @@ use super::id::packed::IdText;
 use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
 use super::position::Position;
 use super::status::{Link, Motion, Status};
-use super::tags::Attributes;
+use super::terms::Terms;
 use super::time::UnixMs;
 
 // ---------------------------------------------------------------------------------------------------------------- track -> marker
@@ -79,7 +79,7 @@ pub enum FactKind {
     /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty.
     Duty { duty: Arc<[DutyFact]>, handle: Handle },
     /// The delivery is with this carrier and this is what is known of it; replaces what was said of it before.
-    Board(Box<Boarding>),
+    Board(Boarding),
     /// The delivery is not with this carrier any more: it went to another, or left the map with the status `ended`.
     Alight { delivery: DeliveryId, ended: Option<Status> },
     /// Something was heard that is older than what is known: it changes no fact, but the link is not silent.
@@ -117,17 +117,17 @@ pub struct DutyFact {
 /// What a marker needs to know of a delivery aboard (or waiting).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Boarding {
-    pub delivery: DeliveryId,
-    pub handle: Handle,
-    pub status: Status,
-    pub pickup: Option<Position>,
-    pub destination: Option<Position>,
-    pub promised_by: Option<UnixMs>,
-    /// From a `delivery.eta` event: outranks our own estimate.
-    pub reported_eta: Option<UnixMs>,
-    pub attributes: Attributes,
+    pub terms: Arc<Terms>,
     /// The newest ping that names this delivery.
-    pub fix: Option<Fix>,
+    pub fix: Option<Box<Fix>>,
+}
+
+impl Deref for Boarding {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------- marker -> map
@@ -269,14 +269,36 @@ impl Deref for AboardList {
 }
 
 /// A delivery aboard, as a marker lists it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Aboard {
-    pub delivery: DeliveryId,
-    pub status: Status,
+    pub terms: Arc<Terms>,
     /// It has not ended, and either its promise has passed or it is expected after it.
     pub late_risk: bool,
-    pub attributes: Attributes,
     /// Expected at its destination (before pickup: at its pickup): reported, or our own estimate.
     pub eta: Option<UnixMs>,
-    pub promised_by: Option<UnixMs>,
+}
+
+impl Deref for Aboard {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+#[cfg(test)]
+impl Aboard {
+    /// Of which no more is known than this.
+    pub(crate) fn of(delivery: DeliveryId, status: Status, late_risk: bool, attributes: super::tags::Attributes) -> Self {
+        let terms = Arc::new(Terms { status, attributes, ..Terms::new(delivery, Handle(0)) });
+        Self { terms, late_risk, eta: None }
+    }
+}
+
+/// In what a marker says of it.
+impl PartialEq for Aboard {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |aboard: &Self| (aboard.status, aboard.late_risk, aboard.eta, aboard.promised_by);
+        said(self) == said(other) && self.delivery == other.delivery && self.attributes == other.attributes
+    }
 }

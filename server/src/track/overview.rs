@@ -18,7 +18,7 @@ impl PartitionState {
             })
         });
         let deliveries = self.deliveries.iter().filter(|delivery| !delivery.left).map(|delivery| {
-            let kind = FactKind::Board(Box::new(delivery.boarding()));
+            let kind = FactKind::Board(delivery.boarding());
             let tenant = *self.tenants.id(delivery.tenant);
             FactChange { tenant, carrier: delivery.carrier(), ingest_time: delivery.last_heard, kind }
         });

@@ -136,7 +136,7 @@ impl PartitionState {
         let Some(delivery) = self.deliveries.get_mut(slot) else { return };
         if before.as_ref().is_some_and(|before| *before != delivery.carrier()) {
             self.handles += 1;
-            delivery.lent = Handle::new(self.partition, self.handles);
+            delivery.lend(Handle::new(self.partition, self.handles));
         }
         delivery.left = leaves_map_at(delivery).is_some_and(|at| at <= self.log_time);
         delivery.armed = next_step(delivery);

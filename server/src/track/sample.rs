@@ -133,8 +133,8 @@ impl Picture {
                 carrier.own = Some((fix, handle));
             }
             FactKind::Duty { duty, handle } => carrier.duty = Some((duty, handle)),
-            FactKind::Board(boarding) => drop(carrier.aboard.insert(boarding.delivery.clone(), *boarding)),
-            FactKind::AboardFix { delivery, fix } => carrier.aboard.get_mut(&delivery).expect("it boarded before").fix = Some(fix),
+            FactKind::Board(boarding) => drop(carrier.aboard.insert(boarding.delivery.clone(), boarding)),
+            FactKind::AboardFix { delivery, fix } => carrier.aboard.get_mut(&delivery).expect("it boarded before").fix = Some(Box::new(fix)),
             FactKind::Alight { delivery, .. } => drop(carrier.aboard.remove(&delivery).expect("it boarded before")),
             FactKind::Heard => {}
             FactKind::Forget => (carrier.own, carrier.duty) = (None, None),

@@ -134,7 +134,7 @@ impl PartitionState {
         crate::track::fault::strike("joined", event);
         if self.before.as_ref().is_some_and(|before| *before != delivery.carrier()) {
             self.handles += 1;
-            delivery.lent = Handle::new(self.partition, self.handles);
+            delivery.lend(Handle::new(self.partition, self.handles));
         }
         if joined == Joined::Facts {
             // Facts may have ended it, or shown that it has not ended after all.
@@ -192,7 +192,7 @@ impl PartitionState {
         let Some(ended) = delivery.ended() else { return };
         if !delivery.left && ended.since + LEAVES_MAP_AFTER <= self.log_time {
             delivery.left = true;
-            let kind = FactKind::Alight { delivery: delivery.id.clone(), ended: Some(ended.status) };
+            let kind = FactKind::Alight { delivery: delivery.id().clone(), ended: Some(ended.status) };
             tell(FactChange { tenant: *self.tenants.id(delivery.tenant), carrier: delivery.carrier(), ingest_time: self.log_time, kind });
         }
         let Some(at) = next_step(delivery) else { return };
@@ -201,7 +201,7 @@ impl PartitionState {
             self.delivery_dues.push(Due { at, ..due });
         } else if let Some(delivery) = self.deliveries.remove(due.slot) {
             self.tenants.dismiss(delivery.tenant);
-            self.tombstones.add(delivery.tenant, &delivery.id, self.log_time);
+            self.tombstones.add(delivery.tenant, delivery.id(), self.log_time);
         }
     }
 
@@ -288,12 +288,12 @@ pub(super) fn tell_of_delivery(delivery: &Delivery, before: Option<Carrier>, joi
     let stayed = before == after;
     if let Some(carrier) = before.filter(|_| !stayed) {
         let ended = delivery.ended().filter(|_| delivery.left).map(|ended| ended.status);
-        tell(carrier, FactKind::Alight { delivery: delivery.id.clone(), ended });
+        tell(carrier, FactKind::Alight { delivery: delivery.id().clone(), ended });
     }
     let Some(carrier) = after else { return };
     let kind = match &delivery.fix {
-        Some(fix) if stayed && joined == Joined::Fix => FactKind::AboardFix { delivery: delivery.id.clone(), fix: fix.ping.fix() },
-        _ => FactKind::Board(Box::new(delivery.boarding())),
+        Some(fix) if stayed && joined == Joined::Fix => FactKind::AboardFix { delivery: delivery.id().clone(), fix: fix.ping.fix() },
+        _ => FactKind::Board(delivery.boarding()),
     };
     tell(carrier, kind);
 }
@@ -431,7 +431,7 @@ mod tests {
     #[test]
     fn what_there_is_a_million_of_stays_small() {
         let sizes = [size_of::<Driver>(), size_of::<Delivery>(), size_of::<DeliveryPing>(), size_of::<StatusFact>(), size_of::<Due>()];
-        assert_eq!(sizes, [152, 128, 112, 56, 12]);
+        assert_eq!(sizes, [152, 72, 112, 56, 12]);
     }
 
     #[test]
