@@ -4,6 +4,7 @@ pub mod change;
 pub mod device;
 pub mod event;
 pub mod id;
+pub mod maybe;
 pub mod position;
 pub mod scope;
 pub mod speed;

@@ -9,6 +9,7 @@ use crate::attention::NearStops;
 use crate::courtesy;
 use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
+use crate::model::maybe::Maybe;
 use crate::model::time::UnixMs;
 use crate::slots::{Index, Slot, Slots};
 
@@ -171,8 +172,8 @@ impl Fold {
     fn age(&mut self) {
         while let Some((second, slots)) = self.due.take(self.log_time) {
             for slot in slots {
-                let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Some(second)) else { continue };
-                entry.due = None;
+                let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Maybe::some(second)) else { continue };
+                entry.due = Maybe::NONE;
                 let Some(shown) = &entry.shown else { continue };
                 let link_holds = shown.link == link_of(entry, self.log_time, &self.settings);
                 let promise_ends = entry.promise_ends_at();
@@ -251,13 +252,11 @@ fn hash_of(tenant: TenantId, carrier: &Carrier) -> u64 {
 
 /// Puts an entry on the list of dirty ones, once, with the oldest of its changes.
 fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<Slot>) {
-    match &mut entry.changed {
-        Some(oldest) => *oldest = ingest_time.min(*oldest),
-        none => {
-            *none = Some(ingest_time);
-            dirty.push(slot);
-        }
+    if entry.changed.is_none() {
+        dirty.push(slot);
     }
+    let oldest = entry.changed.get().map_or(ingest_time, |oldest| oldest.min(ingest_time));
+    entry.changed = Maybe::some(oldest);
 }
 
 #[cfg(test)]
@@ -295,7 +294,7 @@ mod tests {
 
     fn fix(time: i64, lat: f64) -> Fix {
         let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").unwrap() };
-        Fix { order, position: at(lat), accuracy_m: None, speed_mps: Some(8.0), heading_deg: Some(0.0) }
+        Fix { order, position: at(lat), accuracy_m: Maybe::NONE, speed_mps: Maybe::some(8.0), heading_deg: Maybe::some(0.0) }
     }
 
     fn own(number: u8, time: i64, lat: f64) -> FactChange {
@@ -337,7 +336,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 328, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 272, "{}", size_of::<Entry>());
     }
 
     #[test]

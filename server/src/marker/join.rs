@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::model::change::{Boarding, Carrier, DutyFact, FactKind, Fix};
 use crate::model::id::{DeliveryId, Handle};
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::status::Status;
 
@@ -11,11 +14,12 @@ use crate::model::status::Status;
 #[derive(Debug, Default)]
 pub struct Facts {
     /// What the marker goes by: the first handle offered.
-    handle: Option<Handle>,
+    handle: Maybe<Handle>,
     /// The driver's own, once it was offered.
-    own_handle: Option<Handle>,
+    own_handle: Maybe<Handle>,
     own_fix: Option<Fix>,
-    duty: Option<Arc<[DutyFact]>>,
+    /// Boxed, because few ever send any.
+    duty: Option<Box<Arc<[DutyFact]>>>,
     load: Option<Box<Load>>,
 }
 
@@ -23,9 +27,9 @@ pub struct Facts {
 #[derive(Debug, Default)]
 struct Load {
     /// Sorted by delivery; each with the newest fix that names it.
-    carried: Vec<Boarding>,
+    carried: SmallVec<[Boarding; 1]>,
     /// The newest visible fix of those in `carried`, so that a ping costs the same with 150 parcels as with one.
-    newest: Option<Fix>,
+    newest: Option<Box<Fix>>,
 }
 
 /// Where a marker stands and how that is known.
@@ -45,7 +49,7 @@ impl Facts {
             }
             FactKind::AboardFix { delivery, fix } => self.set_fix(&delivery, fix),
             FactKind::Duty { duty, handle } => {
-                self.duty = Some(duty).filter(|duty| !duty.is_empty());
+                self.duty = (!duty.is_empty()).then(|| Box::new(duty));
                 self.offer_own(handle);
                 self.recount_newest();
             }
@@ -53,7 +57,7 @@ impl Facts {
             FactKind::Alight { delivery, ended } => self.alight(&delivery, ended),
             FactKind::Heard => {}
             FactKind::Forget => {
-                (self.own_fix, self.duty, self.own_handle) = (None, None, None);
+                (self.own_fix, self.duty, self.own_handle) = (None, None, Maybe::NONE);
                 self.recount_newest();
             }
         }
@@ -68,7 +72,7 @@ impl Facts {
     }
 
     pub fn handle(&self) -> Option<Handle> {
-        self.handle
+        self.handle.get()
     }
 
     /// Where the marker stands; none when there is none to show.
@@ -86,7 +90,7 @@ impl Facts {
             return None;
         }
         let own = self.own_fix.as_ref().filter(|fix| is_visible(fix, duty));
-        let aboard = self.load.as_ref().and_then(|load| load.newest.as_ref());
+        let aboard = self.load.as_ref().and_then(|load| load.newest.as_deref());
         match (own, aboard) {
             (Some(own), Some(aboard)) if aboard.order > own.order => Some(aboard),
             (Some(own), _) => Some(own),
@@ -118,58 +122,67 @@ impl Facts {
     }
 
     fn duty(&self) -> &[DutyFact] {
-        self.duty.as_deref().unwrap_or(&[])
+        duty_of(self.duty.as_deref())
     }
 
     fn offer_own(&mut self, handle: Handle) {
-        self.own_handle = Some(handle);
-        self.handle.get_or_insert(handle);
+        self.own_handle = Maybe::some(handle);
+        self.offer(handle);
+    }
+
+    fn offer(&mut self, handle: Handle) {
+        if self.handle.is_none() {
+            self.handle = Maybe::some(handle);
+        }
     }
 
     fn board(&mut self, boarding: Boarding) {
-        self.handle.get_or_insert(boarding.handle);
+        self.offer(boarding.handle);
         let load = self.load.get_or_insert_default();
         let fix = boarding.fix.clone();
         let before = match load.find(&boarding.delivery) {
             Ok(index) => std::mem::replace(&mut load.carried[index], boarding).fix,
             Err(index) => {
-                if load.carried.is_empty() {
-                    // Many carry one at a time; a vector would make room for four.
-                    load.carried.reserve_exact(1);
-                }
                 load.carried.insert(index, boarding);
                 None
             }
         };
-        load.renew(before.as_deref(), fix.map(|fix| *fix), self.duty.as_deref().unwrap_or(&[]));
+        load.renew(before.as_deref(), fix.map(|fix| *fix), duty_of(self.duty.as_deref()));
     }
 
     fn set_fix(&mut self, delivery: &DeliveryId, fix: Fix) {
         let Some(load) = &mut self.load else { return };
         let Ok(index) = load.find(delivery) else { return };
-        let before = load.carried[index].fix.replace(Box::new(fix.clone()));
-        load.renew(before.as_deref(), Some(fix), self.duty.as_deref().unwrap_or(&[]));
+        // In the place of the one before, for these come with each ping.
+        let before = match &mut load.carried[index].fix {
+            Some(kept) => Some(std::mem::replace(&mut **kept, fix.clone())),
+            none => {
+                *none = Some(Box::new(fix.clone()));
+                None
+            }
+        };
+        load.renew(before.as_ref(), Some(fix), duty_of(self.duty.as_deref()));
     }
 
     fn alight(&mut self, delivery: &DeliveryId, ended: Option<Status>) {
         let Some(load) = &mut self.load else { return };
         let Ok(index) = load.find(delivery) else { return };
         let gone = load.carried.remove(index);
-        load.renew(gone.fix.as_deref(), None, self.duty.as_deref().unwrap_or(&[]));
+        load.renew(gone.fix.as_deref(), None, duty_of(self.duty.as_deref()));
         let next = load.carried.first().map(|carried| carried.handle);
         if load.carried.is_empty() {
             self.load = None;
         }
         // A delivery that another carrier has now takes its handle along: no two markers may go by one handle.
-        let lent = self.handle == Some(gone.handle) && self.own_handle != self.handle;
+        let lent = self.handle == Maybe::some(gone.handle) && self.own_handle != self.handle;
         if lent && ended.is_none() {
-            self.handle = self.own_handle.or(next);
+            self.handle = self.own_handle.get().or(next).into();
         }
     }
 
     fn recount_newest(&mut self) {
         if let Some(load) = &mut self.load {
-            load.recount(self.duty.as_deref().unwrap_or(&[]));
+            load.recount(duty_of(self.duty.as_deref()));
         }
     }
 }
@@ -185,7 +198,10 @@ impl Load {
         let was_newest = matches!((before, &self.newest), (Some(before), Some(newest)) if before.order == newest.order);
         let leads = |fix: &Fix| self.newest.as_ref().is_none_or(|newest| fix.order >= newest.order);
         match after {
-            Some(fix) if leads(&fix) => self.newest = Some(fix),
+            Some(fix) if leads(&fix) => match &mut self.newest {
+                Some(newest) => **newest = fix,
+                none => *none = Some(Box::new(fix)),
+            },
             _ if was_newest => self.recount(duty),
             _ => {}
         }
@@ -193,8 +209,12 @@ impl Load {
 
     fn recount(&mut self, duty: &[DutyFact]) {
         let fixes = self.carried.iter().filter_map(|carried| carried.fix.as_deref());
-        self.newest = fixes.filter(|fix| is_visible(fix, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned();
+        self.newest = fixes.filter(|fix| is_visible(fix, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned().map(Box::new);
     }
+}
+
+fn duty_of(duty: Option<&Arc<[DutyFact]>>) -> &[DutyFact] {
+    duty.map_or(&[], |duty| duty)
 }
 
 /// On duty at the moment of the fix. Who had said nothing yet was on duty.
@@ -218,7 +238,7 @@ mod tests {
     fn fix(time: i64, id: u8) -> Fix {
         let position = Position::from_degrees(50.0 + f64::from(id) / 100.0, f64::from(i32::try_from(time).unwrap()) / 1000.0).unwrap();
         let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse(&format!("e{id}")).unwrap() };
-        Fix { order, position, accuracy_m: None, speed_mps: None, heading_deg: None }
+        Fix { order, position, accuracy_m: Maybe::NONE, speed_mps: Maybe::NONE, heading_deg: Maybe::NONE }
     }
 
     fn delivery(number: u8) -> DeliveryId {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::event::{Location, OrderKey};
 use super::id::packed::IdText;
 use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
+use super::maybe::Maybe;
 use super::position::Position;
 use super::status::{Link, Motion, Status};
 use super::terms::Terms;
@@ -94,16 +95,16 @@ pub enum FactKind {
 pub struct Fix {
     pub order: OrderKey,
     pub position: Position,
-    pub accuracy_m: Option<f32>,
-    pub speed_mps: Option<f32>,
+    pub accuracy_m: Maybe<f32>,
+    pub speed_mps: Maybe<f32>,
     /// Clockwise from true north, 0.0..360.0.
-    pub heading_deg: Option<f32>,
+    pub heading_deg: Maybe<f32>,
 }
 
 impl Fix {
     pub fn of(order: OrderKey, location: &Location) -> Self {
         let Location { position, accuracy_m, speed_mps, heading_deg, .. } = *location;
-        Self { order, position, accuracy_m, speed_mps, heading_deg }
+        Self { order, position, accuracy_m: accuracy_m.into(), speed_mps: speed_mps.into(), heading_deg: heading_deg.into() }
     }
 }
 

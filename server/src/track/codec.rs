@@ -70,7 +70,7 @@ pub fn driver(input: &mut &[u8]) -> Result<Driver, CodecError> {
     if let Some(fix) = &mut fix {
         fix.ingest_time = take_time(input)?;
     }
-    let duty = (!duty.is_empty()).then(|| duty.into());
+    let duty = (!duty.is_empty()).then(|| Box::new(duty.into()));
     Ok(Driver { id, tenant, fix_flags, handle, last_heard, fix, duty })
 }
 
@@ -202,7 +202,7 @@ fn take_created(input: &mut &[u8]) -> Result<Created, CodecError> {
 
 fn put_ping_facts(out: &mut Vec<u8>, ping: &Ping) {
     put_order(out, &ping.order);
-    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = ping.location;
+    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = ping.location();
     put_position(out, position);
     for value in [accuracy_m, speed_mps, heading_deg, altitude_m, battery] {
         put_option(out, value, |out, value| out.extend_from_slice(&value.to_bits().to_le_bytes()));
@@ -214,7 +214,7 @@ fn take_ping_facts(input: &mut &[u8]) -> Result<Ping, CodecError> {
     let position = take_position(input)?;
     let mut float = || take_option(input, |input| Ok(f32::from_bits(u32::from_le_bytes(take_array(input)?))));
     let location = Location { position, accuracy_m: float()?, speed_mps: float()?, heading_deg: float()?, altitude_m: float()?, battery: float()? };
-    Ok(Ping { order, location, ingest_time: UnixMs(0) })
+    Ok(Ping::new(order, location, UnixMs(0)))
 }
 
 fn put_order(out: &mut Vec<u8>, order: &OrderKey) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::model::change::{Boarding, Carrier};
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
 use crate::model::id::{self, DeliveryId, DriverId, Handle};
+use crate::model::maybe::Maybe;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
 use crate::model::terms::Terms;
@@ -28,7 +29,7 @@ pub struct Delivery {
     /// The greatest ingest time of its events.
     pub(super) last_heard: UnixMs,
     /// When the one valid entry for it in the queue of what is due comes up.
-    pub(super) armed: Option<UnixMs>,
+    pub(super) armed: Maybe<UnixMs>,
     pub(super) fix: Option<Box<DeliveryPing>>,
     pub(super) said: PackedSaid,
 }
@@ -66,7 +67,7 @@ impl Delivery {
             left: false,
             handle,
             last_heard: UnixMs(i64::MIN),
-            armed: None,
+            armed: Maybe::NONE,
             fix: None,
             said: PackedSaid::default(),
         }

@@ -123,7 +123,7 @@ impl PartitionState {
         let Some(id) = &event.delivery else {
             let Some(driver) = event.actor.as_ref().and_then(|id| self.drivers.find(tenant, id)) else { return };
             let (order, carrier) = (event.order_key(), || Carrier::Driver(driver.id.clone()));
-            if let Some(duty) = driver.duty.clone().filter(|duty| duty.iter().any(|fact| fact.order == order)) {
+            if let Some(duty) = driver.shared_duty().filter(|duty| duty.iter().any(|fact| fact.order == order)) {
                 tell(carrier(), FactKind::Duty { duty, handle: driver.handle });
             }
             if let Some(ping) = driver.fix.as_ref().filter(|ping| ping.order == order) {
@@ -139,8 +139,8 @@ impl PartitionState {
             delivery.lend(Handle::new(self.partition, self.handles));
         }
         delivery.left = leaves_map_at(delivery).is_some_and(|at| at <= self.log_time);
-        delivery.armed = next_step(delivery);
-        if let Some(at) = delivery.armed {
+        delivery.armed = next_step(delivery).into();
+        if let Some(at) = delivery.armed.get() {
             self.delivery_dues.push(Due { at, slot });
         }
         tell_of_delivery(delivery, before, Joined::Facts, tell);

@@ -132,7 +132,7 @@ impl DriverView {
             handle: driver.handle,
             fix: driver.visible_fix().map(|ping| FixView { ping: ping.clone(), actor: driver.id.clone(), flags: driver.fix_flags }),
             on_duty: driver.on_duty(),
-            duty: driver.duty.clone().unwrap_or_default(),
+            duty: driver.shared_duty().unwrap_or_default(),
             last_heard: driver.last_heard,
         }
     }
