@@ -66,7 +66,7 @@ impl Map {
             let map = self.tenants.get(&marker.tenant)?;
             let placed = map.marker(marker.handle)?;
             let finest = &map.levels[Level::Markers8.index()];
-            let told = finest.watched.contains(&placed.finest).then(|| finest.cells.get(&placed.finest)).flatten();
+            let told = finest.watched.contains(&placed.finest()).then(|| finest.cells.get(&placed.finest())).flatten();
             Some(placed.glance() ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
         });
         // What is found is of no use here; without a use it would not be looked for.
@@ -154,11 +154,10 @@ impl TenantMap {
 
     /// Markers of a cell that may have changed since `base`, by handle.
     pub fn changed_since(&self, cell: &Cell, base: Tick) -> Vec<&Placed> {
-        let level = cell.key.level.index();
         let mut changed: Vec<&Placed> = match cell.touched_since(base) {
             Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
             // What is aboard may have changed while nobody was told of that.
-            None => self.members(cell).filter(|placed| placed.shown_changed[level].max(placed.status_changed) > base).collect(),
+            None => self.members(cell).filter(|placed| placed.newest_change(cell.key.level) > base).collect(),
         };
         changed.sort_unstable_by_key(|placed| placed.marker.handle);
         changed.dedup_by_key(|placed| placed.marker.handle);

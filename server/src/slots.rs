@@ -80,7 +80,8 @@ impl Default for Index {
 }
 
 impl Index {
-    const TABLES: usize = 16;
+    /// No power of two, so that not all of them grow where one would.
+    const TABLES: usize = 10;
 
     // Inlined, or the waits for memory of one look would not overlap those of the next.
     #[inline]
@@ -114,13 +115,43 @@ impl Index {
     }
 }
 
-/// Half of a hash, to be kept where what is hashed is not at hand.
-pub fn short(hash: u64) -> u32 {
+/// As `Index`, but keeps half of each hash, for places that several names lead to.
+#[derive(Debug)]
+pub struct KeptIndex {
+    tables: [HashTable<(u32, Slot)>; Index::TABLES],
+}
+
+impl Default for KeptIndex {
+    fn default() -> Self {
+        Self { tables: [const { HashTable::new() }; Index::TABLES] }
+    }
+}
+
+impl KeptIndex {
+    pub fn find(&self, hash: u64, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
+        let short = short(hash);
+        self.tables[table_of(hash)].find(spread(short), |(known, slot)| *known == short && is_it(*slot)).map(|(_, slot)| *slot)
+    }
+
+    pub fn insert(&mut self, hash: u64, slot: Slot) {
+        let short = short(hash);
+        self.tables[table_of(hash)].insert_unique(spread(short), (short, slot), |(short, _)| spread(*short));
+    }
+
+    pub fn remove(&mut self, hash: u64, slot: Slot) {
+        let short = short(hash);
+        if let Ok(found) = self.tables[table_of(hash)].find_entry(spread(short), |entry| *entry == (short, slot)) {
+            found.remove();
+        }
+    }
+}
+
+fn short(hash: u64) -> u32 {
     u32::try_from(hash >> 32).expect("the upper half of 64 bits is 32 bits")
 }
 
 /// A table's hash of a short hash: it wants its entropy in the lowest and the highest bits.
-pub fn spread(hash: u32) -> u64 {
+fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 

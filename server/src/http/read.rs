@@ -172,7 +172,7 @@ async fn one_driver(state: &ReadState, principal: &Principal, headers: &HeaderMa
     let aboard: Vec<Value> = marker
         .aboard
         .iter()
-        .map(|aboard| json!({"id": *aboard.delivery.as_str(), "status": aboard.status.as_str(), "eta": aboard.eta.map(time), "promised_by": aboard.promised_by.map(time)}))
+        .map(|aboard| json!({"id": *aboard.delivery.as_str(), "status": aboard.status.as_str(), "eta": aboard.eta.get().map(time), "promised_by": aboard.promised_by.get().map(time)}))
         .collect();
     let mut body = marker_json(&marker);
     body["id"] = json!(*id.as_str());
@@ -260,7 +260,7 @@ fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>)
     body["promised_by"] = json!(facts.promised_by.map(time));
     body["recipient_ref"] = json!(facts.recipient_ref);
     body["attributes"] = json!(facts.attributes.iter().map(|(name, value)| (&**name, &**value)).collect::<std::collections::BTreeMap<_, _>>());
-    body["eta"] = json!(facts.reported_eta.or(listed.and_then(|aboard| aboard.eta)).map(time));
+    body["eta"] = json!(facts.reported_eta.or(listed.and_then(|aboard| aboard.eta.get())).map(time));
     body["history"] = json!(history);
     body
 }

@@ -135,8 +135,8 @@ impl Told {
         Self {
             status: listed.map_or(marker.status, |aboard| Some(aboard.status)),
             late_risk: listed.is_some_and(|aboard| aboard.late_risk),
-            eta: listed.and_then(|aboard| aboard.eta),
-            promised_by: listed.and_then(|aboard| aboard.promised_by),
+            eta: listed.and_then(|aboard| aboard.eta.get()),
+            promised_by: listed.and_then(|aboard| aboard.promised_by.get()),
             gone: false,
         }
     }

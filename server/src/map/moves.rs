@@ -1,5 +1,7 @@
 //! How a marker comes, moves and goes: which cells it enters and leaves, which boxes grow, whom that concerns. Never answers a question.
 
+use std::sync::Arc;
+
 use h3o::{CellIndex, LatLng};
 
 use super::TenantMap;
@@ -7,7 +9,7 @@ use super::boxes::{CellBox, Indexed};
 use super::cells::{Cell, CellKey, Left, Removal, Tick};
 use super::counts::Counted;
 use super::levels::Level;
-use super::placed::{News, Placed, Stand};
+use super::placed::{Ground, News, Placed, Stand};
 use super::watcher::Interest;
 use crate::model::change::Marker;
 use crate::model::id::Handle;
@@ -20,10 +22,9 @@ impl TenantMap {
     pub(super) fn put(&mut self, marker: Marker, tick: Tick) {
         let Some(slot) = self.markers.slot(marker.handle) else { return self.add(marker, tick) };
         let Some(placed) = self.markers.at_mut(slot) else { return };
-        let (handle, position, before) = (marker.handle, marker.position, placed.finest);
-        let inside = placed.inner.contains(position);
+        let (handle, position, before) = (marker.handle, marker.position, placed.finest());
+        let inside = placed.ground.inner.contains(position);
         let finest = if inside { before } else { finest_cell(position) };
-        placed.finest = finest;
         let news = placed.renew(marker, tick);
         if let Some(old) = &news.renamed {
             self.markers.forget_ids(slot, old);
@@ -67,7 +68,7 @@ impl TenantMap {
 
     pub(super) fn remove(&mut self, handle: Handle, ended: Option<Status>, tick: Tick) {
         let Some(slot) = self.markers.slot(handle) else { return };
-        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (placed.finest, Counted::of(&placed.marker))) else { return };
+        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (placed.finest(), Counted::of(&placed.marker))) else { return };
         for level in Level::ALL {
             self.leave(key_above(level, finest), slot, handle, counted, Left::Map(ended), tick);
         }
@@ -79,13 +80,20 @@ impl TenantMap {
     fn add(&mut self, marker: Marker, tick: Tick) {
         let (handle, position, counted) = (marker.handle, marker.position, Counted::of(&marker));
         let finest = finest_cell(position);
-        let slot = self.markers.insert(Placed::new(marker, finest, tick));
+        let ground = self.ground(finest, tick);
+        let slot = self.markers.insert(Placed::new(marker, ground, tick));
         self.markers.note_ids(slot);
         self.arrivals.note(slot);
         for level in Level::ALL {
             self.enter(key_above(level, finest), slot, handle, counted, tick);
         }
         self.make_room(finest, position, true, tick);
+    }
+
+    fn ground(&mut self, finest: CellIndex, tick: Tick) -> Arc<Ground> {
+        let (key, forgotten) = (key_above(Level::Markers8, finest), self.forgotten);
+        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Cell::new(key, tick, forgotten));
+        cell.ground.as_ref().map(Arc::clone).expect("a cell of the finest level has one")
     }
 
     fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, tick: Tick) {
@@ -96,10 +104,10 @@ impl TenantMap {
         } else {
             let index = cell.admit(slot);
             if let Some(placed) = self.markers.at_mut(slot) {
-                placed.stands[key.level.index()] = Stand { entered: tick, index };
-                placed.shown_changed[key.level.index()] = tick;
-                if key.level == Level::Markers8 {
-                    placed.inner = cell.inner;
+                placed.stands[key.level.index()] = Stand { entered: tick.into(), index };
+                placed.shown_changed[key.level.index()] = tick.into();
+                if let Some(ground) = &cell.ground {
+                    placed.ground = Arc::clone(ground);
                 }
             }
         }
@@ -157,7 +165,7 @@ impl TenantMap {
             return;
         }
         if let Some(placed) = self.markers.at_mut(slot) {
-            placed.shown_changed[level.index()] = tick;
+            placed.shown_changed[level.index()] = tick.into();
         }
         self.touch(level, finest, handle, tick);
     }

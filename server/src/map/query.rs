@@ -108,7 +108,7 @@ impl Found<'_> {
 /// Each delivery that a marker lists; a waiting delivery is its own.
 fn on_board(marker: &Marker) -> impl Iterator<Item = Found<'_>> {
     let listed = marker.aboard.iter();
-    let listed = listed.map(|a| Found { delivery: &a.delivery, status: a.status, eta: a.eta, promised_by: a.promised_by, marker });
+    let listed = listed.map(|a| Found { delivery: &a.delivery, status: a.status, eta: a.eta.get(), promised_by: a.promised_by.get(), marker });
     let own = match (&marker.carrier, marker.status) {
         (Carrier::Delivery(delivery), Some(status)) if marker.aboard.iter().all(|aboard| aboard.delivery != *delivery) => {
             Some(Found { delivery, status, eta: None, promised_by: None, marker })

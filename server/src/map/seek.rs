@@ -329,9 +329,9 @@ mod tests {
                     let cover: HashSet<_> = map.cover(level, view).collect();
                     for (number, at) in &model {
                         let placed = map.marker(Handle(*number)).unwrap();
-                        let cell = level.cell_above(placed.finest);
+                        let cell = level.cell_above(placed.finest());
                         let truth = h3o::LatLng::new(at.lat(), at.lng()).unwrap().to_cell(h3o::Resolution::Eight);
-                        prop_assert_eq!(placed.finest, truth);
+                        prop_assert_eq!(placed.finest(), truth);
                         if view.contains(*at) || view.contains(level.shown(*at)) {
                             prop_assert!(cover.contains(&cell), "{:?} does not cover {:?} at {:?}", view, at, level);
                         }

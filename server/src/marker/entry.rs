@@ -137,7 +137,7 @@ impl Entry {
     /// The first moment at which something listed misses its promise, if nothing more is heard.
     pub(super) fn promise_ends_at(&self) -> Option<UnixMs> {
         let open = self.shown.iter().flat_map(|shown| shown.aboard.iter()).filter(|aboard| !aboard.late_risk && !aboard.status.is_terminal());
-        open.filter_map(|aboard| aboard.promised_by).min().map(|promised_by| promised_by + Duration::from_millis(1))
+        open.filter_map(|aboard| aboard.promised_by.get()).min().map(|promised_by| promised_by + Duration::from_millis(1))
     }
 
     pub(super) fn list(&self, now: UnixMs, settings: &MarkerSettings) -> Vec<Aboard> {
@@ -159,7 +159,7 @@ impl Entry {
         };
         let listed = self.facts.boardings().filter(fits).map(|boarding| {
             let eta = settings.eta.eta(boarding, underway);
-            Aboard { terms: Arc::clone(&boarding.terms), late_risk: is_late_risk(boarding, eta, now), eta }
+            Aboard { terms: Arc::clone(&boarding.terms), late_risk: is_late_risk(boarding, eta, now), eta: eta.into() }
         });
         listed.collect()
     }
@@ -197,7 +197,7 @@ impl Entry {
 
 /// The same but for an estimate that moved by less than `tolerance`.
 fn is_close(a: &Aboard, b: &Aboard, tolerance: Duration) -> bool {
-    let close_eta = match (a.eta, b.eta) {
+    let close_eta = match (a.eta.get(), b.eta.get()) {
         (Some(a), Some(b)) => a.since(b).max(b.since(a)) < tolerance,
         (a, b) => a == b,
     };

@@ -39,7 +39,7 @@ impl EtaSettings {
         if terms.status.is_terminal() || terms.status == Status::Failed {
             return None;
         }
-        terms.reported_eta.or_else(|| {
+        terms.reported_eta.get().or_else(|| {
             let Underway { position, speed_mps, at } = underway?;
             let remaining_m = position.distance_m(next_stop(terms)?) * self.road_factor;
             Some(at + Duration::from_secs_f64(remaining_m / f64::from(speed_mps.max(self.least_speed_mps).max(0.1))))
@@ -50,7 +50,7 @@ impl EtaSettings {
 /// Whether a delivery that is expected at `eta` may miss its promise, or has missed it already.
 pub(super) fn is_late_risk(terms: &Terms, eta: Option<UnixMs>, now: UnixMs) -> bool {
     let missed = |promised_by| now > promised_by || eta.is_some_and(|eta| eta > promised_by);
-    !terms.status.is_terminal() && terms.promised_by.is_some_and(missed)
+    !terms.status.is_terminal() && terms.promised_by.get().is_some_and(missed)
 }
 
 /// Before pickup the pickup (the destination when that is the only stop known), afterwards the destination.
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_reported_time_outranks_and_an_ended_delivery_has_none() {
         let settings = EtaSettings::default();
-        let mut it = Terms { reported_eta: Some(UnixMs(7)), ..terms(Status::EnRouteDropoff) };
+        let mut it = Terms { reported_eta: Some(UnixMs(7)).into(), ..terms(Status::EnRouteDropoff) };
         assert_eq!(settings.eta(&it, Some(underway(5.0))), Some(UnixMs(7)));
         assert_eq!(settings.eta(&it, None), Some(UnixMs(7)));
         it.status = Status::Delivered;

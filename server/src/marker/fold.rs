@@ -358,7 +358,7 @@ mod tests {
         // Far nearer to the destination after a while, so sooner there.
         apply(&mut fold, 20_000, vec![own(1, 20_000, 57.09)]);
         let fourth = put(&fold.take());
-        assert!(fourth.aboard[0].eta < first.aboard[0].eta);
+        assert!(fourth.aboard[0].eta.get() < first.aboard[0].eta.get());
     }
 
     #[test]
@@ -379,7 +379,7 @@ mod tests {
     fn a_promise_that_ends_is_told_though_nothing_is_heard() {
         for carrier in [driver(1), Carrier::Delivery(delivery(1))] {
             let mut fold = Fold::new(0, MarkerSettings::default());
-            let promised = Terms { promised_by: Some(UnixMs(2_000_000)), ..terms(1, Status::Assigned) };
+            let promised = Terms { promised_by: Maybe::some(UnixMs(2_000_000)), ..terms(1, Status::Assigned) };
             let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(boarding_of(promised)))];
             changes.extend(matches!(carrier, Carrier::Driver(_)).then(|| own(1, 1_000, 57.0)));
             apply(&mut fold, 1_000, changes);
@@ -404,7 +404,7 @@ mod tests {
     fn what_is_expected_after_its_promise_is_at_risk_until_it_ends() {
         let mut fold = Fold::new(0, MarkerSettings::default());
         let promised = |status, reported_eta: Option<i64>| {
-            let (promised_by, reported_eta) = (Some(UnixMs(1_000_000)), reported_eta.map(UnixMs));
+            let (promised_by, reported_eta) = (Maybe::some(UnixMs(1_000_000)), reported_eta.map(UnixMs).into());
             FactKind::Board(boarding_of(Terms { promised_by, reported_eta, ..terms(1, status) }))
         };
         // 11 km by road at 8 m/s are half an hour.

@@ -276,7 +276,7 @@ pub struct Aboard {
     /// It has not ended, and either its promise has passed or it is expected after it.
     pub late_risk: bool,
     /// Expected at its destination (before pickup: at its pickup): reported, or our own estimate.
-    pub eta: Option<UnixMs>,
+    pub eta: Maybe<UnixMs>,
 }
 
 impl Deref for Aboard {
@@ -292,7 +292,7 @@ impl Aboard {
     /// Of which no more is known than this.
     pub(crate) fn of(delivery: DeliveryId, status: Status, late_risk: bool, attributes: super::tags::Attributes) -> Self {
         let terms = Arc::new(Terms { status, attributes, ..Terms::new(delivery, Handle(0)) });
-        Self { terms, late_risk, eta: None }
+        Self { terms, late_risk, eta: Maybe::NONE }
     }
 }
 

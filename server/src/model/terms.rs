@@ -1,6 +1,7 @@
 //! What a marker needs to know of a delivery but for its pings: kept once, and shared by all who know the delivery. Never changes; what is new is another one.
 
 use super::id::{DeliveryId, Handle};
+use super::maybe::Maybe;
 use super::position::Position;
 use super::status::Status;
 use super::tags::Attributes;
@@ -14,9 +15,9 @@ pub struct Terms {
     pub status: Status,
     pub pickup: Option<Position>,
     pub destination: Option<Position>,
-    pub promised_by: Option<UnixMs>,
+    pub promised_by: Maybe<UnixMs>,
     /// From a `delivery.eta` event: outranks our own estimate.
-    pub reported_eta: Option<UnixMs>,
+    pub reported_eta: Maybe<UnixMs>,
     pub attributes: Attributes,
 }
 
@@ -29,8 +30,8 @@ impl Terms {
             status: Status::Created,
             pickup: None,
             destination: None,
-            promised_by: None,
-            reported_eta: None,
+            promised_by: Maybe::NONE,
+            reported_eta: Maybe::NONE,
             attributes: Attributes::default(),
         }
     }

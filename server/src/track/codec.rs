@@ -96,7 +96,7 @@ fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery, said: &Said) {
     put_str(out, &delivery.id().as_str());
     put_register(out, delivery.created(said).as_ref(), put_created);
     put_register(out, said.assigned.as_ref(), |out, driver| put_str(out, &driver.as_str()));
-    let eta = said.eta.clone().zip(delivery.terms.reported_eta).map(|(order, value)| Register { order, value });
+    let eta = said.eta.clone().zip(delivery.terms.reported_eta.get()).map(|(order, value)| Register { order, value });
     put_register(out, eta.as_ref(), |out, eta| put_time(out, *eta));
     put_option(out, delivery.fix.as_deref(), |out, fix| {
         put_str(out, &fix.actor.as_str());
@@ -144,9 +144,10 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     for fact in facts {
         said.statuses.insert(fact);
     }
-    (said.eta, terms.reported_eta) = eta.map(|Register { order, value }| (order, value)).unzip();
+    terms.reported_eta = eta.as_ref().map(|register| register.value).into();
+    said.eta = eta.map(|register| register.order);
     said.created = created.map(|Register { order, value }| {
-        (terms.pickup, terms.destination, terms.promised_by) = (value.pickup, value.destination, value.promised_by);
+        (terms.pickup, terms.destination, terms.promised_by) = (value.pickup, value.destination, value.promised_by.into());
         terms.attributes = value.attributes;
         Register { order, value: value.recipient_ref }
     });

@@ -160,7 +160,7 @@ impl Delivery {
             value: Created {
                 pickup: self.terms.pickup,
                 destination: self.terms.destination,
-                promised_by: self.terms.promised_by,
+                promised_by: self.terms.promised_by.get(),
                 recipient_ref: value.clone(),
                 attributes: self.terms.attributes.clone(),
             },
@@ -173,12 +173,13 @@ fn join_said(said: &mut Said, terms: &mut Terms, event: &Event, ingest_time: Uni
     match &event.body {
         Body::Created(created) => {
             let rank = |recipient: &Option<Box<str>>| {
-                let kept = (terms.pickup.map(position_rank), terms.destination.map(position_rank), terms.promised_by, recipient, &terms.attributes);
+                let kept =
+                    (terms.pickup.map(position_rank), terms.destination.map(position_rank), terms.promised_by.get(), recipient, &terms.attributes);
                 kept.cmp(&created_rank(created))
             };
             let newer = Register::join(&mut said.created, event, rank, || created.recipient_ref.clone());
             if newer {
-                (terms.pickup, terms.destination, terms.promised_by) = (created.pickup, created.destination, created.promised_by);
+                (terms.pickup, terms.destination, terms.promised_by) = (created.pickup, created.destination, created.promised_by.into());
                 terms.attributes = created.attributes.clone();
             }
             // Both must see the event: `|`, not `||`.
@@ -194,9 +195,10 @@ fn join_said(said: &mut Said, terms: &mut Terms, event: &Event, ingest_time: Uni
             join_status(&mut said.statuses, event, change.status, detail, ingest_time)
         }
         Body::Eta { eta } => {
-            let mut known = said.eta.take().zip(terms.reported_eta).map(|(order, value)| Register { order, value });
+            let mut known = said.eta.take().zip(terms.reported_eta.get()).map(|(order, value)| Register { order, value });
             let newer = Register::join(&mut known, event, |value| value.cmp(eta), || *eta);
-            (said.eta, terms.reported_eta) = known.map(|Register { order, value }| (order, value)).unzip();
+            terms.reported_eta = known.as_ref().map(|register| register.value).into();
+            said.eta = known.map(|register| register.order);
             newer
         }
         Body::Location(_) | Body::Duty { .. } | Body::Other { .. } => false,

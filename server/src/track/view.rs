@@ -101,7 +101,7 @@ impl DeliveryView {
             promised_by: created.promised_by,
             recipient_ref: created.recipient_ref,
             attributes: created.attributes,
-            reported_eta: delivery.terms.reported_eta,
+            reported_eta: delivery.terms.reported_eta.get(),
             last_heard: delivery.last_heard,
             left_map: delivery.left,
         }
