@@ -8,13 +8,14 @@ use super::join::{Facts, Place};
 use super::motion::Estimate;
 use super::settings::MarkerSettings;
 use super::significance::Shown;
-use crate::model::change::{Aboard, AboardList, Boarding, Carrier, FactKind, Marker};
+use crate::model::change::{Aboard, AboardList, Carrier, FactKind, Marker};
 use crate::model::id::TenantId;
 use crate::model::maybe::Maybe;
 use crate::model::status::{Link, Motion, Status};
+use crate::model::terms::Boarding;
 use crate::model::time::UnixMs;
 
-/// One carrier: 272 bytes, and some 15 more in the tables of `fold.rs`.
+/// One carrier, with the one delivery that many carry: 296 bytes, and some 15 more in the tables of `fold.rs`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) tenant: TenantId,

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
-use crate::model::change::{Boarding, Carrier, DutyFact, FactKind, Fix};
+use super::load::{Load, is_visible};
+use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
 use crate::model::id::{DeliveryId, Handle};
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::status::Status;
+use crate::model::terms::Boarding;
 
 /// What is known of one carrier. Small when nothing is aboard: there is one of these for every driver.
 #[derive(Debug, Default)]
@@ -20,16 +20,7 @@ pub struct Facts {
     own_fix: Option<Fix>,
     /// Boxed, because few ever send any.
     duty: Option<Box<Arc<[DutyFact]>>>,
-    load: Option<Box<Load>>,
-}
-
-/// The deliveries aboard; never empty.
-#[derive(Debug, Default)]
-struct Load {
-    /// Sorted by delivery; each with the newest fix that names it.
-    carried: SmallVec<[Boarding; 1]>,
-    /// The newest visible fix of those in `carried`, so that a ping costs the same with 150 parcels as with one.
-    newest: Option<Box<Fix>>,
+    load: Load,
 }
 
 /// Where a marker stands and how that is known.
@@ -47,7 +38,7 @@ impl Facts {
                 self.own_fix = Some(fix);
                 self.offer_own(handle);
             }
-            FactKind::AboardFix { delivery, fix } => self.set_fix(&delivery, fix),
+            FactKind::AboardFix { delivery, fix } => self.load.set_fix(&delivery, fix, duty_of(self.duty.as_deref())),
             FactKind::Duty { duty, handle } => {
                 self.duty = (!duty.is_empty()).then(|| Box::new(duty));
                 self.offer_own(handle);
@@ -68,7 +59,7 @@ impl Facts {
 
     /// True when nothing is known of the carrier any more.
     pub fn is_empty(&self) -> bool {
-        self.own_fix.is_none() && self.duty.is_none() && self.load.is_none()
+        self.own_fix.is_none() && self.duty.is_none() && self.load.is_nothing()
     }
 
     pub fn handle(&self) -> Option<Handle> {
@@ -90,7 +81,7 @@ impl Facts {
             return None;
         }
         let own = self.own_fix.as_ref().filter(|fix| is_visible(fix, duty));
-        let aboard = self.load.as_ref().and_then(|load| load.newest.as_deref());
+        let aboard = self.load.newest(duty);
         match (own, aboard) {
             (Some(own), Some(aboard)) if aboard.order > own.order => Some(aboard),
             (Some(own), _) => Some(own),
@@ -118,7 +109,7 @@ impl Facts {
     }
 
     fn carried(&self) -> &[Boarding] {
-        self.load.as_ref().map_or(&[], |load| &load.carried)
+        self.load.carried()
     }
 
     fn duty(&self) -> &[DutyFact] {
@@ -138,89 +129,26 @@ impl Facts {
 
     fn board(&mut self, boarding: Boarding) {
         self.offer(boarding.handle);
-        let load = self.load.get_or_insert_default();
-        let fix = boarding.fix.clone();
-        let before = match load.find(&boarding.delivery) {
-            Ok(index) => std::mem::replace(&mut load.carried[index], boarding).fix,
-            Err(index) => {
-                load.carried.insert(index, boarding);
-                None
-            }
-        };
-        load.renew(before.as_deref(), fix.map(|fix| *fix), duty_of(self.duty.as_deref()));
-    }
-
-    fn set_fix(&mut self, delivery: &DeliveryId, fix: Fix) {
-        let Some(load) = &mut self.load else { return };
-        let Ok(index) = load.find(delivery) else { return };
-        // In the place of the one before, for these come with each ping.
-        let before = match &mut load.carried[index].fix {
-            Some(kept) => Some(std::mem::replace(&mut **kept, fix.clone())),
-            none => {
-                *none = Some(Box::new(fix.clone()));
-                None
-            }
-        };
-        load.renew(before.as_ref(), Some(fix), duty_of(self.duty.as_deref()));
+        self.load.board(boarding, duty_of(self.duty.as_deref()));
     }
 
     fn alight(&mut self, delivery: &DeliveryId, ended: Option<Status>) {
-        let Some(load) = &mut self.load else { return };
-        let Ok(index) = load.find(delivery) else { return };
-        let gone = load.carried.remove(index);
-        load.renew(gone.fix.as_deref(), None, duty_of(self.duty.as_deref()));
-        let next = load.carried.first().map(|carried| carried.handle);
-        if load.carried.is_empty() {
-            self.load = None;
-        }
+        let Some(gone) = self.load.alight(delivery, duty_of(self.duty.as_deref())) else { return };
         // A delivery that another carrier has now takes its handle along: no two markers may go by one handle.
         let lent = self.handle == Maybe::some(gone.handle) && self.own_handle != self.handle;
         if lent && ended.is_none() {
+            let next = self.load.carried().first().map(|carried| carried.handle);
             self.handle = self.own_handle.get().or(next).into();
         }
     }
 
     fn recount_newest(&mut self) {
-        if let Some(load) = &mut self.load {
-            load.recount(duty_of(self.duty.as_deref()));
-        }
-    }
-}
-
-impl Load {
-    fn find(&self, delivery: &DeliveryId) -> Result<usize, usize> {
-        self.carried.binary_search_by(|carried| carried.delivery.cmp(delivery))
-    }
-
-    /// Keeps `newest` true after one delivery's fix went from `before` to `after`; looks at all of them only when the newest itself went back.
-    fn renew(&mut self, before: Option<&Fix>, after: Option<Fix>, duty: &[DutyFact]) {
-        let after = after.filter(|fix| is_visible(fix, duty));
-        let was_newest = matches!((before, &self.newest), (Some(before), Some(newest)) if before.order == newest.order);
-        let leads = |fix: &Fix| self.newest.as_ref().is_none_or(|newest| fix.order >= newest.order);
-        match after {
-            Some(fix) if leads(&fix) => match &mut self.newest {
-                Some(newest) => **newest = fix,
-                none => *none = Some(Box::new(fix)),
-            },
-            _ if was_newest => self.recount(duty),
-            _ => {}
-        }
-    }
-
-    fn recount(&mut self, duty: &[DutyFact]) {
-        let fixes = self.carried.iter().filter_map(|carried| carried.fix.as_deref());
-        self.newest = fixes.filter(|fix| is_visible(fix, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned().map(Box::new);
+        self.load.recount(duty_of(self.duty.as_deref()));
     }
 }
 
 fn duty_of(duty: Option<&Arc<[DutyFact]>>) -> &[DutyFact] {
     duty.map_or(&[], |duty| duty)
-}
-
-/// On duty at the moment of the fix. Who had said nothing yet was on duty.
-fn is_visible(fix: &Fix, duty: &[DutyFact]) -> bool {
-    let said = duty.partition_point(|fact| fact.order <= fix.order);
-    said == 0 || duty[said - 1].on
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
 use super::maybe::Maybe;
 use super::position::Position;
 use super::status::{Link, Motion, Status};
-use super::terms::Terms;
+use super::terms::{Boarding, Terms};
 use super::time::UnixMs;
 
 // ---------------------------------------------------------------------------------------------------------------- track -> marker
@@ -113,22 +113,6 @@ impl Fix {
 pub struct DutyFact {
     pub order: OrderKey,
     pub on: bool,
-}
-
-/// What a marker needs to know of a delivery aboard (or waiting).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Boarding {
-    pub terms: Arc<Terms>,
-    /// The newest ping that names this delivery.
-    pub fix: Option<Box<Fix>>,
-}
-
-impl Deref for Boarding {
-    type Target = Terms;
-
-    fn deref(&self) -> &Terms {
-        &self.terms
-    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------- marker -> map
@@ -236,16 +220,26 @@ impl Marker {
 }
 
 /// The deliveries that a marker lists, shared by all of its versions that list the same. Nothing aboard is nothing shared: cores that work on
-/// many idle drivers at once would all count one reference up and down.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AboardList(Option<Arc<[Aboard]>>);
+/// many idle drivers at once would all count one reference up and down. One, as many carry, has its place here.
+#[derive(Clone, Debug, Default)]
+pub struct AboardList(List);
+
+#[derive(Clone, Debug, Default)]
+enum List {
+    #[default]
+    Nothing,
+    One(Aboard),
+    Many(Arc<[Aboard]>),
+}
 
 impl AboardList {
     /// Whether both are one list, and not only lists that say the same.
     pub fn is(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Some(list), Some(other)) => Arc::ptr_eq(list, other),
-            (list, other) => list.is_none() && other.is_none(),
+            (List::Many(list), List::Many(other)) => Arc::ptr_eq(list, other),
+            (List::One(one), List::One(other)) => Arc::ptr_eq(&one.terms, &other.terms) && (one.late_risk, one.eta) == (other.late_risk, other.eta),
+            (List::Nothing, List::Nothing) => true,
+            _ => false,
         }
     }
 
@@ -256,8 +250,8 @@ impl AboardList {
 }
 
 impl From<Vec<Aboard>> for AboardList {
-    fn from(list: Vec<Aboard>) -> Self {
-        Self((!list.is_empty()).then(|| list.into()))
+    fn from(mut list: Vec<Aboard>) -> Self {
+        Self(if list.len() > 1 { List::Many(list.into()) } else { list.pop().map_or(List::Nothing, List::One) })
     }
 }
 
@@ -265,7 +259,17 @@ impl Deref for AboardList {
     type Target = [Aboard];
 
     fn deref(&self) -> &[Aboard] {
-        self.0.as_deref().unwrap_or_default()
+        match &self.0 {
+            List::Nothing => &[],
+            List::One(one) => std::slice::from_ref(one),
+            List::Many(list) => list,
+        }
+    }
+}
+
+impl PartialEq for AboardList {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 

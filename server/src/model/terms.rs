@@ -1,5 +1,9 @@
 //! What a marker needs to know of a delivery but for its pings: kept once, and shared by all who know the delivery. Never changes; what is new is another one.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::change::Fix;
 use super::id::{DeliveryId, Handle};
 use super::maybe::Maybe;
 use super::position::Position;
@@ -34,5 +38,21 @@ impl Terms {
             reported_eta: Maybe::NONE,
             attributes: Attributes::default(),
         }
+    }
+}
+
+/// What a marker needs to know of a delivery aboard (or waiting).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Boarding {
+    pub terms: Arc<Terms>,
+    /// The newest ping that names this delivery.
+    pub fix: Option<Box<Fix>>,
+}
+
+impl Deref for Boarding {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
     }
 }

@@ -3,13 +3,13 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::model::change::{Boarding, Carrier};
+use crate::model::change::Carrier;
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
 use crate::model::id::{self, DeliveryId, DriverId, Handle};
 use crate::model::maybe::Maybe;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
-use crate::model::terms::Terms;
+use crate::model::terms::{Boarding, Terms};
 use crate::model::time::UnixMs;
 use crate::track::ping::{DeliveryPing, Ping, position_rank};
 use crate::track::roster::Entity;
