@@ -17,12 +17,14 @@ use std::time::{Duration, Instant};
 
 use support::posting::post;
 use support::{Server, setting};
+use waypost_sim::wire::Event;
 
 /// As the server has it, so that what this process uses is what the server would.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BATCH: usize = 500;
+const AT_A_TIME: usize = 500_000;
 /// Few enough that the window is full before the measure is taken, and grows no more.
 const DEDUP_IDS: &str = "65536";
 const SETTINGS: [(&str, &str); 3] =
@@ -61,14 +63,24 @@ fn of_server(pairs: usize) -> OfServer {
     const BYTES_AN_ID: f64 = 64.0;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &SETTINGS);
-    post(&server, WARM_UP_EVENTS, BATCH, workload::pings(WARM_UP_DRIVERS, WARM_UP_EVENTS, "warm"));
+    fill(&server, WARM_UP_EVENTS, workload::pings(WARM_UP_DRIVERS, WARM_UP_EVENTS, "warm"));
     let before_mb = settled_mb(&server);
     let events = workload::EVENTS_A_PAIR * pairs;
-    post(&server, events, BATCH, workload::events(pairs));
+    fill(&server, events, workload::events(pairs));
     let grown_mb = settled_mb(&server) - before_mb;
     server.kill();
     let (pairs, events) = (pairs as f64, events as f64);
     OfServer { bytes_a_pair: grown_mb * 1024.0 * 1024.0 / pairs, events, dedup_bytes_a_pair: events * BYTES_AN_ID / pairs }
+}
+
+/// Posts all of these, and lets the map follow now and then: a server that is far behind lets pings go.
+fn fill(server: &Server, events: usize, mut all: impl Iterator<Item = Event>) {
+    for from in (0..events).step_by(AT_A_TIME) {
+        let count = AT_A_TIME.min(events - from);
+        let some: Vec<Event> = all.by_ref().take(count).collect();
+        post(server, count, BATCH, some.into_iter());
+        settled_mb(server);
+    }
 }
 
 /// Resident memory once the map is level with the log and nothing changes any more.

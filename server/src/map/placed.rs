@@ -263,8 +263,10 @@ impl Markers {
     }
 }
 
+/// The partition is in a handle's upper bits alone, and a table looks at the lowest of its hash.
 fn hash_of(handle: Handle) -> u64 {
-    handle.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    let product = handle.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    product ^ product >> 32
 }
 
 fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {

@@ -67,6 +67,15 @@ impl<Of> Id<Of> {
         Ok(Self(packed(text)?, PhantomData))
     }
 
+    pub fn of_uuid(bytes: [u8; 16]) -> Self {
+        Self(Packed::Uuid(bytes), PhantomData)
+    }
+
+    /// Its bytes, when it is a UUID in its canonical form.
+    pub fn uuid(&self) -> Option<[u8; 16]> {
+        self.0.bytes()
+    }
+
     /// Tells ids apart in this process; no part of any format.
     pub fn hash_with(&self, seed: u64) -> u64 {
         self.0.hash_with(seed)
@@ -202,6 +211,15 @@ impl EventId {
     /// Takes a text of 1 to 64 bytes without control characters.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         packed(text).map(Self)
+    }
+
+    pub fn of_uuid(bytes: [u8; 16]) -> Self {
+        Self(Packed::Uuid(bytes))
+    }
+
+    /// Its bytes, when it is a UUID in its canonical form.
+    pub fn uuid(&self) -> Option<[u8; 16]> {
+        self.0.bytes()
     }
 
     /// Calls `f` with the id's text, without allocating.

@@ -17,7 +17,7 @@ use crate::track::bytes::{
 use crate::track::delivery::{Delivery, Register};
 use crate::track::driver::Driver;
 use crate::track::ping::{DeliveryPing, Ping};
-use crate::track::said::{Said, put_id, with_packed_id};
+use crate::track::said::{Said, put_event_id, take_event_id};
 use crate::track::status::{StampFlags, StatusDetail, StatusFact};
 
 pub fn hash_driver(scratch: &mut Vec<u8>, tenant: &TenantId, driver: &Driver) -> u64 {
@@ -220,13 +220,12 @@ fn take_ping_facts(input: &mut &[u8]) -> Result<Ping, CodecError> {
 
 fn put_order(out: &mut Vec<u8>, order: &OrderKey) {
     put_time(out, order.effective_time);
-    order.event_id.with_str(|id| put_id(out, id));
+    put_event_id(out, &order.event_id);
 }
 
 fn take_order(input: &mut &[u8]) -> Result<OrderKey, CodecError> {
     let effective_time = take_time(input)?;
-    let event_id = with_packed_id(input, |text| EventId::parse(text).ok())?;
-    Ok(OrderKey { effective_time, event_id })
+    Ok(OrderKey { effective_time, event_id: take_event_id(input)? })
 }
 
 fn put_position(out: &mut Vec<u8>, position: Position) {

@@ -5,7 +5,7 @@ use crate::model::event::{OrderKey, Proof};
 use crate::model::id::{DriverId, EventId};
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
-use crate::track::bytes::{CodecError, put_option, put_str, put_u8, put_u64, take_array, take_option, take_str, take_u8, take_u64};
+use crate::track::bytes::{CodecError, put_option, put_str, put_u8, put_u64, take_array, take_id, take_option, take_str, take_u8, take_u64};
 use crate::track::delivery::Register;
 use crate::track::status::{StampFlags, StatusDetail, StatusFact, StatusHistory};
 
@@ -30,7 +30,7 @@ impl PackedSaid {
     pub fn of(said: &Said) -> Self {
         let mut out = Vec::with_capacity(128);
         let mut times = Times::default();
-        put_option(&mut out, said.assigned.as_ref(), |out, assigned| put_id(out, &assigned.value.as_str()));
+        put_option(&mut out, said.assigned.as_ref(), |out, assigned| put_driver(out, &assigned.value));
         put_u64(&mut out, said.statuses.facts().len() as u64);
         for fact in said.statuses.facts() {
             put_fact(&mut out, &mut times, fact);
@@ -55,13 +55,13 @@ impl PackedSaid {
     /// The driver it was assigned to.
     pub fn assigned(&self) -> Option<DriverId> {
         let bytes = self.0.as_ref()?;
-        take_option(&mut &**bytes, take_packed_id).expect("packed here, in this process")
+        take_option(&mut &**bytes, take_driver).expect("packed here, in this process")
     }
 }
 
 fn take(input: &mut &[u8]) -> Result<Said, CodecError> {
     let mut times = Times::default();
-    let driver = take_option(input, take_packed_id)?;
+    let driver = take_option(input, take_driver)?;
     let mut statuses = StatusHistory::default();
     for _ in 0..take_u64(input)? {
         statuses.insert(take_fact(input, &mut times)?);
@@ -138,40 +138,52 @@ fn take_fact(input: &mut &[u8], times: &mut Times) -> Result<StatusFact, CodecEr
 
 fn put_order(out: &mut Vec<u8>, times: &mut Times, order: &OrderKey) {
     times.put(out, order.effective_time);
-    order.event_id.with_str(|id| put_id(out, id));
+    put_event_id(out, &order.event_id);
 }
 
 fn take_order(input: &mut &[u8], times: &mut Times) -> Result<OrderKey, CodecError> {
     let effective_time = times.take(input)?;
-    let event_id = with_packed_id(input, |text| EventId::parse(text).ok())?;
-    Ok(OrderKey { effective_time, event_id })
+    Ok(OrderKey { effective_time, event_id: take_event_id(input)? })
 }
 
-/// A canonical UUID as its 16 bytes after a zero, any other text with its length, which is never zero.
-pub(super) fn put_id(out: &mut Vec<u8>, text: &str) {
-    let mut buffer = uuid::Uuid::encode_buffer();
-    match uuid::Uuid::try_parse(text) {
-        Ok(uuid) if uuid.hyphenated().encode_lower(&mut buffer) == text => {
-            put_u8(out, 0);
-            out.extend_from_slice(uuid.as_bytes());
-        }
-        _ => put_str(out, text),
+pub(super) fn put_event_id(out: &mut Vec<u8>, id: &EventId) {
+    match id.uuid() {
+        Some(bytes) => put_uuid(out, bytes),
+        None => id.with_str(|text| put_str(out, text)),
     }
 }
 
-pub(super) fn with_packed_id<T>(input: &mut &[u8], parse: impl FnOnce(&str) -> Option<T>) -> Result<T, CodecError> {
-    let id = if input.first() == Some(&0) {
-        *input = &input[1..];
-        let mut buffer = uuid::Uuid::encode_buffer();
-        parse(uuid::Uuid::from_bytes(take_array(input)?).hyphenated().encode_lower(&mut buffer))
-    } else {
-        parse(take_str(input)?)
-    };
-    id.ok_or(CodecError::Invalid)
+pub(super) fn take_event_id(input: &mut &[u8]) -> Result<EventId, CodecError> {
+    match take_uuid(input)? {
+        Some(bytes) => Ok(EventId::of_uuid(bytes)),
+        None => EventId::parse(take_str(input)?).ok().ok_or(CodecError::Invalid),
+    }
 }
 
-fn take_packed_id(input: &mut &[u8]) -> Result<DriverId, CodecError> {
-    with_packed_id(input, |text| DriverId::parse(text).ok())
+fn put_driver(out: &mut Vec<u8>, driver: &DriverId) {
+    match driver.uuid() {
+        Some(bytes) => put_uuid(out, bytes),
+        None => put_str(out, &driver.as_str()),
+    }
+}
+
+fn take_driver(input: &mut &[u8]) -> Result<DriverId, CodecError> {
+    match take_uuid(input)? {
+        Some(bytes) => Ok(DriverId::of_uuid(bytes)),
+        None => take_id(input),
+    }
+}
+
+/// A canonical UUID as its 16 bytes after a zero; any other text begins with its length, which is never zero.
+fn put_uuid(out: &mut Vec<u8>, bytes: [u8; 16]) {
+    put_u8(out, 0);
+    out.extend_from_slice(&bytes);
+}
+
+fn take_uuid(input: &mut &[u8]) -> Result<Option<[u8; 16]>, CodecError> {
+    let Some(rest) = input.strip_prefix(&[0]) else { return Ok(None) };
+    *input = rest;
+    take_array(input).map(Some)
 }
 
 #[cfg(test)]

@@ -34,6 +34,10 @@ impl Packed {
         canonical_uuid(text.as_bytes()).map(Self::Uuid)
     }
 
+    pub(super) fn bytes(&self) -> Option<[u8; 16]> {
+        if let Self::Uuid(bytes) = self { Some(*bytes) } else { None }
+    }
+
     /// Of a text that is no canonical UUID.
     pub(super) fn text_of(text: &str) -> Self {
         Self::Text(SmolStr::new(text))
