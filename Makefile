@@ -51,7 +51,7 @@ lint: tools
 	if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; else echo "SKIPPED cargo-deny: not installed (cargo install cargo-deny --locked)"; fi
 
 bench: tools web
-	cargo bench -p waypost --bench ingest --bench recovery --bench requests --bench hints --bench credentials --bench dead_letters --bench viewports --bench live --bench links
+	cargo bench -p waypost --bench ingest --bench recovery --bench requests --bench hints --bench credentials --bench dead_letters --bench viewports --bench live --bench links --bench memory
 	if ! command -v npm >/dev/null || ! command -v chromium >/dev/null; then echo "SKIPPED the demo's first paint: it needs Node.js and chromium"; exit 0; fi
 	cargo build --release
 	cd web && npm run measure:first-paint

@@ -57,7 +57,7 @@ fn told(event: &Event) -> Value {
     let unknown = event.unknown.as_deref().cloned().unwrap_or_default();
     json!({
         "id": event.id.to_string(), "name": event.body.name(), "time": event.event_time.0, "version": event.schema_version,
-        "actor": event.actor.as_ref().map(waypost::model::id::Id::as_str), "delivery": event.delivery.as_ref().map(waypost::model::id::Id::as_str),
+        "actor": event.actor.as_ref().map(ToString::to_string), "delivery": event.delivery.as_ref().map(ToString::to_string),
         "body": told_body(&event.body), "unknown_json": String::from_utf8(unknown.json.to_vec()).expect("text"), "unknown_proto": hex(&unknown.proto),
     })
 }
@@ -73,7 +73,7 @@ fn told_body(body: &Body) -> Value {
             "pickup": place(created.pickup), "destination": place(created.destination), "promised_by": created.promised_by.map(|time| time.0),
             "recipient_ref": created.recipient_ref, "attributes": created.attributes.iter().collect::<Vec<_>>(),
         }),
-        Body::Assigned { driver } => json!({"driver": driver.as_str()}),
+        Body::Assigned { driver } => json!({"driver": driver.to_string()}),
         Body::Status(change) => json!({
             "status": change.status.as_str(), "reason": change.reason, "proof": change.proof.as_ref().map(|proof| [&proof.sha256, &proof.url]),
         }),

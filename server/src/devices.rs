@@ -99,7 +99,7 @@ impl Devices {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT device, driver, updated_ms FROM devices WHERE tenant = ");
         let mut names = query.push_bind(tenant.as_str()).push(" AND device IN (").separated(", ");
         for device in devices {
-            names.push_bind(device.as_str());
+            names.push_bind(device.to_string());
         }
         names.push_unseparated(")");
         let rows: Vec<Row> = query.build_query_as().fetch_all(&self.pool).await?;
@@ -109,7 +109,7 @@ impl Devices {
     pub async fn find(&self, tenant: TenantId, device: &DeviceId) -> Result<Option<Device>, DevicesError> {
         let row: Option<Row> = sqlx::query_as("SELECT device, driver, updated_ms FROM devices WHERE tenant = ? AND device = ?")
             .bind(tenant.as_str())
-            .bind(device.as_str())
+            .bind(device.to_string())
             .fetch_optional(&self.pool)
             .await?;
         row.map(of_row).transpose()
@@ -121,8 +121,8 @@ impl Devices {
             "SELECT device, driver, updated_ms FROM devices WHERE tenant = ?1 AND device > ?2 AND (?3 IS NULL OR driver = ?3) ORDER BY device LIMIT ?4",
         )
         .bind(tenant.as_str())
-        .bind(after.map_or("", DeviceId::as_str))
-        .bind(driver.map(DriverId::as_str))
+        .bind(after.map(DeviceId::to_string).unwrap_or_default())
+        .bind(driver.map(DriverId::to_string))
         .bind(limit)
         .fetch_all(&self.pool)
         .await?;
@@ -139,8 +139,8 @@ impl Devices {
              ON CONFLICT (tenant, device) DO UPDATE SET driver = excluded.driver, updated_ms = excluded.updated_ms",
         )
         .bind(tenant.as_str())
-        .bind(device.as_str())
-        .bind(driver.as_str())
+        .bind(device.to_string())
+        .bind(driver.to_string())
         .bind(updated.0)
         .bind(MAX_DEVICES)
         .execute(&self.pool)
@@ -154,8 +154,11 @@ impl Devices {
 
     /// False when it was not listed.
     pub async fn delete(&self, tenant: TenantId, device: &DeviceId) -> Result<bool, DevicesError> {
-        let done =
-            sqlx::query("DELETE FROM devices WHERE tenant = ? AND device = ?").bind(tenant.as_str()).bind(device.as_str()).execute(&self.pool).await;
+        let done = sqlx::query("DELETE FROM devices WHERE tenant = ? AND device = ?")
+            .bind(tenant.as_str())
+            .bind(device.to_string())
+            .execute(&self.pool)
+            .await;
         self.known.forget(tenant, device);
         Ok(done?.rows_affected() > 0)
     }

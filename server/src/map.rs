@@ -66,7 +66,7 @@ impl Map {
             let map = self.tenants.get(&marker.tenant)?;
             let placed = map.marker(marker.handle)?;
             let finest = &map.levels[Level::Markers8.index()];
-            let told = finest.watched.contains(&placed.finest).then(|| finest.cells.get(&placed.finest)).flatten();
+            let told = finest.watched.contains(&placed.finest()).then(|| finest.cells.get(&placed.finest())).flatten();
             Some(placed.glance() ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
         });
         // What is found is of no use here; without a use it would not be looked for.
@@ -90,8 +90,6 @@ impl Map {
 #[derive(Debug, Default)]
 pub struct TenantMap {
     markers: Markers,
-    by_delivery: HashMap<DeliveryId, Handle>,
-    by_driver: HashMap<DriverId, Handle>,
     arrivals: Arrivals,
     levels: [LevelMap; 5],
     /// Cells that somebody watches and that changed since `take_dirty`.
@@ -133,12 +131,12 @@ impl TenantMap {
     }
 
     /// The marker that carries a delivery (or is it, while it waits). A delivery beyond those that a marker lists is not found.
-    pub fn by_delivery(&self, delivery: &str) -> Option<&Placed> {
-        self.markers.get(*self.by_delivery.get(delivery)?)
+    pub fn by_delivery(&self, delivery: &DeliveryId) -> Option<&Placed> {
+        self.markers.by_delivery(delivery)
     }
 
-    pub fn by_driver(&self, driver: &str) -> Option<&Placed> {
-        self.markers.get(*self.by_driver.get(driver)?)
+    pub fn by_driver(&self, driver: &DriverId) -> Option<&Placed> {
+        self.markers.by_driver(driver)
     }
 
     pub fn cell(&self, key: CellKey) -> Option<&Cell> {
@@ -156,11 +154,10 @@ impl TenantMap {
 
     /// Markers of a cell that may have changed since `base`, by handle.
     pub fn changed_since(&self, cell: &Cell, base: Tick) -> Vec<&Placed> {
-        let level = cell.key.level.index();
         let mut changed: Vec<&Placed> = match cell.touched_since(base) {
             Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
             // What is aboard may have changed while nobody was told of that.
-            None => self.members(cell).filter(|placed| placed.shown_changed[level].max(placed.status_changed) > base).collect(),
+            None => self.members(cell).filter(|placed| placed.newest_change(cell.key.level) > base).collect(),
         };
         changed.sort_unstable_by_key(|placed| placed.marker.handle);
         changed.dedup_by_key(|placed| placed.marker.handle);

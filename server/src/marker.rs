@@ -6,6 +6,7 @@ pub mod eta;
 pub mod fold;
 pub mod join;
 pub mod link;
+mod load;
 pub mod motion;
 mod nearby;
 pub mod settings;

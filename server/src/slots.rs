@@ -1,6 +1,8 @@
 //! Things kept at numbered places that do not move, in blocks, so that growing copies nothing and looking one up costs two steps. Never shrinks:
 //! a place that was left is given to the next one.
 
+use hashbrown::HashTable;
+
 /// A place. Given anew once what it held is gone.
 pub type Slot = u32;
 
@@ -56,11 +58,121 @@ impl<T> Slots<T> {
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.blocks.iter().flatten().flatten()
     }
+
+    /// With their slots.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut T)> {
+        (0..).zip(self.blocks.iter_mut().flatten()).filter_map(|(slot, place)| Some((slot, place.as_mut()?)))
+    }
+}
+
+/// Finds slots by a hash of what lies there, which it does not keep: a name stands once in memory, with the thing that it names.
+///
+/// In several tables that grow one after the other, because growing asks the hash of all that a table holds.
+#[derive(Debug)]
+pub struct Index {
+    tables: [HashTable<Slot>; Self::TABLES],
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { tables: [const { HashTable::new() }; Self::TABLES] }
+    }
+}
+
+impl Index {
+    /// No power of two, so that not all of them grow where one would.
+    const TABLES: usize = 10;
+
+    // Inlined, or the waits for memory of one look would not overlap those of the next.
+    #[inline]
+    pub fn find(&self, hash: u64, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
+        self.tables[table_of(hash)].find(hash, |slot| is_it(*slot)).copied()
+    }
+
+    /// A slot that is probably the one, without a look at what lies there: for who looks at many before the first.
+    #[inline]
+    pub fn guess(&self, hash: u64) -> Option<Slot> {
+        self.tables[table_of(hash)].find(hash, |_| true).copied()
+    }
+
+    /// Adds a slot that is not there yet; `hash_of` is asked for those beside it.
+    pub fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
+        self.tables[table_of(hash)].insert_unique(hash, slot, |slot| hash_of(*slot));
+    }
+
+    pub fn remove(&mut self, hash: u64, slot: Slot) {
+        if let Ok(found) = self.tables[table_of(hash)].find_entry(hash, |other| *other == slot) {
+            found.remove();
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.tables.iter().map(HashTable::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// As `Index`, but keeps half of each hash, for places that several names lead to.
+#[derive(Debug)]
+pub struct KeptIndex {
+    tables: [HashTable<(u32, Slot)>; Index::TABLES],
+}
+
+impl Default for KeptIndex {
+    fn default() -> Self {
+        Self { tables: [const { HashTable::new() }; Index::TABLES] }
+    }
+}
+
+impl KeptIndex {
+    pub fn find(&self, hash: u64, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
+        let short = short(hash);
+        self.tables[table_of(hash)].find(spread(short), |(known, slot)| *known == short && is_it(*slot)).map(|(_, slot)| *slot)
+    }
+
+    pub fn insert(&mut self, hash: u64, slot: Slot) {
+        let short = short(hash);
+        self.tables[table_of(hash)].insert_unique(spread(short), (short, slot), |(short, _)| spread(*short));
+    }
+
+    pub fn remove(&mut self, hash: u64, slot: Slot) {
+        let short = short(hash);
+        if let Ok(found) = self.tables[table_of(hash)].find_entry(spread(short), |entry| *entry == (short, slot)) {
+            found.remove();
+        }
+    }
+}
+
+fn short(hash: u64) -> u32 {
+    u32::try_from(hash >> 32).expect("the upper half of 64 bits is 32 bits")
+}
+
+/// A table's hash of a short hash: it wants its entropy in the lowest and the highest bits.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// By bits that a table looks at neither for the place nor for the tag.
+fn table_of(hash: u64) -> usize {
+    usize::try_from(hash >> 48).expect("16 bits") % Index::TABLES
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_is_found_by_the_hash_of_what_lies_there() {
+        let hash_of = |slot: Slot| u64::from(slot).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut index = Index::default();
+        (0..5_000).for_each(|slot| index.insert(hash_of(slot), slot, hash_of));
+        index.remove(hash_of(17), 17);
+        assert!((0..5_000).all(|slot| index.find(hash_of(slot), |other| other == slot) == (slot != 17).then_some(slot)));
+        assert_eq!(index.len(), 4_999);
+    }
 
     #[test]
     fn a_place_is_kept_while_others_come_and_go_and_is_then_given_anew() {

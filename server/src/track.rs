@@ -20,6 +20,7 @@ mod overview;
 pub mod parking;
 pub mod ping;
 pub mod roster;
+pub mod said;
 pub mod status;
 mod telling;
 

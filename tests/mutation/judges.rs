@@ -95,7 +95,7 @@ pub(super) fn proto_event(input: &[u8]) -> bool {
     match (&ours, &theirs) {
         (Ok(event), Ok(theirs)) => {
             assert_eq!((event.id.to_string(), event.event_time.0), (theirs.event_id.clone(), theirs.event_time_ms));
-            assert_eq!(event.actor.as_ref().map_or("", |actor| actor.as_str()), theirs.actor_id);
+            assert_eq!(event.actor.as_ref().map(ToString::to_string).unwrap_or_default(), theirs.actor_id);
             assert_eq!(protobuf::claimed_id(input), theirs.event_id);
         }
         // Of several payloads the last counts, and ours does not look into the others.

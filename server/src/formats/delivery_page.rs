@@ -5,6 +5,7 @@ use prost::encoding::{WireType, encoded_len_varint};
 use super::geojson::{Feature, Properties};
 use super::scalars::{put_key, put_text, put_varint, text_len, zigzag};
 use crate::model::id::DeliveryId;
+use crate::model::id::packed::IdText;
 use crate::model::status::Motion;
 use crate::model::time::UnixMs;
 
@@ -20,7 +21,7 @@ pub fn to_protobuf<'a>(features: impl ExactSizeIterator<Item = Feature<'a>> + Cl
         }
     }
     for feature in features.clone() {
-        put_text(&mut out, 3, feature.id.as_str());
+        put_text(&mut out, 3, &feature.id.as_str());
     }
     put_packed(&mut out, 4, features.clone().map(|feature| feature.position.lat_e7().abs_diff(south)));
     put_packed(&mut out, 5, features.clone().map(|feature| feature.position.lng_e7().abs_diff(west)));
@@ -28,7 +29,7 @@ pub fn to_protobuf<'a>(features: impl ExactSizeIterator<Item = Feature<'a>> + Cl
         put_properties(&mut out, &properties);
     }
     if let Some(next) = next {
-        put_text(&mut out, 7, next.as_str());
+        put_text(&mut out, 7, &next.as_str());
     }
     out
 }
@@ -43,7 +44,7 @@ fn put_packed(out: &mut Vec<u8>, field: u8, numbers: impl ExactSizeIterator<Item
 }
 
 fn put_properties(out: &mut Vec<u8>, properties: &Properties<'_>) {
-    let driver = properties.driver.map_or("", |driver| driver.as_str());
+    let driver = properties.driver.map_or(IdText::EMPTY, |driver| driver.as_str());
     let moving = u64::from(properties.motion == Motion::Moving);
     let varints = [
         (1, Some(u64::from(properties.status.code()))),
@@ -58,8 +59,8 @@ fn put_properties(out: &mut Vec<u8>, properties: &Properties<'_>) {
     let varints_len = varints.iter().filter_map(|(_, value)| *value).map(|value| 1 + encoded_len_varint(value)).sum::<usize>();
     let floats_len = floats.iter().filter(|(_, value)| value.is_some()).count() * 5;
     put_key(out, 6, WireType::LengthDelimited);
-    put_varint(out, (varints_len + floats_len + text_len(driver)) as u64);
-    put_text(out, 2, driver);
+    put_varint(out, (varints_len + floats_len + text_len(&driver)) as u64);
+    put_text(out, 2, &driver);
     for (field, value) in varints {
         if let Some(value) = value {
             put_key(out, field, WireType::Varint);

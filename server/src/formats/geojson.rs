@@ -59,7 +59,7 @@ pub fn collection<'a>(features: impl Iterator<Item = Feature<'a>>, ending: Endin
     out.push(b']');
     if let Ending::Page(next) = ending {
         member("next", &mut out);
-        optional(next, &mut out, |next, out| string(next.as_str(), out));
+        optional(next, &mut out, |next, out| string(&next.as_str(), out));
     }
     out.push(b'}');
     out
@@ -67,7 +67,7 @@ pub fn collection<'a>(features: impl Iterator<Item = Feature<'a>>, ending: Endin
 
 fn write_feature(feature: &Feature<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"type":"Feature","id":"#);
-    string(feature.id.as_str(), out);
+    string(&feature.id.as_str(), out);
     out.extend_from_slice(br#","geometry":{"type":"Point","coordinates":["#);
     degrees(feature.position.lng_e7(), out);
     out.push(b',');
@@ -92,7 +92,7 @@ fn write_properties(position: Position, properties: &Properties<'_>, out: &mut V
     member("status", out);
     string(properties.status.as_str(), out);
     member("driver", out);
-    optional(properties.driver, out, |driver, out| string(driver.as_str(), out));
+    optional(properties.driver, out, |driver, out| string(&driver.as_str(), out));
     member("eta", out);
     optional(properties.eta, out, moment);
     member("promised_by", out);

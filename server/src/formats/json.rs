@@ -181,7 +181,7 @@ mod tests {
     fn a_ping_is_read_with_its_unknown_members_kept() {
         let text = r#"{"event_id":"e1","event_name":"location","x":[1,{"y":null}],"actor_id":"d\u0031","event_time":1790000000000,"payload":{"lat":57.7,"lng":11.9,"heading_deg":360,"sat":7}}"#;
         let event = decode(text.as_bytes(), &tenant()).expect("valid");
-        assert_eq!(event.actor.as_ref().map(crate::model::id::Id::as_str), Some("d1"));
+        assert_eq!(event.actor.as_ref().map(ToString::to_string).as_deref(), Some("d1"));
         assert_eq!(event.event_time, UnixMs(1_790_000_000_000));
         let unknown = event.unknown.expect("kept");
         let kept: serde_json::Value = serde_json::from_slice(&unknown.json).expect("JSON");

@@ -82,9 +82,9 @@ impl Report {
         let undated = self.time.is_none() && self.event_id.is_some();
         let event_id = match self.event_id {
             Some(id) => id,
-            None => derived_id(device.unwrap_or(driver.as_str()), time, &self.body),
+            None => derived_id(device.unwrap_or(&driver.as_str()), time, &self.body),
         };
-        let envelope = Envelope { event_id: &event_id, actor_id: driver.as_str(), event_time: time, ..Envelope::default() };
+        let envelope = Envelope { event_id: &event_id, actor_id: &driver.as_str(), event_time: time, ..Envelope::default() };
         let mut event = checks::event(&envelope, self.body, tenant).map_err(|refusal| match refusal.pointer.as_str() {
             "/event_id" => Refusal { pointer: self.words.event_id.into_owned(), ..refusal },
             _ => refusal,

@@ -52,8 +52,8 @@ impl ScopeWords {
         if scope.is_all() {
             return 0;
         }
-        let drivers = scope.drivers().unwrap_or_default().iter().map(|id| quoted_bytes(id.as_str()));
-        let deliveries = scope.deliveries().unwrap_or_default().iter().map(|id| quoted_bytes(id.as_str()));
+        let drivers = scope.drivers().unwrap_or_default().iter().map(|id| quoted_bytes(&id.as_str()));
+        let deliveries = scope.deliveries().unwrap_or_default().iter().map(|id| quoted_bytes(&id.as_str()));
         FRAME_BYTES + drivers.chain(deliveries).map(|bytes| bytes + 1).sum::<usize>() + scope.areas().len() * AREA_BYTES
     }
 

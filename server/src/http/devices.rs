@@ -138,7 +138,7 @@ fn sees(scope: &Scope, driver: &DriverId) -> bool {
 }
 
 fn said(device: &Device) -> Value {
-    json!({"device": device.device.as_str(), "driver": device.driver.as_str(), "updated": time::print(device.updated)})
+    json!({"device": *device.device.as_str(), "driver": *device.driver.as_str(), "updated": time::print(device.updated)})
 }
 
 fn device_of(text: &str) -> Result<DeviceId, Problem> {

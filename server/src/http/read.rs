@@ -144,7 +144,7 @@ async fn one_delivery(state: &ReadState, principal: &Principal, headers: &Header
     if !scope.holds_delivery(Some(&id)) {
         return Err(not_found("delivery"));
     }
-    let partition = partition_of(tenant, id.as_str(), u16::try_from(state.partitions.len()).unwrap_or(u16::MAX));
+    let partition = partition_of(tenant, &id.as_str(), u16::try_from(state.partitions.len()).unwrap_or(u16::MAX));
     let (reply, answer) = oneshot::channel();
     let question = PartitionInput::Delivery { tenant: *tenant, delivery: id.clone(), reply };
     state.partitions[partition.index()].send(question).await.map_err(|_closed| closing())?;
@@ -172,10 +172,10 @@ async fn one_driver(state: &ReadState, principal: &Principal, headers: &HeaderMa
     let aboard: Vec<Value> = marker
         .aboard
         .iter()
-        .map(|aboard| json!({"id": aboard.delivery.as_str(), "status": aboard.status.as_str(), "eta": aboard.eta.map(time), "promised_by": aboard.promised_by.map(time)}))
+        .map(|aboard| json!({"id": *aboard.delivery.as_str(), "status": aboard.status.as_str(), "eta": aboard.eta.get().map(time), "promised_by": aboard.promised_by.get().map(time)}))
         .collect();
     let mut body = marker_json(&marker);
-    body["id"] = json!(id.as_str());
+    body["id"] = json!(*id.as_str());
     body["deliveries"] = json!(aboard);
     body["deliveries_count"] = json!(marker.aboard_count);
     Ok(Json(body).into_response())
@@ -251,16 +251,16 @@ fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>)
     let mut body = marker.map_or_else(|| json!({"position": null}), marker_json);
     let listed = marker.and_then(|marker| marker.aboard.iter().find(|aboard| aboard.delivery == *id));
     let kind = |kind| if kind == AssignmentKind::Explicit { "explicit" } else { "implied" };
-    body["id"] = json!(id.as_str());
+    body["id"] = json!(*id.as_str());
     body["status"] = json!(facts.status.as_str());
-    body["driver"] = json!(facts.assignment.as_ref().map(|assignment| assignment.driver.as_str()));
+    body["driver"] = json!(facts.assignment.as_ref().map(|assignment| assignment.driver.to_string()));
     body["assignment"] = json!(facts.assignment.as_ref().map(|assignment| kind(assignment.kind)));
     body["pickup"] = json!(point(facts.pickup));
     body["destination"] = json!(point(facts.destination));
     body["promised_by"] = json!(facts.promised_by.map(time));
     body["recipient_ref"] = json!(facts.recipient_ref);
     body["attributes"] = json!(facts.attributes.iter().map(|(name, value)| (&**name, &**value)).collect::<std::collections::BTreeMap<_, _>>());
-    body["eta"] = json!(facts.reported_eta.or(listed.and_then(|aboard| aboard.eta)).map(time));
+    body["eta"] = json!(facts.reported_eta.or(listed.and_then(|aboard| aboard.eta.get())).map(time));
     body["history"] = json!(history);
     body
 }

@@ -77,7 +77,7 @@ impl ReadOrigin {
     /// One of the items, if it is to be kept: by its `driver` or, when nobody knows him, by whom it says.
     pub(super) fn refused(&self, result: &ItemResult, driver: Option<&DriverId>, actor: &str, raw: &[u8]) -> Option<Letter> {
         let fault = fault(&result.outcome)?;
-        let actor = claims::as_id(driver.map_or(actor, DriverId::as_str));
+        let actor = driver.map_or_else(|| claims::as_id(actor), DriverId::to_string);
         let claims = Claims { event_id: result.event_id.with_str(claims::as_id), actor, schema_version: None };
         // One that was refused for whom it is by is by whom the phone is when it is read again.
         let driver = driver.filter(|_driver| !is_for_whom_it_is_by(&fault.reason));

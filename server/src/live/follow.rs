@@ -84,7 +84,7 @@ impl Follow {
     /// The marker that carries it, or that it is, as far as it exists for the credential, and when that last changed. Whether it exists for others
     /// makes no difference to what is told.
     fn find<'m>(&self, map: &'m TenantMap, scope: &Scope) -> Option<(Tick, Cow<'m, Marker>)> {
-        let placed = map.by_delivery(self.delivery.as_str()).filter(|_| scope.holds_delivery(Some(&self.delivery)))?;
+        let placed = map.by_delivery(&self.delivery).filter(|_| scope.holds_delivery(Some(&self.delivery)))?;
         Some((placed.changed, scope.seen(&placed.marker)?))
     }
 
@@ -135,8 +135,8 @@ impl Told {
         Self {
             status: listed.map_or(marker.status, |aboard| Some(aboard.status)),
             late_risk: listed.is_some_and(|aboard| aboard.late_risk),
-            eta: listed.and_then(|aboard| aboard.eta),
-            promised_by: listed.and_then(|aboard| aboard.promised_by),
+            eta: listed.and_then(|aboard| aboard.eta.get()),
+            promised_by: listed.and_then(|aboard| aboard.promised_by.get()),
             gone: false,
         }
     }

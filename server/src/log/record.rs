@@ -120,6 +120,7 @@ mod tests {
     use super::decode::{Decoder, Skimmed, position};
     use super::*;
     use crate::model::event::{Proof, Unknown};
+    use crate::model::id::packed::IdText;
     use crate::model::id::{DeliveryId, DriverId, EventId, TenantId};
     use crate::model::status::Status;
     use crate::model::tags::Attributes;
@@ -218,8 +219,8 @@ mod tests {
         payload
             && (event.id.to_string(), event.body.name(), event.schema_version) == (sent.event_id.clone(), &*sent.event_name, sent.schema_version)
             && event.tenant.as_str() == sent.tenant_id
-            && event.actor.as_ref().map_or("", |id| id.as_str()) == sent.actor_id
-            && event.delivery.as_ref().map_or("", |id| id.as_str()) == sent.entity_id
+            && event.actor.as_ref().map_or(IdText::EMPTY, |id| id.as_str()) == sent.actor_id
+            && event.delivery.as_ref().map_or(IdText::EMPTY, |id| id.as_str()) == sent.entity_id
             && (event.event_time.0, event.stamp.effective_time.0) == (sent.event_time_ms, stored.effective_time_ms)
             && stored.flags
                 == u32::from(event.stamp.skewed)
@@ -236,12 +237,12 @@ mod tests {
             let content_start = encode(&event, &mut bytes);
             let record = &bytes[1..];
             prop_assert_eq!(&Decoder::default().decode(record).expect("decodes"), &event);
-            let id = event.id.to_string();
+            let (id, routing_key, id_owner) = (event.id.to_string(), event.routing_key(), event.id_owner());
             let skimmed = Skimmed {
                 tenant: event.tenant.as_str(),
-                routing_key: event.routing_key(),
+                routing_key: &routing_key,
                 id: &id,
-                id_owner: event.id_owner(),
+                id_owner: id_owner.as_deref(),
                 undated: event.stamp.undated,
                 event_time: event.event_time,
                 effective_time: event.stamp.effective_time,

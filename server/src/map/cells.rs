@@ -1,6 +1,7 @@
 //! One H3 cell at one level: who is in it, what changed in its newest tick, and a bounded memory of what left. Never knows a session's state.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use h3o::CellIndex;
 
@@ -8,6 +9,7 @@ use super::boxes::{CellBox, Rects};
 use super::counts::Counts;
 use super::inner::InnerHexagon;
 use super::levels::Level;
+use super::placed::Ground;
 use super::watcher::Watcher;
 use crate::model::change::Marker;
 use crate::model::id::Handle;
@@ -18,6 +20,22 @@ use crate::slots::Slot;
 /// Counts the map's ticks since the live stage started; what happens between two ticks carries the later one's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tick(pub u64);
+
+/// A tick where there are very many: enough for thirteen years of ten a second, after which it stands still.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShortTick(u32);
+
+impl From<Tick> for ShortTick {
+    fn from(tick: Tick) -> Self {
+        Self(u32::try_from(tick.0).unwrap_or(u32::MAX))
+    }
+}
+
+impl ShortTick {
+    pub(super) fn tick(self) -> Tick {
+        Tick(self.0.into())
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
@@ -64,8 +82,8 @@ pub struct Removal {
 #[derive(Debug)]
 pub struct Cell {
     pub key: CellKey,
-    /// Of a cell of the finest level; goes with each marker that enters. Empty at the other levels.
-    pub(super) inner: InnerHexagon,
+    /// Of a cell of the finest level; goes with each marker that enters.
+    pub(super) ground: Option<Arc<Ground>>,
     watchers: Vec<Watcher>,
     /// Of a level of counts, or watched: when something in it last changed. What nobody looks at is not kept up to date but made so again
     /// when somebody does (`watch`).
@@ -97,7 +115,7 @@ impl Cell {
     pub fn new(key: CellKey, tick: Tick, floor: Tick) -> Self {
         Self {
             key,
-            inner: if key.level == Level::Markers8 { InnerHexagon::of(key.cell) } else { InnerHexagon::EMPTY },
+            ground: (key.level == Level::Markers8).then(|| Arc::new(Ground { finest: key.cell, inner: InnerHexagon::of(key.cell) })),
             watchers: Vec::new(),
             changed: Tick(0),
             touched: Vec::new(),

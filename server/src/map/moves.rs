@@ -1,5 +1,7 @@
 //! How a marker comes, moves and goes: which cells it enters and leaves, which boxes grow, whom that concerns. Never answers a question.
 
+use std::sync::Arc;
+
 use h3o::{CellIndex, LatLng};
 
 use super::TenantMap;
@@ -7,10 +9,10 @@ use super::boxes::{CellBox, Indexed};
 use super::cells::{Cell, CellKey, Left, Removal, Tick};
 use super::counts::Counted;
 use super::levels::Level;
-use super::placed::{News, Placed, Stand};
+use super::placed::{Ground, News, Placed, Stand};
 use super::watcher::Interest;
-use crate::model::change::{Carrier, Marker};
-use crate::model::id::{DeliveryId, Handle};
+use crate::model::change::Marker;
+use crate::model::id::Handle;
 use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::slots::Slot;
@@ -20,14 +22,14 @@ impl TenantMap {
     pub(super) fn put(&mut self, marker: Marker, tick: Tick) {
         let Some(slot) = self.markers.slot(marker.handle) else { return self.add(marker, tick) };
         let Some(placed) = self.markers.at_mut(slot) else { return };
-        let (handle, position, before) = (marker.handle, marker.position, placed.finest);
-        let inside = placed.inner.contains(position);
+        let (handle, position, before) = (marker.handle, marker.position, placed.finest());
+        let inside = placed.ground.inner.contains(position);
         let finest = if inside { before } else { finest_cell(position) };
-        placed.finest = finest;
         let news = placed.renew(marker, tick);
         if let Some(old) = &news.renamed {
-            self.forget_ids(old);
-            self.note_ids(slot);
+            self.markers.forget_ids(slot, old);
+            self.markers.note_ids(slot);
+            self.arrivals.note(slot);
         }
         if finest == before {
             // Who stays in its finest cell stays in all above.
@@ -66,24 +68,32 @@ impl TenantMap {
 
     pub(super) fn remove(&mut self, handle: Handle, ended: Option<Status>, tick: Tick) {
         let Some(slot) = self.markers.slot(handle) else { return };
-        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (placed.finest, Counted::of(&placed.marker))) else { return };
+        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (placed.finest(), Counted::of(&placed.marker))) else { return };
         for level in Level::ALL {
             self.leave(key_above(level, finest), slot, handle, counted, Left::Map(ended), tick);
         }
         if let Some(gone) = self.markers.remove(slot) {
-            self.forget_ids(&gone.marker);
+            self.markers.forget_ids(slot, &gone.marker);
         }
     }
 
     fn add(&mut self, marker: Marker, tick: Tick) {
         let (handle, position, counted) = (marker.handle, marker.position, Counted::of(&marker));
         let finest = finest_cell(position);
-        let slot = self.markers.insert(Placed::new(marker, finest, tick));
-        self.note_ids(slot);
+        let ground = self.ground(finest, tick);
+        let slot = self.markers.insert(Placed::new(marker, ground, tick));
+        self.markers.note_ids(slot);
+        self.arrivals.note(slot);
         for level in Level::ALL {
             self.enter(key_above(level, finest), slot, handle, counted, tick);
         }
         self.make_room(finest, position, true, tick);
+    }
+
+    fn ground(&mut self, finest: CellIndex, tick: Tick) -> Arc<Ground> {
+        let (key, forgotten) = (key_above(Level::Markers8, finest), self.forgotten);
+        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Cell::new(key, tick, forgotten));
+        cell.ground.as_ref().map(Arc::clone).expect("a cell of the finest level has one")
     }
 
     fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, tick: Tick) {
@@ -94,10 +104,10 @@ impl TenantMap {
         } else {
             let index = cell.admit(slot);
             if let Some(placed) = self.markers.at_mut(slot) {
-                placed.stands[key.level.index()] = Stand { entered: tick, index };
-                placed.shown_changed[key.level.index()] = tick;
-                if key.level == Level::Markers8 {
-                    placed.inner = cell.inner;
+                placed.stands[key.level.index()] = Stand { entered: tick.into(), index };
+                placed.shown_changed[key.level.index()] = tick.into();
+                if let Some(ground) = &cell.ground {
+                    placed.ground = Arc::clone(ground);
                 }
             }
         }
@@ -155,7 +165,7 @@ impl TenantMap {
             return;
         }
         if let Some(placed) = self.markers.at_mut(slot) {
-            placed.shown_changed[level.index()] = tick;
+            placed.shown_changed[level.index()] = tick.into();
         }
         self.touch(level, finest, handle, tick);
     }
@@ -215,32 +225,6 @@ impl TenantMap {
         }
         Some(grew)
     }
-
-    /// Lets a marker be found by its driver and its deliveries.
-    fn note_ids(&mut self, slot: Slot) {
-        self.arrivals.note(slot);
-        let Some(marker) = self.markers.at(slot).map(|placed| &placed.marker) else { return };
-        for delivery in deliveries(marker) {
-            self.by_delivery.insert(delivery.clone(), marker.handle);
-        }
-        if let Carrier::Driver(driver) = &marker.carrier {
-            self.by_driver.insert(driver.clone(), marker.handle);
-        }
-    }
-
-    fn forget_ids(&mut self, old: &Marker) {
-        for delivery in deliveries(old) {
-            // The delivery may have gone to another marker already, in whose name it then stands.
-            if self.by_delivery.get(delivery) == Some(&old.handle) {
-                self.by_delivery.remove(delivery);
-            }
-        }
-        if let Carrier::Driver(driver) = &old.carrier
-            && self.by_driver.get(driver) == Some(&old.handle)
-        {
-            self.by_driver.remove(driver);
-        }
-    }
 }
 
 /// Corners say nothing of a box around a pole: there each position counts, where it is and where it is shown.
@@ -258,12 +242,4 @@ fn finest_cell(position: Position) -> CellIndex {
 
 fn key_above(level: Level, finest: CellIndex) -> CellKey {
     CellKey { level, cell: level.cell_above(finest) }
-}
-
-fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {
-    let own = match &marker.carrier {
-        Carrier::Delivery(delivery) => Some(delivery),
-        Carrier::Driver(_) => None,
-    };
-    own.into_iter().chain(marker.aboard.iter().map(|aboard| &aboard.delivery))
 }

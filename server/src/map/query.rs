@@ -93,9 +93,9 @@ impl Kept for Whereabouts {
 
 impl TenantMap {
     /// The row of one delivery.
-    pub fn row_of(&self, delivery: &str) -> Option<Row> {
+    pub fn row_of(&self, delivery: &DeliveryId) -> Option<Row> {
         let placed = self.by_delivery(delivery)?;
-        on_board(&placed.marker).find(|found| found.delivery.as_str() == delivery).map(|found| Row::of(&found))
+        on_board(&placed.marker).find(|found| found.delivery == delivery).map(|found| Row::of(&found))
     }
 }
 
@@ -108,7 +108,7 @@ impl Found<'_> {
 /// Each delivery that a marker lists; a waiting delivery is its own.
 fn on_board(marker: &Marker) -> impl Iterator<Item = Found<'_>> {
     let listed = marker.aboard.iter();
-    let listed = listed.map(|a| Found { delivery: &a.delivery, status: a.status, eta: a.eta, promised_by: a.promised_by, marker });
+    let listed = listed.map(|a| Found { delivery: &a.delivery, status: a.status, eta: a.eta.get(), promised_by: a.promised_by.get(), marker });
     let own = match (&marker.carrier, marker.status) {
         (Carrier::Delivery(delivery), Some(status)) if marker.aboard.iter().all(|aboard| aboard.delivery != *delivery) => {
             Some(Found { delivery, status, eta: None, promised_by: None, marker })
@@ -140,7 +140,7 @@ impl Wanted {
     fn holds(&self, row: &Found<'_>) -> bool {
         let status = self.filter.statuses.is_empty() || self.filter.statuses.contains(&row.status);
         let driver = self.filter.driver.is_none() || self.filter.driver.as_ref() == row.driver();
-        let named = |part: &str| has(row.delivery.as_str(), part) || row.driver().is_some_and(|id| has(id.as_str(), part));
+        let named = |part: &str| has(&row.delivery.as_str(), part) || row.driver().is_some_and(|id| has(&id.as_str(), part));
         let scope = &self.filter.scope;
         status
             && driver

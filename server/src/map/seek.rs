@@ -107,14 +107,13 @@ impl<K: Keep> Seek<K> {
     fn named<'m>(&self, map: &'m TenantMap) -> Option<Vec<&'m Placed>> {
         let RowFilter { driver, scope, .. } = &self.wanted.filter;
         if let Some(driver) = driver {
-            return Some(map.by_driver(driver.as_str()).into_iter().collect());
+            return Some(map.by_driver(driver).into_iter().collect());
         }
         if let Some(deliveries) = scope.deliveries() {
-            let carriers: HashSet<Handle> =
-                deliveries.iter().filter_map(|id| map.by_delivery(id.as_str())).map(|placed| placed.marker.handle).collect();
+            let carriers: HashSet<Handle> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle).collect();
             return Some(carriers.into_iter().filter_map(|handle| map.marker(handle)).collect());
         }
-        scope.drivers().map(|drivers| drivers.iter().filter_map(|id| map.by_driver(id.as_str())).collect())
+        scope.drivers().map(|drivers| drivers.iter().filter_map(|id| map.by_driver(id)).collect())
     }
 
     /// The cells of a box, unless they hold too much to be looked through at once.
@@ -204,7 +203,7 @@ mod tests {
     fn marker(number: u64, position: Position) -> Marker {
         let status = Status::ALL[usize::try_from(number % 12).unwrap()];
         let delivery = DeliveryId::parse(&format!("P{number:04}")).unwrap();
-        let aboard = Aboard { delivery, status, late_risk: false, attributes: Attributes::default(), eta: None, promised_by: None };
+        let aboard = Aboard::of(delivery, status, false, Attributes::default());
         Marker {
             handle: Handle(number),
             tenant: tenant(),
@@ -330,9 +329,9 @@ mod tests {
                     let cover: HashSet<_> = map.cover(level, view).collect();
                     for (number, at) in &model {
                         let placed = map.marker(Handle(*number)).unwrap();
-                        let cell = level.cell_above(placed.finest);
+                        let cell = level.cell_above(placed.finest());
                         let truth = h3o::LatLng::new(at.lat(), at.lng()).unwrap().to_cell(h3o::Resolution::Eight);
-                        prop_assert_eq!(placed.finest, truth);
+                        prop_assert_eq!(placed.finest(), truth);
                         if view.contains(*at) || view.contains(level.shown(*at)) {
                             prop_assert!(cover.contains(&cell), "{:?} does not cover {:?} at {:?}", view, at, level);
                         }
@@ -363,8 +362,8 @@ mod tests {
         assert_eq!(list(map, None, &by_driver, 10, None).rows[0].delivery.as_str(), "P0007");
         let by_part = RowFilter { q: Some("VAN-1".to_owned()), ..RowFilter::default() };
         assert_eq!(list(map, None, &by_part, 50, None).rows.len(), 11);
-        assert_eq!(map.row_of("P0003").unwrap().driver.unwrap().as_str(), "van-3");
-        assert!(map.row_of("P0020").is_none() && map.by_driver("van-20").is_none());
+        assert_eq!(map.row_of(&DeliveryId::parse("P0003").unwrap()).unwrap().driver.unwrap().as_str(), "van-3");
+        assert!(map.row_of(&DeliveryId::parse("P0020").unwrap()).is_none() && map.by_driver(&DriverId::parse("van-20").unwrap()).is_none());
         let ids = |ids: &[&str]| ids.iter().map(|id| DeliveryId::parse(id).unwrap()).collect();
         let vans = |ids: &[&str]| ids.iter().map(|id| DriverId::parse(id).unwrap()).collect();
         let (beside, around) = (Area::parse("12,57,13,58").unwrap(), Area::parse("11,57,12,58").unwrap());

@@ -34,7 +34,7 @@ impl TenantMap {
         let keener = watcher.interest > Interest::Shown && !level_map.keen.contains_key(&key.cell);
         if (newly || keener) && !key.level.is_counts() {
             let members = cell.members().iter().filter_map(|slot| self.markers.at(*slot));
-            let newest = members.map(|placed| placed.shown_changed[key.level.index()].max(placed.status_changed)).max().unwrap_or(Tick(0));
+            let newest = members.map(|placed| placed.newest_change(key.level)).max().unwrap_or(Tick(0));
             let before = cell.changed;
             cell.wake(newest);
             if !newly && cell.changed > before {
@@ -225,7 +225,7 @@ mod tests {
                 }
                 let map = maps.tenant_mut(&tenant());
                 for placed in map.markers.range(0, map.markers.places()) {
-                    last_cell.insert(placed.marker.handle.0, placed.finest);
+                    last_cell.insert(placed.marker.handle.0, placed.finest());
                 }
                 let key = |number: u64, level: usize| Some(CellKey { level: Level::ALL[level], cell: Level::ALL[level].cell_above(*last_cell.get(&number)?) });
                 match step {

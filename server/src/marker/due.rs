@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::entry::Entry;
 use super::settings::MarkerSettings;
 use crate::model::change::Carrier;
+use crate::model::maybe::Maybe;
 use crate::model::status::Link;
 use crate::model::time::UnixMs;
 use crate::slots::Slot;
@@ -39,8 +40,8 @@ impl Due {
         let promise_ends = promise_ends.map(|at| at.min(now + PROMISES_LOOKED_AT_EVERY));
         let Some(at) = link_changes.into_iter().chain(promise_ends).min() else { return };
         let second = at.0.saturating_add(999).div_euclid(1000);
-        if entry.due.is_none_or(|bucket| second < bucket) {
-            entry.due = Some(second);
+        if entry.due.get().is_none_or(|bucket| second < bucket) {
+            entry.due = Maybe::some(second);
             self.0.entry(second).or_default().push(slot);
         }
     }

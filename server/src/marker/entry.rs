@@ -1,5 +1,6 @@
 //! One carrier of a shard: its facts, what is estimated of it, and what the map has of it. Never knows of other carriers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::eta::{Underway, is_late_risk, next_stop};
@@ -7,12 +8,14 @@ use super::join::{Facts, Place};
 use super::motion::Estimate;
 use super::settings::MarkerSettings;
 use super::significance::Shown;
-use crate::model::change::{Aboard, AboardList, Boarding, Carrier, FactKind, Marker};
-use crate::model::id::{DeliveryId, TenantId};
+use crate::model::change::{Aboard, AboardList, Carrier, FactKind, Marker};
+use crate::model::id::TenantId;
+use crate::model::maybe::Maybe;
 use crate::model::status::{Link, Motion, Status};
+use crate::model::terms::Boarding;
 use crate::model::time::UnixMs;
 
-/// One carrier: 328 bytes, and some 25 more in the tables of `fold.rs`.
+/// One carrier, with the one delivery that many carry: 296 bytes, and some 15 more in the tables of `fold.rs`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) tenant: TenantId,
@@ -23,10 +26,10 @@ pub(super) struct Entry {
     pub(super) shown: Option<Shown>,
     pub(super) heard: UnixMs,
     /// Ingest time of the oldest change not looked at yet; set while the entry is in `dirty`.
-    pub(super) changed: Option<UnixMs>,
+    pub(super) changed: Maybe<UnixMs>,
     etas_at: UnixMs,
     /// The bucket this entry stands in; a bucket that still names the slot after that is out of date.
-    pub(super) due: Option<i64>,
+    pub(super) due: Maybe<i64>,
     pub(super) ended: Option<Status>,
     /// Whether deliveries came, changed, left or missed their promise since the list was made.
     pub(super) list_is_old: bool,
@@ -50,9 +53,9 @@ impl Entry {
             estimate: None,
             shown: None,
             heard: UnixMs(i64::MIN),
-            changed: None,
+            changed: Maybe::NONE,
             etas_at: UnixMs(i64::MIN),
-            due: None,
+            due: Maybe::NONE,
             ended: None,
             list_is_old: false,
             near_stop: false,
@@ -103,7 +106,7 @@ impl Entry {
         const NEAR_M: f64 = 500.0;
         let Some(Place::At(fix)) = self.facts.place(&self.carrier) else { return false };
         let open = self.facts.boardings().filter(|boarding| !boarding.status.is_terminal()).take(LOOKED_AT);
-        open.filter_map(next_stop).any(|stop| fix.position.distance_m(stop) <= NEAR_M)
+        open.filter_map(|boarding| next_stop(boarding)).any(|stop| fix.position.distance_m(stop) <= NEAR_M)
     }
 
     pub(super) fn judge(&mut self, changed: UnixMs, now: UnixMs, settings: &MarkerSettings) -> Verdict {
@@ -135,7 +138,7 @@ impl Entry {
     /// The first moment at which something listed misses its promise, if nothing more is heard.
     pub(super) fn promise_ends_at(&self) -> Option<UnixMs> {
         let open = self.shown.iter().flat_map(|shown| shown.aboard.iter()).filter(|aboard| !aboard.late_risk && !aboard.status.is_terminal());
-        open.filter_map(|aboard| aboard.promised_by).min().map(|promised_by| promised_by + Duration::from_millis(1))
+        open.filter_map(|aboard| aboard.promised_by.get()).min().map(|promised_by| promised_by + Duration::from_millis(1))
     }
 
     pub(super) fn list(&self, now: UnixMs, settings: &MarkerSettings) -> Vec<Aboard> {
@@ -157,14 +160,7 @@ impl Entry {
         };
         let listed = self.facts.boardings().filter(fits).map(|boarding| {
             let eta = settings.eta.eta(boarding, underway);
-            Aboard {
-                delivery: DeliveryId::clone(&boarding.delivery),
-                status: boarding.status,
-                late_risk: is_late_risk(boarding, eta, now),
-                attributes: boarding.attributes.clone(),
-                eta,
-                promised_by: boarding.promised_by,
-            }
+            Aboard { terms: Arc::clone(&boarding.terms), late_risk: is_late_risk(boarding, eta, now), eta: eta.into() }
         });
         listed.collect()
     }
@@ -172,7 +168,7 @@ impl Entry {
     pub(super) fn marker(&self, aboard: AboardList, now: UnixMs, changed: UnixMs, settings: &MarkerSettings) -> Option<Marker> {
         let handle = self.facts.handle()?;
         let (position, accuracy_m, fix_time, link) = match self.facts.place(&self.carrier)? {
-            Place::At(fix) => (fix.position, fix.accuracy_m, fix.order.effective_time, settings.link.link(self.heard, now)),
+            Place::At(fix) => (fix.position, fix.accuracy_m.get(), fix.order.effective_time, settings.link.link(self.heard, now)),
             Place::WaitingAt(pickup) => (pickup, None, self.heard, Link::Live),
         };
         let late_risk = match &self.shown {
@@ -202,7 +198,7 @@ impl Entry {
 
 /// The same but for an estimate that moved by less than `tolerance`.
 fn is_close(a: &Aboard, b: &Aboard, tolerance: Duration) -> bool {
-    let close_eta = match (a.eta, b.eta) {
+    let close_eta = match (a.eta.get(), b.eta.get()) {
         (Some(a), Some(b)) => a.since(b).max(b.since(a)) < tolerance,
         (a, b) => a == b,
     };

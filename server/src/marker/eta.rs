@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::change::Boarding;
 use crate::model::position::Position;
 use crate::model::status::Status;
+use crate::model::terms::Terms;
 use crate::model::time::UnixMs;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,51 +35,41 @@ pub struct Underway {
 
 impl EtaSettings {
     /// The reported time, else an estimate when the carrier's place and the stop are known. Nothing is expected of a delivery that ended or failed.
-    pub fn eta(&self, boarding: &Boarding, underway: Option<Underway>) -> Option<UnixMs> {
-        if boarding.status.is_terminal() || boarding.status == Status::Failed {
+    pub fn eta(&self, terms: &Terms, underway: Option<Underway>) -> Option<UnixMs> {
+        if terms.status.is_terminal() || terms.status == Status::Failed {
             return None;
         }
-        boarding.reported_eta.or_else(|| {
+        terms.reported_eta.get().or_else(|| {
             let Underway { position, speed_mps, at } = underway?;
-            let remaining_m = position.distance_m(next_stop(boarding)?) * self.road_factor;
+            let remaining_m = position.distance_m(next_stop(terms)?) * self.road_factor;
             Some(at + Duration::from_secs_f64(remaining_m / f64::from(speed_mps.max(self.least_speed_mps).max(0.1))))
         })
     }
 }
 
 /// Whether a delivery that is expected at `eta` may miss its promise, or has missed it already.
-pub(super) fn is_late_risk(boarding: &Boarding, eta: Option<UnixMs>, now: UnixMs) -> bool {
+pub(super) fn is_late_risk(terms: &Terms, eta: Option<UnixMs>, now: UnixMs) -> bool {
     let missed = |promised_by| now > promised_by || eta.is_some_and(|eta| eta > promised_by);
-    !boarding.status.is_terminal() && boarding.promised_by.is_some_and(missed)
+    !terms.status.is_terminal() && terms.promised_by.get().is_some_and(missed)
 }
 
 /// Before pickup the pickup (the destination when that is the only stop known), afterwards the destination.
-pub(super) fn next_stop(boarding: &Boarding) -> Option<Position> {
-    if boarding.status < Status::PickedUp { boarding.pickup.or(boarding.destination) } else { boarding.destination }
+pub(super) fn next_stop(terms: &Terms) -> Option<Position> {
+    if terms.status < Status::PickedUp { terms.pickup.or(terms.destination) } else { terms.destination }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::id::{DeliveryId, Handle};
-    use crate::model::tags::Attributes;
 
     fn at(lat: f64, lng: f64) -> Position {
         Position::from_degrees(lat, lng).unwrap()
     }
 
-    fn boarding(status: Status) -> Boarding {
-        Boarding {
-            delivery: DeliveryId::parse("d").unwrap(),
-            handle: Handle(1),
-            status,
-            pickup: Some(at(57.0, 12.01)),
-            destination: Some(at(57.0, 12.03)),
-            promised_by: None,
-            reported_eta: None,
-            attributes: Attributes::default(),
-            fix: None,
-        }
+    fn terms(status: Status) -> Terms {
+        let stops = (Some(at(57.0, 12.01)), Some(at(57.0, 12.03)));
+        Terms { status, pickup: stops.0, destination: stops.1, ..Terms::new(DeliveryId::parse("d").unwrap(), Handle(1)) }
     }
 
     fn underway(speed_mps: f32) -> Underway {
@@ -87,7 +77,7 @@ mod tests {
     }
 
     fn seconds(status: Status, speed_mps: f32) -> i64 {
-        (EtaSettings::default().eta(&boarding(status), Some(underway(speed_mps))).unwrap().0 - 1_000_000) / 1000
+        (EtaSettings::default().eta(&terms(status), Some(underway(speed_mps))).unwrap().0 - 1_000_000) / 1000
     }
 
     #[test]
@@ -106,14 +96,14 @@ mod tests {
     #[test]
     fn a_reported_time_outranks_and_an_ended_delivery_has_none() {
         let settings = EtaSettings::default();
-        let mut it = Boarding { reported_eta: Some(UnixMs(7)), ..boarding(Status::EnRouteDropoff) };
+        let mut it = Terms { reported_eta: Some(UnixMs(7)).into(), ..terms(Status::EnRouteDropoff) };
         assert_eq!(settings.eta(&it, Some(underway(5.0))), Some(UnixMs(7)));
         assert_eq!(settings.eta(&it, None), Some(UnixMs(7)));
         it.status = Status::Delivered;
         assert_eq!(settings.eta(&it, Some(underway(5.0))), None);
-        it = Boarding { destination: None, ..boarding(Status::PickedUp) };
+        it = Terms { destination: None, ..terms(Status::PickedUp) };
         assert_eq!(settings.eta(&it, Some(underway(5.0))), None);
-        it = Boarding { pickup: None, ..boarding(Status::Assigned) };
+        it = Terms { pickup: None, ..terms(Status::Assigned) };
         assert!(settings.eta(&it, Some(underway(5.0))).is_some());
     }
 }

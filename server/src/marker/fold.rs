@@ -1,9 +1,5 @@
 //! One shard's markers: facts in, the latest of each marker that changed significantly out. Pure and single-owner; its time is log time, it never reads a clock.
 
-use std::hash::BuildHasher;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
-
 use super::due::{Due, link_of};
 use super::entry::{Entry, Verdict};
 use super::nearby::Nearby;
@@ -13,20 +9,20 @@ use crate::attention::NearStops;
 use crate::courtesy;
 use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
+use crate::model::maybe::Maybe;
 use crate::model::time::UnixMs;
-use crate::slots::{Slot, Slots};
+use crate::slots::{Index, Slot, Slots};
 
 /// The carriers of one shard. Bounded by what `track` knows: a carrier of which no fact is left is dropped.
 #[derive(Debug)]
 pub struct Fold {
     shard: usize,
     settings: MarkerSettings,
-    hasher: DefaultHashBuilder,
-    /// Where each carrier is in `slots`, found by its short hash.
-    index: HashTable<(u32, Slot)>,
+    /// Where each carrier is in `slots`.
+    index: Index,
     slots: Slots<Entry>,
     /// Where the carriers of the facts under way are; kept for its memory.
-    found: Vec<(u32, Option<Slot>)>,
+    found: Vec<(u64, Option<Slot>)>,
     /// Each at most once: those with `changed` set.
     dirty: Vec<Slot>,
     due: Due,
@@ -48,8 +44,7 @@ impl Fold {
         Self {
             shard,
             settings,
-            hasher: DefaultHashBuilder::default(),
-            index: HashTable::new(),
+            index: Index::default(),
             slots: Slots::default(),
             found: Vec::new(),
             dirty: Vec::new(),
@@ -69,8 +64,8 @@ impl Fold {
         // All are looked up before the first is applied, for then the waits for memory overlap.
         let mut found = std::mem::take(&mut self.found);
         found.extend(facts.changes.iter().map(|change| {
-            let hash = self.short_hash(change.tenant, &change.carrier);
-            (hash, self.index.find(spread(hash), |&(other, _)| other == hash).map(|&(_, slot)| slot))
+            let hash = hash_of(change.tenant, &change.carrier);
+            (hash, self.index.guess(hash))
         }));
         self.look_ahead(found.iter().filter_map(|(_, slot)| *slot));
         for (change, (hash, slot)) in facts.changes.into_iter().zip(found.drain(..)) {
@@ -145,8 +140,8 @@ impl Fold {
         self.nearby.take()
     }
 
-    /// `slot` is where a carrier of this hash was found, if one was; an earlier change of the same message may have brought or removed it.
-    fn apply_one(&mut self, change: FactChange, hash: u32, slot: Option<Slot>) {
+    /// `slot` is where the carrier probably is, if one was found; an earlier change of the same message may have brought or removed it.
+    fn apply_one(&mut self, change: FactChange, hash: u64, slot: Option<Slot>) {
         let FactChange { tenant, carrier, ingest_time, kind } = change;
         let slot = slot.filter(|slot| self.slots.get(*slot).is_some_and(|entry| entry.is_of(tenant, &carrier)));
         let slot = match slot.or_else(|| self.find(hash, tenant, &carrier)) {
@@ -177,8 +172,8 @@ impl Fold {
     fn age(&mut self) {
         while let Some((second, slots)) = self.due.take(self.log_time) {
             for slot in slots {
-                let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Some(second)) else { continue };
-                entry.due = None;
+                let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Maybe::some(second)) else { continue };
+                entry.due = Maybe::NONE;
                 let Some(shown) = &entry.shown else { continue };
                 let link_holds = shown.link == link_of(entry, self.log_time, &self.settings);
                 let promise_ends = entry.promise_ends_at();
@@ -229,49 +224,39 @@ impl Fold {
     }
 
     fn entry(&self, tenant: TenantId, carrier: &Carrier) -> Option<&Entry> {
-        let slot = self.find(self.short_hash(tenant, carrier), tenant, carrier)?;
+        let slot = self.find(hash_of(tenant, carrier), tenant, carrier)?;
         self.slots.get(slot)
     }
 
-    fn short_hash(&self, tenant: TenantId, carrier: &Carrier) -> u32 {
-        let long = self.hasher.hash_one((tenant, carrier));
-        u32::try_from(long >> 32).expect("the upper half of 64 bits is 32 bits")
+    #[inline]
+    fn find(&self, hash: u64, tenant: TenantId, carrier: &Carrier) -> Option<Slot> {
+        self.index.find(hash, |slot| self.slots.get(slot).is_some_and(|entry| entry.is_of(tenant, carrier)))
     }
 
-    fn find(&self, hash: u32, tenant: TenantId, carrier: &Carrier) -> Option<Slot> {
-        let is_it = |&(other, slot): &(u32, Slot)| other == hash && self.slots.get(slot).is_some_and(|entry| entry.is_of(tenant, carrier));
-        self.index.find(spread(hash), is_it).map(|&(_, slot)| slot)
-    }
-
-    fn insert(&mut self, hash: u32, tenant: TenantId, carrier: Carrier) -> Slot {
+    fn insert(&mut self, hash: u64, tenant: TenantId, carrier: Carrier) -> Slot {
         let slot = self.slots.insert(Entry::new(tenant, carrier));
-        self.index.insert_unique(spread(hash), (hash, slot), |&(hash, _)| spread(hash));
+        let slots = &self.slots;
+        self.index.insert(hash, slot, |slot| slots.get(slot).map_or(0, |entry| hash_of(entry.tenant, &entry.carrier)));
         slot
     }
 
     fn forget(&mut self, slot: Slot) {
         let Some(entry) = self.slots.remove(slot) else { return };
-        let hash = self.short_hash(entry.tenant, &entry.carrier);
-        if let Ok(found) = self.index.find_entry(spread(hash), |&(_, other)| other == slot) {
-            found.remove();
-        }
+        self.index.remove(hash_of(entry.tenant, &entry.carrier), slot);
     }
+}
+
+fn hash_of(tenant: TenantId, carrier: &Carrier) -> u64 {
+    carrier.hash_with(tenant.number())
 }
 
 /// Puts an entry on the list of dirty ones, once, with the oldest of its changes.
 fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<Slot>) {
-    match &mut entry.changed {
-        Some(oldest) => *oldest = ingest_time.min(*oldest),
-        none => {
-            *none = Some(ingest_time);
-            dirty.push(slot);
-        }
+    if entry.changed.is_none() {
+        dirty.push(slot);
     }
-}
-
-/// The table's hash of a short hash: it wants its entropy in the lowest and the highest bits.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    let oldest = entry.changed.get().map_or(ingest_time, |oldest| oldest.min(ingest_time));
+    entry.changed = Maybe::some(oldest);
 }
 
 #[cfg(test)]
@@ -284,12 +269,12 @@ mod tests {
     use super::*;
     use crate::attention::driver_key;
     use crate::marker::join::Facts;
-    use crate::model::change::{Boarding, DutyFact, Fix};
+    use crate::model::change::{DutyFact, Fix};
     use crate::model::event::OrderKey;
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
     use crate::model::position::Position;
     use crate::model::status::{Link, Status};
-    use crate::model::tags::Attributes;
+    use crate::model::terms::{Boarding, Terms};
 
     fn acme() -> TenantId {
         TenantId::parse("acme").unwrap()
@@ -309,7 +294,7 @@ mod tests {
 
     fn fix(time: i64, lat: f64) -> Fix {
         let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").unwrap() };
-        Fix { order, position: at(lat), accuracy_m: None, speed_mps: Some(8.0), heading_deg: Some(0.0) }
+        Fix { order, position: at(lat), accuracy_m: Maybe::NONE, speed_mps: Maybe::some(8.0), heading_deg: Maybe::some(0.0) }
     }
 
     fn own(number: u8, time: i64, lat: f64) -> FactChange {
@@ -320,18 +305,17 @@ mod tests {
         FactChange { tenant: acme(), carrier, ingest_time: UnixMs(time), kind }
     }
 
-    fn boarding(number: u16, status: Status) -> Box<Boarding> {
-        Box::new(Boarding {
-            delivery: delivery(number),
-            handle: Handle(1000 + u64::from(number)),
-            status,
-            pickup: Some(at(57.0)),
-            destination: Some(at(57.1)),
-            promised_by: None,
-            reported_eta: None,
-            attributes: Attributes::default(),
-            fix: None,
-        })
+    fn terms(number: u16, status: Status) -> Terms {
+        let terms = Terms::new(delivery(number), Handle(1000 + u64::from(number)));
+        Terms { status, pickup: Some(at(57.0)), destination: Some(at(57.1)), ..terms }
+    }
+
+    fn boarding(number: u16, status: Status) -> Boarding {
+        boarding_of(terms(number, status))
+    }
+
+    fn boarding_of(terms: Terms) -> Boarding {
+        Boarding { terms: Arc::new(terms), fix: None }
     }
 
     fn apply(fold: &mut Fold, log_time: i64, changes: Vec<FactChange>) {
@@ -352,8 +336,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 328, "{}", size_of::<Entry>());
-        assert_eq!(size_of::<(u32, Slot)>(), 8);
+        assert!(size_of::<Entry>() <= 296, "{}", size_of::<Entry>());
     }
 
     #[test]
@@ -375,7 +358,7 @@ mod tests {
         // Far nearer to the destination after a while, so sooner there.
         apply(&mut fold, 20_000, vec![own(1, 20_000, 57.09)]);
         let fourth = put(&fold.take());
-        assert!(fourth.aboard[0].eta < first.aboard[0].eta);
+        assert!(fourth.aboard[0].eta.get() < first.aboard[0].eta.get());
     }
 
     #[test]
@@ -396,8 +379,8 @@ mod tests {
     fn a_promise_that_ends_is_told_though_nothing_is_heard() {
         for carrier in [driver(1), Carrier::Delivery(delivery(1))] {
             let mut fold = Fold::new(0, MarkerSettings::default());
-            let promised = Boarding { promised_by: Some(UnixMs(2_000_000)), ..*boarding(1, Status::Assigned) };
-            let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(Box::new(promised)))];
+            let promised = Terms { promised_by: Maybe::some(UnixMs(2_000_000)), ..terms(1, Status::Assigned) };
+            let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(boarding_of(promised)))];
             changes.extend(matches!(carrier, Carrier::Driver(_)).then(|| own(1, 1_000, 57.0)));
             apply(&mut fold, 1_000, changes);
             assert!(!put(&fold.take()).late_risk);
@@ -421,8 +404,8 @@ mod tests {
     fn what_is_expected_after_its_promise_is_at_risk_until_it_ends() {
         let mut fold = Fold::new(0, MarkerSettings::default());
         let promised = |status, reported_eta: Option<i64>| {
-            let (promised_by, reported_eta) = (Some(UnixMs(1_000_000)), reported_eta.map(UnixMs));
-            FactKind::Board(Box::new(Boarding { promised_by, reported_eta, ..*boarding(1, status) }))
+            let (promised_by, reported_eta) = (Maybe::some(UnixMs(1_000_000)), reported_eta.map(UnixMs).into());
+            FactKind::Board(boarding_of(Terms { promised_by, reported_eta, ..terms(1, status) }))
         };
         // 11 km by road at 8 m/s are half an hour.
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0), change(driver(1), 1_000, promised(Status::PickedUp, None))]);
@@ -523,7 +506,7 @@ mod tests {
         let shown = put(&fold.take());
         assert_eq!((shown.handle, shown.position, shown.link, shown.status), (Handle(1001), at(57.0), Link::Live, Some(Status::Created)));
         assert_eq!(fold.next_due(), None, "a waiting delivery has no link");
-        let taken = Box::new(Boarding { fix: Some(fix(2_000, 57.01)), ..(*boarding(1, Status::Assigned)).clone() });
+        let taken = Boarding { fix: Some(Box::new(fix(2_000, 57.01))), ..boarding(1, Status::Assigned) };
         let board = change(driver(1), 2_000, FactKind::Board(taken));
         apply(&mut fold, 2_000, vec![board, change(waiting, 2_000, FactKind::Alight { delivery: delivery(1), ended: None })]);
         let changes = changes_of(&mut fold);

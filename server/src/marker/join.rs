@@ -2,30 +2,25 @@
 
 use std::sync::Arc;
 
-use crate::model::change::{Boarding, Carrier, DutyFact, FactKind, Fix};
+use super::load::{Load, is_visible};
+use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
 use crate::model::id::{DeliveryId, Handle};
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::status::Status;
+use crate::model::terms::Boarding;
 
 /// What is known of one carrier. Small when nothing is aboard: there is one of these for every driver.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// What the marker goes by: the first handle offered.
-    handle: Option<Handle>,
+    handle: Maybe<Handle>,
     /// The driver's own, once it was offered.
-    own_handle: Option<Handle>,
+    own_handle: Maybe<Handle>,
     own_fix: Option<Fix>,
-    duty: Option<Arc<[DutyFact]>>,
-    load: Option<Box<Load>>,
-}
-
-/// The deliveries aboard; never empty.
-#[derive(Debug, Default)]
-struct Load {
-    /// Sorted by delivery; each with the newest fix that names it.
-    carried: Vec<Boarding>,
-    /// The newest visible fix of those in `carried`, so that a ping costs the same with 150 parcels as with one.
-    newest: Option<Fix>,
+    /// Boxed, because few ever send any.
+    duty: Option<Box<Arc<[DutyFact]>>>,
+    load: Load,
 }
 
 /// Where a marker stands and how that is known.
@@ -43,17 +38,17 @@ impl Facts {
                 self.own_fix = Some(fix);
                 self.offer_own(handle);
             }
-            FactKind::AboardFix { delivery, fix } => self.set_fix(&delivery, fix),
+            FactKind::AboardFix { delivery, fix } => self.load.set_fix(&delivery, fix, duty_of(self.duty.as_deref())),
             FactKind::Duty { duty, handle } => {
-                self.duty = Some(duty).filter(|duty| !duty.is_empty());
+                self.duty = (!duty.is_empty()).then(|| Box::new(duty));
                 self.offer_own(handle);
                 self.recount_newest();
             }
-            FactKind::Board(boarding) => self.board(*boarding),
+            FactKind::Board(boarding) => self.board(boarding),
             FactKind::Alight { delivery, ended } => self.alight(&delivery, ended),
             FactKind::Heard => {}
             FactKind::Forget => {
-                (self.own_fix, self.duty, self.own_handle) = (None, None, None);
+                (self.own_fix, self.duty, self.own_handle) = (None, None, Maybe::NONE);
                 self.recount_newest();
             }
         }
@@ -64,11 +59,11 @@ impl Facts {
 
     /// True when nothing is known of the carrier any more.
     pub fn is_empty(&self) -> bool {
-        self.own_fix.is_none() && self.duty.is_none() && self.load.is_none()
+        self.own_fix.is_none() && self.duty.is_none() && self.load.is_nothing()
     }
 
     pub fn handle(&self) -> Option<Handle> {
-        self.handle
+        self.handle.get()
     }
 
     /// Where the marker stands; none when there is none to show.
@@ -86,7 +81,7 @@ impl Facts {
             return None;
         }
         let own = self.own_fix.as_ref().filter(|fix| is_visible(fix, duty));
-        let aboard = self.load.as_ref().and_then(|load| load.newest.as_ref());
+        let aboard = self.load.newest(duty);
         match (own, aboard) {
             (Some(own), Some(aboard)) if aboard.order > own.order => Some(aboard),
             (Some(own), _) => Some(own),
@@ -114,93 +109,46 @@ impl Facts {
     }
 
     fn carried(&self) -> &[Boarding] {
-        self.load.as_ref().map_or(&[], |load| &load.carried)
+        self.load.carried()
     }
 
     fn duty(&self) -> &[DutyFact] {
-        self.duty.as_deref().unwrap_or(&[])
+        duty_of(self.duty.as_deref())
     }
 
     fn offer_own(&mut self, handle: Handle) {
-        self.own_handle = Some(handle);
-        self.handle.get_or_insert(handle);
+        self.own_handle = Maybe::some(handle);
+        self.offer(handle);
+    }
+
+    fn offer(&mut self, handle: Handle) {
+        if self.handle.is_none() {
+            self.handle = Maybe::some(handle);
+        }
     }
 
     fn board(&mut self, boarding: Boarding) {
-        self.handle.get_or_insert(boarding.handle);
-        let load = self.load.get_or_insert_default();
-        let fix = boarding.fix.clone();
-        let before = match load.find(&boarding.delivery) {
-            Ok(index) => std::mem::replace(&mut load.carried[index], boarding).fix,
-            Err(index) => {
-                if load.carried.is_empty() {
-                    // Many carry one at a time; a vector would make room for four.
-                    load.carried.reserve_exact(1);
-                }
-                load.carried.insert(index, boarding);
-                None
-            }
-        };
-        load.renew(before.as_ref(), fix, self.duty.as_deref().unwrap_or(&[]));
-    }
-
-    fn set_fix(&mut self, delivery: &DeliveryId, fix: Fix) {
-        let Some(load) = &mut self.load else { return };
-        let Ok(index) = load.find(delivery) else { return };
-        let before = load.carried[index].fix.replace(fix.clone());
-        load.renew(before.as_ref(), Some(fix), self.duty.as_deref().unwrap_or(&[]));
+        self.offer(boarding.handle);
+        self.load.board(boarding, duty_of(self.duty.as_deref()));
     }
 
     fn alight(&mut self, delivery: &DeliveryId, ended: Option<Status>) {
-        let Some(load) = &mut self.load else { return };
-        let Ok(index) = load.find(delivery) else { return };
-        let gone = load.carried.remove(index);
-        load.renew(gone.fix.as_ref(), None, self.duty.as_deref().unwrap_or(&[]));
-        let next = load.carried.first().map(|carried| carried.handle);
-        if load.carried.is_empty() {
-            self.load = None;
-        }
+        let Some(gone) = self.load.alight(delivery, duty_of(self.duty.as_deref())) else { return };
         // A delivery that another carrier has now takes its handle along: no two markers may go by one handle.
-        let lent = self.handle == Some(gone.handle) && self.own_handle != self.handle;
+        let lent = self.handle == Maybe::some(gone.handle) && self.own_handle != self.handle;
         if lent && ended.is_none() {
-            self.handle = self.own_handle.or(next);
+            let next = self.load.carried().first().map(|carried| carried.handle);
+            self.handle = self.own_handle.get().or(next).into();
         }
     }
 
     fn recount_newest(&mut self) {
-        if let Some(load) = &mut self.load {
-            load.recount(self.duty.as_deref().unwrap_or(&[]));
-        }
+        self.load.recount(duty_of(self.duty.as_deref()));
     }
 }
 
-impl Load {
-    fn find(&self, delivery: &DeliveryId) -> Result<usize, usize> {
-        self.carried.binary_search_by(|carried| carried.delivery.cmp(delivery))
-    }
-
-    /// Keeps `newest` true after one delivery's fix went from `before` to `after`; looks at all of them only when the newest itself went back.
-    fn renew(&mut self, before: Option<&Fix>, after: Option<Fix>, duty: &[DutyFact]) {
-        let after = after.filter(|fix| is_visible(fix, duty));
-        let was_newest = matches!((before, &self.newest), (Some(before), Some(newest)) if before.order == newest.order);
-        let leads = |fix: &Fix| self.newest.as_ref().is_none_or(|newest| fix.order >= newest.order);
-        match after {
-            Some(fix) if leads(&fix) => self.newest = Some(fix),
-            _ if was_newest => self.recount(duty),
-            _ => {}
-        }
-    }
-
-    fn recount(&mut self, duty: &[DutyFact]) {
-        let fixes = self.carried.iter().filter_map(|carried| carried.fix.as_ref());
-        self.newest = fixes.filter(|fix| is_visible(fix, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned();
-    }
-}
-
-/// On duty at the moment of the fix. Who had said nothing yet was on duty.
-fn is_visible(fix: &Fix, duty: &[DutyFact]) -> bool {
-    let said = duty.partition_point(|fact| fact.order <= fix.order);
-    said == 0 || duty[said - 1].on
+fn duty_of(duty: Option<&Arc<[DutyFact]>>) -> &[DutyFact] {
+    duty.map_or(&[], |duty| duty)
 }
 
 #[cfg(test)]
@@ -212,33 +160,24 @@ mod tests {
     use super::*;
     use crate::model::event::OrderKey;
     use crate::model::id::{DriverId, EventId};
-    use crate::model::tags::Attributes;
+    use crate::model::terms::Terms;
     use crate::model::time::UnixMs;
 
     fn fix(time: i64, id: u8) -> Fix {
         let position = Position::from_degrees(50.0 + f64::from(id) / 100.0, f64::from(i32::try_from(time).unwrap()) / 1000.0).unwrap();
         let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse(&format!("e{id}")).unwrap() };
-        Fix { order, position, accuracy_m: None, speed_mps: None, heading_deg: None }
+        Fix { order, position, accuracy_m: Maybe::NONE, speed_mps: Maybe::NONE, heading_deg: Maybe::NONE }
     }
 
     fn delivery(number: u8) -> DeliveryId {
         DeliveryId::parse(&format!("d{number}")).unwrap()
     }
 
-    fn boarding(number: u8, status: Status, fix: Option<Fix>) -> Box<Boarding> {
+    fn boarding(number: u8, status: Status, fix: Option<Fix>) -> Boarding {
         let pickup = (number != 3).then(|| Position::from_degrees(10.0, f64::from(number)).unwrap());
         let handle = Handle(100 + u64::from(number));
-        Box::new(Boarding {
-            delivery: delivery(number),
-            handle,
-            status,
-            pickup,
-            destination: None,
-            promised_by: None,
-            reported_eta: None,
-            attributes: Attributes::default(),
-            fix,
-        })
+        let terms = Terms { status, pickup, ..Terms::new(delivery(number), handle) };
+        Boarding { terms: Arc::new(terms), fix: fix.map(Box::new) }
     }
 
     fn duty(facts: &[(i64, bool)]) -> Arc<[DutyFact]> {
@@ -266,12 +205,12 @@ mod tests {
                 FactKind::OwnFix { fix, .. } => self.own = Some(fix),
                 FactKind::AboardFix { delivery, fix } => {
                     if let Some(it) = self.aboard.get_mut(&delivery) {
-                        it.fix = Some(fix);
+                        it.fix = Some(Box::new(fix));
                     }
                 }
                 FactKind::Duty { duty, .. } => self.duty = duty.to_vec(),
                 FactKind::Board(boarding) => {
-                    self.aboard.insert(boarding.delivery.clone(), *boarding);
+                    self.aboard.insert(boarding.delivery.clone(), boarding);
                 }
                 FactKind::Alight { delivery, .. } => {
                     self.aboard.remove(&delivery);
@@ -289,7 +228,7 @@ mod tests {
             if self.duty.last().is_some_and(|fact| !fact.on) {
                 return None;
             }
-            let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.fix.as_ref()));
+            let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.fix.as_deref()));
             all.filter(|fix| self.on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order)).cloned()
         }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::change::Fix;
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::status::Motion;
 use crate::model::time::UnixMs;
@@ -39,9 +40,9 @@ pub struct Estimate {
     /// Where the present leg began; speed and heading that are not reported are measured from here.
     anchor: Position,
     anchor_time: UnixMs,
-    slow_since: Option<UnixMs>,
+    slow_since: Maybe<UnixMs>,
     speed_mps: f32,
-    heading_deg: Option<f32>,
+    heading_deg: Maybe<f32>,
     motion: Motion,
 }
 
@@ -56,10 +57,10 @@ struct Leg {
 impl Estimate {
     pub fn first(fix: &Fix, settings: &MotionSettings) -> Self {
         let time = fix.order.effective_time;
-        let speed_mps = fix.speed_mps.unwrap_or(0.0);
+        let speed_mps = fix.speed_mps.get().unwrap_or(0.0);
         let motion = if speed_mps > settings.moving_above_mps { Motion::Moving } else { Motion::Stopped };
-        let heading_deg = fix.heading_deg.filter(|_| motion == Motion::Moving);
-        Self { last: time, anchor: fix.position, anchor_time: time, slow_since: None, speed_mps, heading_deg, motion }
+        let heading_deg = fix.heading_deg.get().filter(|_| motion == Motion::Moving);
+        Self { last: time, anchor: fix.position, anchor_time: time, slow_since: Maybe::NONE, speed_mps, heading_deg: heading_deg.into(), motion }
     }
 
     /// Takes the next fix; one that is not newer than the last changes nothing.
@@ -68,13 +69,13 @@ impl Estimate {
         if time <= self.last {
             return;
         }
-        let leg = if fix.speed_mps.is_some() && fix.heading_deg.is_some() {
+        let leg = if fix.speed_mps.get().is_some() && fix.heading_deg.get().is_some() {
             (self.anchor, self.anchor_time) = (fix.position, time);
             None
         } else {
             self.end_leg(fix, time)
         };
-        match (fix.speed_mps, leg) {
+        match (fix.speed_mps.get(), leg) {
             (Some(reported_mps), _) => self.smooth(reported_mps, time.since(self.last), settings),
             (None, Some(leg)) => self.smooth(leg.speed_mps, leg.took, settings),
             (None, None) => {}
@@ -82,7 +83,7 @@ impl Estimate {
         self.last = time;
         self.judge(time, settings);
         if self.motion == Motion::Moving {
-            self.heading_deg = fix.heading_deg.or(leg.and_then(|leg| leg.heading_deg)).or(self.heading_deg);
+            self.heading_deg = fix.heading_deg.get().or(leg.and_then(|leg| leg.heading_deg)).or(self.heading_deg.get()).into();
         }
     }
 
@@ -96,7 +97,7 @@ impl Estimate {
     }
 
     pub fn heading_deg(&self) -> Option<f32> {
-        self.heading_deg
+        self.heading_deg.get()
     }
 
     pub fn motion(&self) -> Motion {
@@ -106,7 +107,7 @@ impl Estimate {
     fn end_leg(&mut self, fix: &Fix, time: UnixMs) -> Option<Leg> {
         let moved_m = as_f32(self.anchor.distance_m(fix.position));
         let took = time.since(self.anchor_time);
-        let noise_m = fix.accuracy_m.unwrap_or(0.0).clamp(LEAST_LEG_M, WORST_ACCURACY_M);
+        let noise_m = fix.accuracy_m.get().unwrap_or(0.0).clamp(LEAST_LEG_M, WORST_ACCURACY_M);
         if moved_m < noise_m && took < LONGEST_LEG {
             return None;
         }
@@ -128,13 +129,14 @@ impl Estimate {
 
     fn judge(&mut self, time: UnixMs, settings: &MotionSettings) {
         if self.speed_mps >= settings.stopped_below_mps {
-            self.slow_since = None;
+            self.slow_since = Maybe::NONE;
             if self.speed_mps > settings.moving_above_mps {
                 self.motion = Motion::Moving;
             }
             return;
         }
-        let since = *self.slow_since.get_or_insert(time);
+        let since = self.slow_since.get().unwrap_or(time);
+        self.slow_since = Maybe::some(since);
         if time.since(since) >= settings.stopped_after {
             self.motion = Motion::Stopped;
         }
@@ -165,7 +167,7 @@ mod tests {
 
     fn at(lat: f64, lng: f64, time: UnixMs) -> Fix {
         let order = OrderKey { effective_time: time, event_id: EventId::parse("e").unwrap() };
-        Fix { order, position: Position::from_degrees(lat, lng).unwrap(), accuracy_m: None, speed_mps: None, heading_deg: None }
+        Fix { order, position: Position::from_degrees(lat, lng).unwrap(), accuracy_m: Maybe::NONE, speed_mps: Maybe::NONE, heading_deg: Maybe::NONE }
     }
 
     fn a_second_later(estimate: &Estimate) -> UnixMs {
@@ -178,7 +180,7 @@ mod tests {
         let mut lng = from_lng;
         for _ in 0..seconds {
             lng += speed_mps / (111_195.08 * 57.0_f64.to_radians().cos());
-            let fix = Fix { accuracy_m: Some(8.0), ..at(57.0, lng, a_second_later(estimate)) };
+            let fix = Fix { accuracy_m: Maybe::some(8.0), ..at(57.0, lng, a_second_later(estimate)) };
             estimate.observe(&fix, &settings);
         }
         lng
@@ -204,7 +206,7 @@ mod tests {
         assert_eq!(estimate.motion(), Motion::Stopped);
         assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0);
         // The heading that a standing compass reports is not taken.
-        let turned = Fix { heading_deg: Some(200.0), speed_mps: Some(0.0), ..at(57.0, lng, a_second_later(&estimate)) };
+        let turned = Fix { heading_deg: Maybe::some(200.0), speed_mps: Maybe::some(0.0), ..at(57.0, lng, a_second_later(&estimate)) };
         estimate.observe(&turned, &MotionSettings::default());
         assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0);
     }
@@ -212,7 +214,7 @@ mod tests {
     #[test]
     fn between_the_two_speeds_a_carrier_stays_what_it_was() {
         let settings = MotionSettings::default();
-        let reported = |speed, time| Fix { speed_mps: Some(speed), heading_deg: Some(10.0), ..at(57.0, 12.0, time) };
+        let reported = |speed, time| Fix { speed_mps: Maybe::some(speed), heading_deg: Maybe::some(10.0), ..at(57.0, 12.0, time) };
         let mut estimate = Estimate::first(&reported(1.0, UnixMs(0)), &settings);
         let mut now = UnixMs(0);
         let mut feed = |estimate: &mut Estimate, speed, seconds| {
@@ -246,7 +248,7 @@ mod tests {
         let mut estimate = Estimate::first(&at(57.0, 12.0, UnixMs(0)), &settings);
         for second in 1..200 {
             let off = if second % 2 == 0 { 0.000_05 } else { -0.000_03 };
-            estimate.observe(&Fix { accuracy_m: Some(12.0), ..at(57.0 + off, 12.0, UnixMs(second * 1000)) }, &settings);
+            estimate.observe(&Fix { accuracy_m: Maybe::some(12.0), ..at(57.0 + off, 12.0, UnixMs(second * 1000)) }, &settings);
             assert_eq!(estimate.motion(), Motion::Stopped);
         }
     }

@@ -171,6 +171,7 @@ mod tests {
     use crate::model::change::{FactChange, FactKind, Fix, MarkerChange};
     use crate::model::event::OrderKey;
     use crate::model::id::{DriverId, EventId, Handle, Offset, PartitionId};
+    use crate::model::maybe::Maybe;
     use crate::model::position::Position;
     use crate::model::status::Link;
     use crate::model::time::UnixMs;
@@ -241,7 +242,7 @@ mod tests {
     fn own_fix(driver: &str, lat: f64, log_time: i64, handle: i64) -> FactChange {
         let position = Position::from_degrees(lat, 12.0).unwrap();
         let order = OrderKey { effective_time: UnixMs(log_time), event_id: EventId::parse(&format!("e{log_time}")).unwrap() };
-        let fix = Fix { order, position, accuracy_m: None, speed_mps: None, heading_deg: None };
+        let fix = Fix { order, position, accuracy_m: Maybe::NONE, speed_mps: Maybe::NONE, heading_deg: Maybe::NONE };
         let kind = FactKind::OwnFix { fix, handle: Handle(handle.unsigned_abs()) };
         FactChange { tenant: acme(), carrier: Carrier::Driver(DriverId::parse(driver).unwrap()), ingest_time: UnixMs(log_time), kind }
     }

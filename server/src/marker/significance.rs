@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::change::{AboardList, Marker};
 use crate::model::id::Handle;
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
@@ -27,7 +28,7 @@ impl Default for Significance {
 pub struct Shown {
     pub handle: Handle,
     pub position: Position,
-    pub heading_deg: Option<f32>,
+    heading_deg: Maybe<f32>,
     pub status: Option<Status>,
     pub motion: Motion,
     pub link: Link,
@@ -42,7 +43,7 @@ impl Shown {
         Self {
             handle: marker.handle,
             position: marker.position,
-            heading_deg: marker.heading_deg,
+            heading_deg: marker.heading_deg.into(),
             status: marker.status,
             motion: marker.motion,
             link: marker.link,
@@ -89,7 +90,7 @@ impl Significance {
     }
 
     fn turned(&self, shown: &Shown, now: &Marker) -> bool {
-        match (shown.heading_deg, now.heading_deg) {
+        match (shown.heading_deg.get(), now.heading_deg) {
             (Some(before), Some(after)) => angle_between_deg(before, after) >= self.heading_deg,
             (before, after) => before.is_some() != after.is_some(),
         }
@@ -172,14 +173,7 @@ mod tests {
         assert!(differs(&rule, &shown, &Marker { motion: Motion::Stopped, ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { link: Link::Lost, ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { late_risk: true, ..shown.clone() }));
-        let listed = Aboard {
-            delivery: DeliveryId::parse("d").unwrap(),
-            status: Status::Assigned,
-            late_risk: false,
-            attributes: Attributes::default(),
-            eta: None,
-            promised_by: None,
-        };
+        let listed = Aboard::of(DeliveryId::parse("d").unwrap(), Status::Assigned, false, Attributes::default());
         assert!(differs(&rule, &shown, &Marker { aboard: vec![listed].into(), ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { fix_time: UnixMs(99_000), ..shown.clone() }));
         assert!(!differs(&rule, &shown, &Marker { heard: UnixMs(101_000), changed: UnixMs(101_000), ..shown.clone() }));

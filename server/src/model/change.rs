@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::event::{Location, OrderKey};
+use super::id::packed::IdText;
 use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
+use super::maybe::Maybe;
 use super::position::Position;
 use super::status::{Link, Motion, Status};
-use super::tags::Attributes;
+use super::terms::{Boarding, Terms};
 use super::time::UnixMs;
 
 // ---------------------------------------------------------------------------------------------------------------- track -> marker
@@ -47,10 +49,18 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    pub fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> IdText<'_> {
         match self {
             Self::Driver(driver) => driver.as_str(),
             Self::Delivery(delivery) => delivery.as_str(),
+        }
+    }
+
+    /// Tells carriers apart in this process; no part of any format.
+    pub fn hash_with(&self, seed: u64) -> u64 {
+        match self {
+            Self::Driver(driver) => driver.hash_with(seed),
+            Self::Delivery(delivery) => delivery.hash_with(!seed),
         }
     }
 
@@ -70,7 +80,7 @@ pub enum FactKind {
     /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty.
     Duty { duty: Arc<[DutyFact]>, handle: Handle },
     /// The delivery is with this carrier and this is what is known of it; replaces what was said of it before.
-    Board(Box<Boarding>),
+    Board(Boarding),
     /// The delivery is not with this carrier any more: it went to another, or left the map with the status `ended`.
     Alight { delivery: DeliveryId, ended: Option<Status> },
     /// Something was heard that is older than what is known: it changes no fact, but the link is not silent.
@@ -85,16 +95,16 @@ pub enum FactKind {
 pub struct Fix {
     pub order: OrderKey,
     pub position: Position,
-    pub accuracy_m: Option<f32>,
-    pub speed_mps: Option<f32>,
+    pub accuracy_m: Maybe<f32>,
+    pub speed_mps: Maybe<f32>,
     /// Clockwise from true north, 0.0..360.0.
-    pub heading_deg: Option<f32>,
+    pub heading_deg: Maybe<f32>,
 }
 
 impl Fix {
     pub fn of(order: OrderKey, location: &Location) -> Self {
         let Location { position, accuracy_m, speed_mps, heading_deg, .. } = *location;
-        Self { order, position, accuracy_m, speed_mps, heading_deg }
+        Self { order, position, accuracy_m: accuracy_m.into(), speed_mps: speed_mps.into(), heading_deg: heading_deg.into() }
     }
 }
 
@@ -103,22 +113,6 @@ impl Fix {
 pub struct DutyFact {
     pub order: OrderKey,
     pub on: bool,
-}
-
-/// What a marker needs to know of a delivery aboard (or waiting).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Boarding {
-    pub delivery: DeliveryId,
-    pub handle: Handle,
-    pub status: Status,
-    pub pickup: Option<Position>,
-    pub destination: Option<Position>,
-    pub promised_by: Option<UnixMs>,
-    /// From a `delivery.eta` event: outranks our own estimate.
-    pub reported_eta: Option<UnixMs>,
-    pub attributes: Attributes,
-    /// The newest ping that names this delivery.
-    pub fix: Option<Fix>,
 }
 
 // ---------------------------------------------------------------------------------------------------------------- marker -> map
@@ -226,16 +220,26 @@ impl Marker {
 }
 
 /// The deliveries that a marker lists, shared by all of its versions that list the same. Nothing aboard is nothing shared: cores that work on
-/// many idle drivers at once would all count one reference up and down.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AboardList(Option<Arc<[Aboard]>>);
+/// many idle drivers at once would all count one reference up and down. One, as many carry, has its place here.
+#[derive(Clone, Debug, Default)]
+pub struct AboardList(List);
+
+#[derive(Clone, Debug, Default)]
+enum List {
+    #[default]
+    Nothing,
+    One(Aboard),
+    Many(Arc<[Aboard]>),
+}
 
 impl AboardList {
     /// Whether both are one list, and not only lists that say the same.
     pub fn is(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Some(list), Some(other)) => Arc::ptr_eq(list, other),
-            (list, other) => list.is_none() && other.is_none(),
+            (List::Many(list), List::Many(other)) => Arc::ptr_eq(list, other),
+            (List::One(one), List::One(other)) => Arc::ptr_eq(&one.terms, &other.terms) && (one.late_risk, one.eta) == (other.late_risk, other.eta),
+            (List::Nothing, List::Nothing) => true,
+            _ => false,
         }
     }
 
@@ -246,8 +250,8 @@ impl AboardList {
 }
 
 impl From<Vec<Aboard>> for AboardList {
-    fn from(list: Vec<Aboard>) -> Self {
-        Self((!list.is_empty()).then(|| list.into()))
+    fn from(mut list: Vec<Aboard>) -> Self {
+        Self(if list.len() > 1 { List::Many(list.into()) } else { list.pop().map_or(List::Nothing, List::One) })
     }
 }
 
@@ -255,19 +259,51 @@ impl Deref for AboardList {
     type Target = [Aboard];
 
     fn deref(&self) -> &[Aboard] {
-        self.0.as_deref().unwrap_or_default()
+        match &self.0 {
+            List::Nothing => &[],
+            List::One(one) => std::slice::from_ref(one),
+            List::Many(list) => list,
+        }
+    }
+}
+
+impl PartialEq for AboardList {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 
 /// A delivery aboard, as a marker lists it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Aboard {
-    pub delivery: DeliveryId,
-    pub status: Status,
+    pub terms: Arc<Terms>,
     /// It has not ended, and either its promise has passed or it is expected after it.
     pub late_risk: bool,
-    pub attributes: Attributes,
     /// Expected at its destination (before pickup: at its pickup): reported, or our own estimate.
-    pub eta: Option<UnixMs>,
-    pub promised_by: Option<UnixMs>,
+    pub eta: Maybe<UnixMs>,
+}
+
+impl Deref for Aboard {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+#[cfg(test)]
+impl Aboard {
+    /// Of which no more is known than this.
+    pub(crate) fn of(delivery: DeliveryId, status: Status, late_risk: bool, attributes: super::tags::Attributes) -> Self {
+        let terms = Arc::new(Terms { status, attributes, ..Terms::new(delivery, Handle(0)) });
+        Self { terms, late_risk, eta: Maybe::NONE }
+    }
+}
+
+/// In what a marker says of it.
+impl PartialEq for Aboard {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |aboard: &Self| (aboard.status, aboard.late_risk, aboard.eta, aboard.promised_by);
+        said(self) == said(other) && self.delivery == other.delivery && self.attributes == other.attributes
+    }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::id::packed::IdText;
 use super::id::{DeliveryId, DriverId, EventId, MAX_ID_BYTES, Offset, PartitionId, TenantId};
 use super::position::Position;
 use super::status::Status;
@@ -137,20 +138,20 @@ impl Event {
 
     /// The partition this event belongs to: by its delivery, else by its driver; `xxh3(tenant, key) % partitions`.
     pub fn partition(&self, partitions: u16) -> PartitionId {
-        partition_of(&self.tenant, self.routing_key(), partitions)
+        partition_of(&self.tenant, &self.routing_key(), partitions)
     }
 
     /// The id that routes and deduplicates this event: the delivery it names, else its driver, else (no entity at all) its own id's scope, "".
-    pub fn routing_key(&self) -> &str {
+    pub fn routing_key(&self) -> IdText<'_> {
         match (&self.delivery, &self.actor) {
             (Some(delivery), _) => delivery.as_str(),
             (None, Some(actor)) => actor.as_str(),
-            (None, None) => "",
+            (None, None) => IdText::EMPTY,
         }
     }
 
     /// Whose own the id is, where that is not known by the routing key already.
-    pub fn id_owner(&self) -> Option<&str> {
+    pub fn id_owner(&self) -> Option<IdText<'_>> {
         self.actor.as_ref().filter(|_actor| self.stamp.of_actor && self.delivery.is_some()).map(DriverId::as_str)
     }
 }

@@ -1,6 +1,7 @@
 //! The names of things: tenants, drivers, deliveries, events, partitions, offsets, markers. Never knows what a name stands for.
 
-use std::borrow::Borrow;
+pub mod packed;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 
-use smol_str::SmolStr;
+use packed::{IdText, Packed};
 use thiserror::Error;
 
 /// Longest id accepted from outside, in bytes of UTF-8.
@@ -39,9 +40,14 @@ fn check(text: &str) -> Result<(), InvalidId> {
     Ok(())
 }
 
-/// A text of 1 to 64 bytes that names one `Of`. Cheap to clone; two of different kinds cannot be mixed up. One of at most 23 bytes lies in
-/// place, so that comparing it asks no other memory; a longer one is shared.
-pub struct Id<Of>(SmolStr, PhantomData<fn() -> Of>);
+fn packed(text: &str) -> Result<Packed, InvalidId> {
+    // A UUID is no longer than it may be and has no control character.
+    Packed::uuid(text).map_or_else(|| check(text).map(|()| Packed::text_of(text)), Ok)
+}
+
+/// A text of 1 to 64 bytes that names one `Of`. Cheap to clone; two of different kinds cannot be mixed up. A canonical UUID and a text of at
+/// most 23 bytes lie in place, so that comparing them asks no other memory; a longer one is shared.
+pub struct Id<Of>(Packed, PhantomData<fn() -> Of>);
 
 /// A driver or a tracker: what moves on the map.
 pub type DriverId = Id<Driver>;
@@ -58,12 +64,26 @@ pub enum Delivery {}
 impl<Of> Id<Of> {
     /// Takes a text of 1 to 64 bytes without control characters.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        check(text)?;
-        Ok(Self(SmolStr::new(text), PhantomData))
+        Ok(Self(packed(text)?, PhantomData))
     }
 
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn of_uuid(bytes: [u8; 16]) -> Self {
+        Self(Packed::Uuid(bytes), PhantomData)
+    }
+
+    /// Its bytes, when it is a UUID in its canonical form.
+    pub fn uuid(&self) -> Option<[u8; 16]> {
+        self.0.bytes()
+    }
+
+    /// Tells ids apart in this process; no part of any format.
+    pub fn hash_with(&self, seed: u64) -> u64 {
+        self.0.hash_with(seed)
+    }
+
+    /// Written out, where it is kept as bytes.
+    pub fn as_str(&self) -> IdText<'_> {
+        self.0.text()
     }
 }
 
@@ -93,28 +113,21 @@ impl<Of> Ord for Id<Of> {
     }
 }
 
-/// Hashes as the text does, so that a map keyed by ids can be asked with a `&str`.
 impl<Of> Hash for Id<Of> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.hash(state);
     }
 }
 
-impl<Of> Borrow<str> for Id<Of> {
-    fn borrow(&self) -> &str {
-        self.as_str()
-    }
-}
-
 impl<Of> fmt::Debug for Id<Of> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 
 impl<Of> fmt::Display for Id<Of> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(&self.as_str())
     }
 }
 
@@ -141,6 +154,11 @@ impl TenantId {
 
     pub fn as_str(&self) -> &str {
         self.0
+    }
+
+    /// Another one for each tenant, and another one in each process.
+    pub fn number(&self) -> u64 {
+        std::ptr::from_ref(self.0).addr() as u64
     }
 }
 
@@ -185,76 +203,28 @@ impl fmt::Display for TenantId {
 
 /// The idempotency key of an event: a UUID in its canonical lower-case form (kept as 16 bytes) or any other text of 1 to 64 bytes.
 ///
-/// Ordered as its text is: for two canonical UUIDs that is the order of their bytes.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct EventId(EventIdRepr);
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum EventIdRepr {
-    Uuid([u8; 16]),
-    Text(Box<str>),
-}
+/// Ordered as its text is.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(Packed);
 
 impl EventId {
     /// Takes a text of 1 to 64 bytes without control characters.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if let Some(uuid) = canonical_uuid(text.as_bytes()) {
-            return Ok(Self(EventIdRepr::Uuid(uuid)));
-        }
-        check(text)?;
-        Ok(Self(EventIdRepr::Text(Box::from(text))))
+        packed(text).map(Self)
+    }
+
+    pub fn of_uuid(bytes: [u8; 16]) -> Self {
+        Self(Packed::Uuid(bytes))
+    }
+
+    /// Its bytes, when it is a UUID in its canonical form.
+    pub fn uuid(&self) -> Option<[u8; 16]> {
+        self.0.bytes()
     }
 
     /// Calls `f` with the id's text, without allocating.
     pub fn with_str<R>(&self, f: impl FnOnce(&str) -> R) -> R {
-        match &self.0 {
-            EventIdRepr::Text(text) => f(text),
-            EventIdRepr::Uuid(bytes) => {
-                let mut buffer = uuid::Uuid::encode_buffer();
-                f(uuid::Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut buffer))
-            }
-        }
-    }
-}
-
-/// Reads the one spelling of a UUID that survives a round trip: 36 bytes, lower case, hyphens in place.
-fn canonical_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    /// Where each byte's two digits stand.
-    const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let text: &[u8; 36] = text.try_into().ok()?;
-    let mut bytes = [0_u8; 16];
-    let mut wrong = [8, 13, 18, 23].into_iter().fold(0, |wrong, at| wrong | (text[at] ^ b'-'));
-    for (byte, at) in bytes.iter_mut().zip(AT) {
-        let (high, low) = (NIBBLES[usize::from(text[at])], NIBBLES[usize::from(text[at + 1])]);
-        wrong |= (high | low) & 0xf0;
-        *byte = high << 4 | low;
-    }
-    (wrong == 0).then_some(bytes)
-}
-
-/// The value of each lower-case hex digit; 0xf0 for what is none.
-const NIBBLES: [u8; 256] = {
-    let mut nibbles = [0xf0; 256];
-    let mut value = 0;
-    while value < 16 {
-        nibbles[b"0123456789abcdef"[value as usize] as usize] = value;
-        value += 1;
-    }
-    nibbles
-};
-
-impl PartialOrd for EventId {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for EventId {
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (&self.0, &other.0) {
-            (EventIdRepr::Uuid(a), EventIdRepr::Uuid(b)) => a.cmp(b),
-            _ => self.with_str(|a| other.with_str(|b| a.cmp(b))),
-        }
+        f(&self.0.text())
     }
 }
 

@@ -1,14 +1,18 @@
 //! A place on the globe, valid by construction. Never projects and never indexes.
 
+use std::fmt;
+use std::num::NonZeroI32;
+
 use thiserror::Error;
 
 /// Mean radius of the Earth in metres (IUGG R1), as every great-circle distance here uses it.
 pub const EARTH_RADIUS_M: f64 = 6_371_008.8;
 
 /// WGS 84 coordinates in units of 1e-7 degrees: 11 mm at the equator. Latitude -90..=90, longitude -180..180 (180 is stored as -180).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
-    lat_e7: i32,
+    /// Its highest bit the other way round: so it is never zero, and a position that may be absent takes no more room than one that is there.
+    lat: NonZeroI32,
     lng_e7: i32,
 }
 
@@ -35,7 +39,7 @@ impl Position {
         }
         // Judged as it is stored: what rounds to 0,0 could never be read back.
         let position = Self::from_e7(to_e7(lat), to_e7(lng));
-        if position.lat_e7 == 0 && position.lng_e7 == 0 {
+        if position.lat_e7() == 0 && position.lng_e7 == 0 {
             return Err(InvalidPosition::NullIsland);
         }
         Ok(position)
@@ -49,11 +53,12 @@ impl Position {
             lng if lng < -HALF_TURN => lng + HALF_TURN + HALF_TURN,
             lng => lng,
         };
-        Self { lat_e7: lat_e7.clamp(-900_000_000, 900_000_000), lng_e7 }
+        let lat = NonZeroI32::new(lat_e7.clamp(-900_000_000, 900_000_000) ^ i32::MIN);
+        Self { lat: lat.expect("no latitude is the least number of all"), lng_e7 }
     }
 
     pub fn lat_e7(self) -> i32 {
-        self.lat_e7
+        self.lat.get() ^ i32::MIN
     }
 
     pub fn lng_e7(self) -> i32 {
@@ -61,7 +66,7 @@ impl Position {
     }
 
     pub fn lat(self) -> f64 {
-        f64::from(self.lat_e7) / 1e7
+        f64::from(self.lat_e7()) / 1e7
     }
 
     pub fn lng(self) -> f64 {
@@ -71,7 +76,7 @@ impl Position {
     /// How far the parallels of both are from each other, in metres: at most `distance_m`.
     pub fn along_meridian_m(self, other: Self) -> f64 {
         const METRES_PER_E7: f64 = EARTH_RADIUS_M * std::f64::consts::PI / 180.0 / 1e7;
-        f64::from(self.lat_e7.abs_diff(other.lat_e7)) * METRES_PER_E7
+        f64::from(self.lat_e7().abs_diff(other.lat_e7())) * METRES_PER_E7
     }
 
     /// Great-circle distance in metres by the haversine formula (R. W. Sinnott, "Virtues of the Haversine", 1984).
@@ -81,6 +86,12 @@ impl Position {
         let half_lng = (other.lng() - self.lng()).to_radians() / 2.0;
         let h = half_lat.sin().powi(2) + lat_a.cos() * lat_b.cos() * half_lng.sin().powi(2);
         2.0 * EARTH_RADIUS_M * h.sqrt().min(1.0).asin()
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Position").field("lat_e7", &self.lat_e7()).field("lng_e7", &self.lng_e7).finish()
     }
 }
 
@@ -97,6 +108,11 @@ mod tests {
     fn degrees_are_kept_to_the_seventh_decimal() {
         let position = Position::from_degrees(57.708_870_1, -11.974_560_9).expect("a valid position");
         assert_eq!((position.lat_e7(), position.lng_e7()), (577_088_701, -119_745_609));
+    }
+
+    #[test]
+    fn a_position_that_may_be_absent_takes_no_more_room() {
+        assert_eq!(size_of::<Option<Position>>(), 8);
     }
 
     #[test]

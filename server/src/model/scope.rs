@@ -263,14 +263,7 @@ mod tests {
     }
 
     fn van(aboard: &[(&str, Status)]) -> Marker {
-        let listed = aboard.iter().map(|(id, status)| Aboard {
-            delivery: DeliveryId::parse(id).expect("valid"),
-            status: *status,
-            late_risk: false,
-            attributes: Attributes::default(),
-            eta: None,
-            promised_by: None,
-        });
+        let listed = aboard.iter().map(|(id, status)| Aboard::of(DeliveryId::parse(id).expect("valid"), *status, false, Attributes::default()));
         Marker {
             handle: Handle(1),
             tenant: TenantId::parse("acme").expect("valid"),

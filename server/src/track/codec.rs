@@ -8,6 +8,7 @@ use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
 use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
+use crate::model::terms::Terms;
 use crate::model::time::UnixMs;
 use crate::track::bytes::{
     CodecError, put_length, put_option, put_str, put_time, put_u8, put_u64, take_array, take_id, take_list, take_option, take_str, take_time,
@@ -16,6 +17,7 @@ use crate::track::bytes::{
 use crate::track::delivery::{Delivery, Register};
 use crate::track::driver::Driver;
 use crate::track::ping::{DeliveryPing, Ping};
+use crate::track::said::{Said, put_event_id, take_event_id};
 use crate::track::status::{StampFlags, StatusDetail, StatusFact};
 
 pub fn hash_driver(scratch: &mut Vec<u8>, tenant: &TenantId, driver: &Driver) -> u64 {
@@ -30,7 +32,7 @@ pub fn hash_delivery(scratch: &mut Vec<u8>, tenant: &TenantId, delivery: &Delive
     scratch.clear();
     put_u8(scratch, 2);
     put_str(scratch, tenant.as_str());
-    put_delivery_facts(scratch, delivery);
+    put_delivery_facts(scratch, delivery, &delivery.said.open());
     xxh3_64(scratch)
 }
 
@@ -48,7 +50,7 @@ pub fn put_driver(out: &mut Vec<u8>, driver: &Driver) {
 }
 
 fn put_driver_facts(out: &mut Vec<u8>, driver: &Driver) {
-    put_str(out, driver.id.as_str());
+    put_str(out, &driver.id.as_str());
     put_option(out, driver.fix.as_ref(), put_ping_facts);
     put_length(out, driver.duty().len());
     for fact in driver.duty() {
@@ -68,38 +70,40 @@ pub fn driver(input: &mut &[u8]) -> Result<Driver, CodecError> {
     if let Some(fix) = &mut fix {
         fix.ingest_time = take_time(input)?;
     }
-    let duty = (!duty.is_empty()).then(|| duty.into());
+    let duty = (!duty.is_empty()).then(|| Box::new(duty.into()));
     Ok(Driver { id, tenant, fix_flags, handle, last_heard, fix, duty })
 }
 
 pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
-    put_delivery_facts(out, delivery);
+    let said = delivery.said.open();
+    put_delivery_facts(out, delivery, &said);
     put_u64(out, u64::from(delivery.tenant));
     put_u64(out, delivery.handle.0);
-    put_u64(out, delivery.lent.0);
+    put_u64(out, delivery.terms.handle.0);
     put_time(out, delivery.last_heard);
     put_flags(out, delivery.fix_flags);
     put_u8(out, u8::from(delivery.left));
     if let Some(fix) = &delivery.fix {
         put_time(out, fix.ping.ingest_time);
     }
-    for fact in delivery.statuses.facts() {
+    for fact in said.statuses.facts() {
         put_time(out, fact.ingest_time);
         put_flags(out, fact.flags);
     }
 }
 
-fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery) {
-    put_str(out, delivery.id.as_str());
-    put_register(out, delivery.created.as_deref(), put_created);
-    put_register(out, delivery.assigned.as_deref(), |out, driver| put_str(out, driver.as_str()));
-    put_register(out, delivery.eta.as_deref(), |out, eta| put_time(out, *eta));
+fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery, said: &Said) {
+    put_str(out, &delivery.id().as_str());
+    put_register(out, delivery.created(said).as_ref(), put_created);
+    put_register(out, said.assigned.as_ref(), |out, driver| put_str(out, &driver.as_str()));
+    let eta = said.eta.clone().zip(delivery.terms.reported_eta.get()).map(|(order, value)| Register { order, value });
+    put_register(out, eta.as_ref(), |out, eta| put_time(out, *eta));
     put_option(out, delivery.fix.as_deref(), |out, fix| {
-        put_str(out, fix.actor.as_str());
+        put_str(out, &fix.actor.as_str());
         put_ping_facts(out, &fix.ping);
     });
-    put_length(out, delivery.statuses.facts().len());
-    for fact in delivery.statuses.facts() {
+    put_length(out, said.statuses.facts().len());
+    for fact in said.statuses.facts() {
         put_order(out, &fact.order);
         put_u8(out, fact.status.code());
         put_option(out, fact.detail.as_deref(), |out, detail| {
@@ -115,17 +119,15 @@ fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery) {
 pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     let id: DeliveryId = take_id(input)?;
     let created = take_register(input, take_created)?;
-    let assigned: Option<Box<Register<DriverId>>> = take_register(input, take_id)?;
+    let assigned: Option<Register<DriverId>> = take_register(input, take_id)?;
     let eta = take_register(input, take_time)?;
     let mut fix = take_option(input, |input| {
         let actor = take_id(input)?;
-        // One text in memory for one driver, as when it was joined.
-        let actor = assigned.as_ref().map(|register| &register.value).filter(|driver| **driver == actor).cloned().unwrap_or(actor);
         Ok(Box::new(DeliveryPing { ping: take_ping_facts(input)?, actor }))
     })?;
     let mut facts = take_list(input, take_status_fact)?;
     let mut delivery = Delivery::new(id, take_u32(input)?, Handle(take_u64(input)?));
-    delivery.lent = Handle(take_u64(input)?);
+    delivery.lend(Handle(take_u64(input)?));
     delivery.last_heard = take_time(input)?;
     delivery.fix_flags = take_flags(input)?;
     delivery.left = take_u8(input)? != 0;
@@ -136,10 +138,20 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
         fact.ingest_time = take_time(input)?;
         fact.flags = take_flags(input)?;
     }
-    (delivery.created, delivery.assigned, delivery.eta, delivery.fix) = (created, assigned, eta, fix);
+    delivery.fix = fix;
+    let mut terms = Terms::clone(&delivery.terms);
+    let mut said = Said { assigned, ..Said::default() };
     for fact in facts {
-        delivery.statuses.insert(fact);
+        said.statuses.insert(fact);
     }
+    terms.reported_eta = eta.as_ref().map(|register| register.value).into();
+    said.eta = eta.map(|register| register.order);
+    said.created = created.map(|Register { order, value }| {
+        (terms.pickup, terms.destination, terms.promised_by) = (value.pickup, value.destination, value.promised_by.into());
+        terms.attributes = value.attributes;
+        Register { order, value: value.recipient_ref }
+    });
+    delivery.say(&said, terms);
     Ok(delivery)
 }
 
@@ -163,8 +175,8 @@ fn put_register<T>(out: &mut Vec<u8>, register: Option<&Register<T>>, put: impl 
     });
 }
 
-fn take_register<T>(input: &mut &[u8], take: impl Fn(&mut &[u8]) -> Result<T, CodecError>) -> Result<Option<Box<Register<T>>>, CodecError> {
-    take_option(input, |input| Ok(Box::new(Register { order: take_order(input)?, value: take(input)? })))
+fn take_register<T>(input: &mut &[u8], take: impl Fn(&mut &[u8]) -> Result<T, CodecError>) -> Result<Option<Register<T>>, CodecError> {
+    take_option(input, |input| Ok(Register { order: take_order(input)?, value: take(input)? }))
 }
 
 fn put_created(out: &mut Vec<u8>, created: &Created) {
@@ -191,7 +203,7 @@ fn take_created(input: &mut &[u8]) -> Result<Created, CodecError> {
 
 fn put_ping_facts(out: &mut Vec<u8>, ping: &Ping) {
     put_order(out, &ping.order);
-    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = ping.location;
+    let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = ping.location();
     put_position(out, position);
     for value in [accuracy_m, speed_mps, heading_deg, altitude_m, battery] {
         put_option(out, value, |out, value| out.extend_from_slice(&value.to_bits().to_le_bytes()));
@@ -203,36 +215,17 @@ fn take_ping_facts(input: &mut &[u8]) -> Result<Ping, CodecError> {
     let position = take_position(input)?;
     let mut float = || take_option(input, |input| Ok(f32::from_bits(u32::from_le_bytes(take_array(input)?))));
     let location = Location { position, accuracy_m: float()?, speed_mps: float()?, heading_deg: float()?, altitude_m: float()?, battery: float()? };
-    Ok(Ping { order, location, ingest_time: UnixMs(0) })
+    Ok(Ping::new(order, location, UnixMs(0)))
 }
 
 fn put_order(out: &mut Vec<u8>, order: &OrderKey) {
     put_time(out, order.effective_time);
-    order.event_id.with_str(|id| put_event_id(out, id));
-}
-
-/// A canonical UUID as its 16 bytes after a zero, any other text with its length, which is never zero.
-fn put_event_id(out: &mut Vec<u8>, text: &str) {
-    let mut buffer = uuid::Uuid::encode_buffer();
-    match uuid::Uuid::try_parse(text) {
-        Ok(uuid) if uuid.hyphenated().encode_lower(&mut buffer) == text => {
-            put_u8(out, 0);
-            out.extend_from_slice(uuid.as_bytes());
-        }
-        _ => put_str(out, text),
-    }
+    put_event_id(out, &order.event_id);
 }
 
 fn take_order(input: &mut &[u8]) -> Result<OrderKey, CodecError> {
     let effective_time = take_time(input)?;
-    let event_id = if input.first() == Some(&0) {
-        *input = &input[1..];
-        let mut buffer = uuid::Uuid::encode_buffer();
-        EventId::parse(uuid::Uuid::from_bytes(take_array(input)?).hyphenated().encode_lower(&mut buffer))
-    } else {
-        EventId::parse(take_str(input)?)
-    };
-    Ok(OrderKey { effective_time, event_id: event_id.ok().ok_or(CodecError::Invalid)? })
+    Ok(OrderKey { effective_time, event_id: take_event_id(input)? })
 }
 
 fn put_position(out: &mut Vec<u8>, position: Position) {

@@ -1,37 +1,37 @@
 //! What is known of one delivery: a join of its events, so that their order of arrival does not matter. Never knows what a map shows.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use crate::model::change::{Boarding, Carrier};
+use crate::model::change::Carrier;
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
-use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::model::id::{self, DeliveryId, DriverId, Handle};
+use crate::model::maybe::Maybe;
 use crate::model::status::Status;
+use crate::model::tags::Attributes;
+use crate::model::terms::{Boarding, Terms};
 use crate::model::time::UnixMs;
 use crate::track::ping::{DeliveryPing, Ping, position_rank};
 use crate::track::roster::Entity;
+use crate::track::said::{PackedSaid, Said};
 use crate::track::status::{StampFlags, Standing, StatusDetail, StatusFact, StatusHistory};
 
 /// The facts of a delivery, and how far its stay in memory has come. There are very many: what many lack is boxed.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    pub(super) id: DeliveryId,
+    /// Shared with the marker stage, which was told them.
+    pub(super) terms: Arc<Terms>,
     pub(super) tenant: u32,
     pub(super) fix_flags: StampFlags,
     /// It left the map, `LEAVES_MAP_AFTER` its end.
     pub(super) left: bool,
     pub(super) handle: Handle,
-    /// What a carrier is shown under that is known by this delivery alone. Another one for each carrier: two of them must never share one.
-    pub(super) lent: Handle,
     /// The greatest ingest time of its events.
     pub(super) last_heard: UnixMs,
     /// When the one valid entry for it in the queue of what is due comes up.
-    pub(super) armed: Option<UnixMs>,
-    pub(super) created: Option<Box<Register<Created>>>,
-    /// Explicit only. What is implied needs no room of its own: it is the actor of the newest fix.
-    pub(super) assigned: Option<Box<Register<DriverId>>>,
-    pub(super) eta: Option<Box<Register<UnixMs>>>,
+    pub(super) armed: Maybe<UnixMs>,
     pub(super) fix: Option<Box<DeliveryPing>>,
-    pub(super) statuses: StatusHistory,
+    pub(super) said: PackedSaid,
 }
 
 /// A value that the last writer by order key sets.
@@ -61,19 +61,15 @@ pub enum AssignmentKind {
 impl Delivery {
     pub(super) fn new(id: DeliveryId, tenant: u32, handle: Handle) -> Self {
         Self {
-            id,
+            terms: Arc::new(Terms::new(id, handle)),
             tenant,
             fix_flags: StampFlags::default(),
             left: false,
             handle,
-            lent: handle,
             last_heard: UnixMs(i64::MIN),
-            armed: None,
-            created: None,
-            assigned: None,
-            eta: None,
+            armed: Maybe::NONE,
             fix: None,
-            statuses: StatusHistory::default(),
+            said: PackedSaid::default(),
         }
     }
 
@@ -82,26 +78,33 @@ impl Delivery {
         #[cfg(test)]
         crate::track::fault::strike("before", event);
         self.last_heard = self.last_heard.max(ingest_time);
-        let changed = match &event.body {
-            Body::Location(location) => return self.join_fix(event, location, ingest_time),
-            Body::Created(created) => {
-                let newer = Register::join(&mut self.created, event, |value| created_rank(value).cmp(&created_rank(created)), || (**created).clone());
-                // Both must see the event: `|`, not `||`.
-                newer | self.join_status(event, Status::Created, None, ingest_time)
-            }
-            Body::Assigned { driver } => {
-                let newer = Register::join(&mut self.assigned, event, |value| value.cmp(driver), || driver.clone());
-                newer | self.join_status(event, Status::Assigned, None, ingest_time)
-            }
-            Body::Status(change) => {
-                let detail = StatusDetail { reason: change.reason.clone(), proof: change.proof.clone() };
-                let detail = (detail != StatusDetail::default()).then(|| Box::new(detail));
-                self.join_status(event, change.status, detail, ingest_time)
-            }
-            Body::Eta { eta } => Register::join(&mut self.eta, event, |value| value.cmp(eta), || *eta),
-            Body::Duty { .. } | Body::Other { .. } => false,
-        };
-        if changed { Joined::Facts } else { Joined::Nothing }
+        if let Body::Location(location) = &event.body {
+            return self.join_fix(event, location, ingest_time);
+        }
+        let (mut said, mut terms) = (self.said.open(), Terms::clone(&self.terms));
+        if !join_said(&mut said, &mut terms, event, ingest_time) {
+            // A copy that was heard earlier than the one kept is no other fact, but is kept.
+            self.said = PackedSaid::of(&said);
+            return Joined::Nothing;
+        }
+        self.say(&said, terms);
+        Joined::Facts
+    }
+
+    /// Keeps what is said now, and the terms as that makes them.
+    pub(super) fn say(&mut self, said: &Said, terms: Terms) {
+        let status = said.statuses.standing().map_or(Status::Created, |standing| standing.status);
+        self.terms = Arc::new(Terms { status, ..terms });
+        self.said = PackedSaid::of(said);
+    }
+
+    /// Gives it a handle for a new carrier.
+    pub(super) fn lend(&mut self, handle: Handle) {
+        self.terms = Arc::new(Terms { handle, ..Terms::clone(&self.terms) });
+    }
+
+    pub(super) fn id(&self) -> &DeliveryId {
+        &self.terms.delivery
     }
 
     fn join_fix(&mut self, event: &Event, location: &Location, ingest_time: UnixMs) -> Joined {
@@ -112,70 +115,107 @@ impl Delivery {
         let ping = Ping::of(event, location, ingest_time);
         match &mut self.fix {
             Some(kept) if !before(kept) => return Joined::Nothing,
-            // Who sent the one before mostly sent this one, too, and their id is in memory once.
+            // Who sent the one before mostly sent this one, too.
             Some(kept) if kept.actor == *actor => kept.ping = ping,
             slot => {
-                let known = self.assigned.as_ref().map(|register| &register.value).filter(|known| *known == actor);
-                *slot = Some(Box::new(DeliveryPing { ping, actor: known.unwrap_or(actor).clone() }));
+                *slot = Some(Box::new(DeliveryPing { ping, actor: actor.clone() }));
             }
         }
         self.fix_flags = stamp_flags(event);
         Joined::Fix
     }
 
-    fn join_status(&mut self, event: &Event, status: Status, detail: Option<Box<StatusDetail>>, ingest_time: UnixMs) -> bool {
-        self.statuses.insert(StatusFact { order: event.order_key(), status, detail, ingest_time, flags: stamp_flags(event) })
-    }
-
     /// Who carries it and how that is known. An explicit assignment outranks every implied one, whenever it arrives.
-    pub fn assignment(&self) -> Option<(&DriverId, AssignmentKind)> {
-        match (&self.assigned, &self.fix) {
-            (Some(explicit), _) => Some((&explicit.value, AssignmentKind::Explicit)),
-            (None, Some(fix)) => Some((&fix.actor, AssignmentKind::Implied)),
-            (None, None) => None,
-        }
+    pub fn assignment(&self) -> Option<(DriverId, AssignmentKind)> {
+        let explicit = self.said.assigned().map(|driver| (driver, AssignmentKind::Explicit));
+        explicit.or_else(|| self.fix.as_ref().map(|fix| (fix.actor.clone(), AssignmentKind::Implied)))
     }
 
     pub fn carrier(&self) -> Carrier {
         match self.assignment() {
-            Some((driver, _)) => Carrier::Driver(driver.clone()),
-            None => Carrier::Delivery(self.id.clone()),
+            Some((driver, _)) => Carrier::Driver(driver),
+            None => Carrier::Delivery(self.id().clone()),
         }
     }
 
     /// Its terminal status and since when, once it has one.
     pub fn ended(&self) -> Option<Standing> {
-        self.statuses.standing().filter(|standing| standing.status.is_terminal())
+        // Most have not ended, and of those nothing is taken apart.
+        let ended = self.terms.status.is_terminal();
+        ended.then(|| self.said.open().statuses.standing()).flatten()
     }
 
     /// A delivery of which no status event is known counts as created.
     pub fn status(&self) -> Status {
-        self.statuses.standing().map_or(Status::Created, |standing| standing.status)
+        self.terms.status
     }
 
     pub fn boarding(&self) -> Boarding {
-        let created = self.created.as_ref().map(|register| &register.value);
-        Boarding {
-            delivery: self.id.clone(),
-            handle: self.lent,
-            status: self.status(),
-            pickup: created.and_then(|created| created.pickup),
-            destination: created.and_then(|created| created.destination),
-            promised_by: created.and_then(|created| created.promised_by),
-            reported_eta: self.eta.as_ref().map(|register| register.value),
-            attributes: created.map(|created| created.attributes.clone()).unwrap_or_default(),
-            fix: self.fix.as_ref().map(|fix| fix.ping.fix()),
-        }
+        Boarding { terms: Arc::clone(&self.terms), fix: self.fix.as_ref().map(|fix| Box::new(fix.ping.fix())) }
     }
+
+    pub(super) fn created(&self, said: &Said) -> Option<Register<Created>> {
+        said.created.as_ref().map(|Register { order, value }| Register {
+            order: order.clone(),
+            value: Created {
+                pickup: self.terms.pickup,
+                destination: self.terms.destination,
+                promised_by: self.terms.promised_by.get(),
+                recipient_ref: value.clone(),
+                attributes: self.terms.attributes.clone(),
+            },
+        })
+    }
+}
+
+/// Joins an event that is no ping; false when that changed nothing that anyone is told.
+fn join_said(said: &mut Said, terms: &mut Terms, event: &Event, ingest_time: UnixMs) -> bool {
+    match &event.body {
+        Body::Created(created) => {
+            let rank = |recipient: &Option<Box<str>>| {
+                let kept =
+                    (terms.pickup.map(position_rank), terms.destination.map(position_rank), terms.promised_by.get(), recipient, &terms.attributes);
+                kept.cmp(&created_rank(created))
+            };
+            let newer = Register::join(&mut said.created, event, rank, || created.recipient_ref.clone());
+            if newer {
+                (terms.pickup, terms.destination, terms.promised_by) = (created.pickup, created.destination, created.promised_by.into());
+                terms.attributes = created.attributes.clone();
+            }
+            // Both must see the event: `|`, not `||`.
+            newer | join_status(&mut said.statuses, event, Status::Created, None, ingest_time)
+        }
+        Body::Assigned { driver } => {
+            let newer = Register::join(&mut said.assigned, event, |value| value.cmp(driver), || driver.clone());
+            newer | join_status(&mut said.statuses, event, Status::Assigned, None, ingest_time)
+        }
+        Body::Status(change) => {
+            let detail = StatusDetail { reason: change.reason.clone(), proof: change.proof.clone() };
+            let detail = (detail != StatusDetail::default()).then(|| Box::new(detail));
+            join_status(&mut said.statuses, event, change.status, detail, ingest_time)
+        }
+        Body::Eta { eta } => {
+            let mut known = said.eta.take().zip(terms.reported_eta.get()).map(|(order, value)| Register { order, value });
+            let newer = Register::join(&mut known, event, |value| value.cmp(eta), || *eta);
+            terms.reported_eta = known.as_ref().map(|register| register.value).into();
+            said.eta = known.map(|register| register.order);
+            newer
+        }
+        Body::Location(_) | Body::Duty { .. } | Body::Other { .. } => false,
+    }
+}
+
+fn join_status(statuses: &mut StatusHistory, event: &Event, status: Status, detail: Option<Box<StatusDetail>>, ingest_time: UnixMs) -> bool {
+    statuses.insert(StatusFact { order: event.order_key(), status, detail, ingest_time, flags: stamp_flags(event) })
 }
 
 impl<T> Register<T> {
     /// Sets `slot` when `event` is newer than what stands there; under one key the greater content stays, so that the first to come does not decide.
-    fn join(slot: &mut Option<Box<Self>>, event: &Event, compare_to_new: impl Fn(&T) -> Ordering, new: impl FnOnce() -> T) -> bool {
+    fn join(slot: &mut Option<Self>, event: &Event, compare_to_new: impl Fn(&T) -> Ordering, new: impl FnOnce() -> T) -> bool {
         let order = event.order_key();
         let wins = slot.as_ref().is_none_or(|kept| kept.order.cmp(&order).then_with(|| compare_to_new(&kept.value)).is_lt());
         if wins {
-            *slot = Some(Box::new(Self { order, value: new() }));
+            *slot = Some(Self { order, value: new() });
         }
         wins
     }
@@ -185,22 +225,22 @@ pub(super) fn stamp_flags(event: &Event) -> StampFlags {
     StampFlags { skewed: event.stamp.skewed, late: event.stamp.late }
 }
 
-fn created_rank(created: &Created) -> impl Ord + '_ {
+type CreatedRank<'a> = (Option<(i32, i32)>, Option<(i32, i32)>, Option<UnixMs>, &'a Option<Box<str>>, &'a Attributes);
+
+fn created_rank(created: &Created) -> CreatedRank<'_> {
     let Created { pickup, destination, promised_by, recipient_ref, attributes } = created;
-    (pickup.map(position_rank), destination.map(position_rank), promised_by, recipient_ref, attributes)
+    (pickup.map(position_rank), destination.map(position_rank), *promised_by, recipient_ref, attributes)
 }
 
 impl Entity for Delivery {
+    type Kind = id::Delivery;
+
     fn tenant(&self) -> u32 {
         self.tenant
     }
 
-    fn id(&self) -> &str {
-        self.id.as_str()
-    }
-
-    fn handle(&self) -> Handle {
-        self.handle
+    fn id(&self) -> &DeliveryId {
+        &self.terms.delivery
     }
 }
 
@@ -244,7 +284,7 @@ mod tests {
                 delivery.join(event, UnixMs(10));
             }
             let (driver, kind) = delivery.assignment().unwrap();
-            assert_eq!((driver.as_str(), kind), ("bob", AssignmentKind::Explicit));
+            assert_eq!((&*driver.as_str(), kind), ("bob", AssignmentKind::Explicit));
         }
     }
 
@@ -256,7 +296,7 @@ mod tests {
         assert_eq!(delivery.join(&ping(5, "c", "ann"), UnixMs(12)), Joined::Fix);
         assert_eq!(delivery.join(&ping(5, "b", "eve"), UnixMs(13)), Joined::Nothing);
         let (driver, kind) = delivery.assignment().unwrap();
-        assert_eq!((driver.as_str(), kind), ("ann", AssignmentKind::Implied));
+        assert_eq!((&*driver.as_str(), kind), ("ann", AssignmentKind::Implied));
         assert_eq!(delivery.last_heard, UnixMs(13));
     }
 
@@ -268,6 +308,6 @@ mod tests {
         delivery.join(&event(5, "b", "office", created(at(2.0))), UnixMs(10));
         assert_eq!(delivery.join(&event(4, "a", "office", created(at(1.0))), UnixMs(11)), Joined::Facts);
         assert_eq!(delivery.boarding().pickup, at(2.0));
-        assert_eq!(delivery.statuses.facts().len(), 2);
+        assert_eq!(delivery.said.open().statuses.facts().len(), 2);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::change::DutyFact;
 use crate::model::event::{Body, Event, OrderKey};
-use crate::model::id::{DriverId, Handle};
+use crate::model::id::{self, DriverId, Handle};
 use crate::model::time::UnixMs;
 use crate::track::delivery::stamp_flags;
 use crate::track::ping::Ping;
@@ -25,7 +25,7 @@ pub struct Driver {
     pub(super) last_heard: UnixMs,
     pub(super) fix: Option<Ping>,
     /// Sorted by order key, one a key; absent for the many who never sent any.
-    pub(super) duty: Option<Arc<[DutyFact]>>,
+    pub(super) duty: Option<Box<Arc<[DutyFact]>>>,
 }
 
 /// What an event changed.
@@ -77,12 +77,16 @@ impl Driver {
                 }
             }
         }
-        self.duty = Some(duty.into());
+        self.duty = Some(Box::new(duty.into()));
         Joined::Duty
     }
 
     pub fn duty(&self) -> &[DutyFact] {
-        self.duty.as_deref().unwrap_or_default()
+        self.duty.as_ref().map_or(&[], |duty| duty)
+    }
+
+    pub(super) fn shared_duty(&self) -> Option<Arc<[DutyFact]>> {
+        self.duty.as_deref().map(Arc::clone)
     }
 
     pub fn on_duty(&self) -> bool {
@@ -96,16 +100,14 @@ impl Driver {
 }
 
 impl Entity for Driver {
+    type Kind = id::Driver;
+
     fn tenant(&self) -> u32 {
         self.tenant
     }
 
-    fn id(&self) -> &str {
-        self.id.as_str()
-    }
-
-    fn handle(&self) -> Handle {
-        self.handle
+    fn id(&self) -> &DriverId {
+        &self.id
     }
 }
 

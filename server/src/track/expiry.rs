@@ -7,19 +7,22 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::model::id::Handle;
+use crate::model::id::DeliveryId;
 use crate::model::time::UnixMs;
+use crate::slots::Slot;
 
 /// How long a tombstone absorbs late events.
 pub const TOMBSTONE_KEPT: Duration = Duration::from_hours(72);
 
 /// Something may be due for an entity at a time. The entity decides: an entry may have been overtaken.
+///
+/// Packed, because there is one for each driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C, packed(4))]
 pub struct Due {
     pub at: UnixMs,
-    pub handle: Handle,
-    /// Finds the entity in its roster.
-    pub hash: u64,
+    /// Where the entity lies in its roster, or lay: another one may have its place by now.
+    pub slot: Slot,
 }
 
 /// The earliest first.
@@ -65,8 +68,8 @@ impl Tombstones {
     }
 
     /// Buries an id at `log_time`.
-    pub fn add(&mut self, tenant: u32, id: &str, log_time: UnixMs) {
-        self.restore(log_time, id_hash(tenant, id));
+    pub fn add(&mut self, tenant: u32, id: &DeliveryId, log_time: UnixMs) {
+        self.restore(log_time, id_hash(tenant, &id.as_str()));
     }
 
     pub fn restore(&mut self, buried: UnixMs, hash: IdHash) {
@@ -78,8 +81,8 @@ impl Tombstones {
         }
     }
 
-    pub fn absorbs(&self, tenant: u32, id: &str) -> bool {
-        !self.known.is_empty() && self.known.contains(&id_hash(tenant, id))
+    pub fn absorbs(&self, tenant: u32, id: &DeliveryId) -> bool {
+        !self.known.is_empty() && self.known.contains(&id_hash(tenant, &id.as_str()))
     }
 
     pub fn expire(&mut self, log_time: UnixMs) {
@@ -117,24 +120,25 @@ mod tests {
     #[test]
     fn a_tombstone_absorbs_for_72_hours_and_the_oldest_goes_first_when_there_are_too_many() {
         let mut tombstones = Tombstones::new(2);
+        let id = |text| DeliveryId::parse(text).unwrap();
         let hour = |hours: u64| UnixMs(0) + Duration::from_hours(hours);
-        tombstones.add(0, "a", hour(0));
-        tombstones.add(0, "b", hour(1));
-        assert!(tombstones.absorbs(0, "a") && !tombstones.absorbs(1, "a"));
-        tombstones.add(0, "c", hour(2));
-        assert!(!tombstones.absorbs(0, "a") && tombstones.absorbs(0, "c"));
+        tombstones.add(0, &id("a"), hour(0));
+        tombstones.add(0, &id("b"), hour(1));
+        assert!(tombstones.absorbs(0, &id("a")) && !tombstones.absorbs(1, &id("a")));
+        tombstones.add(0, &id("c"), hour(2));
+        assert!(!tombstones.absorbs(0, &id("a")) && tombstones.absorbs(0, &id("c")));
         tombstones.expire(hour(73));
-        assert!(!tombstones.absorbs(0, "b") && tombstones.absorbs(0, "c"));
+        assert!(!tombstones.absorbs(0, &id("b")) && tombstones.absorbs(0, &id("c")));
     }
 
     #[test]
     fn what_is_due_comes_out_in_order_and_not_before_its_time() {
         let mut queue = DueQueue::default();
         for at in [5, 3, 9] {
-            queue.push(Due { at: UnixMs(at), handle: Handle(1), hash: 0 });
+            queue.push(Due { at: UnixMs(at), slot: 0 });
         }
         assert_eq!(queue.pop_due(UnixMs(2)), None);
-        let popped: Vec<i64> = std::iter::from_fn(|| queue.pop_due(UnixMs(5))).map(|due| due.at.0).collect();
+        let popped: Vec<i64> = std::iter::from_fn(|| queue.pop_due(UnixMs(5))).map(|due| { due.at }.0).collect();
         assert_eq!(popped, [3, 5]);
         assert_eq!(queue.next(), Some(UnixMs(9)));
     }

@@ -1,7 +1,6 @@
 //! What a partition's facts come to as a whole: all of them told anew, a number for them, a look ahead. Changes nothing.
 
 use super::codec;
-use super::roster::entity_hash;
 use super::state::PartitionState;
 use crate::model::change::{Carrier, FactChange, FactKind};
 use crate::model::event::Event;
@@ -11,7 +10,7 @@ impl PartitionState {
     pub fn announcements(&self) -> impl Iterator<Item = FactChange> {
         let drivers = self.drivers.iter().flat_map(|driver| {
             // Duty first: it decides whether the fix may be shown.
-            let duty = driver.duty.clone().map(|duty| FactKind::Duty { duty, handle: driver.handle });
+            let duty = driver.shared_duty().map(|duty| FactKind::Duty { duty, handle: driver.handle });
             let fix = driver.fix.as_ref().map(|ping| FactKind::OwnFix { fix: ping.fix(), handle: driver.handle });
             duty.into_iter().chain(fix).map(|kind| {
                 let tenant = *self.tenants.id(driver.tenant);
@@ -19,7 +18,7 @@ impl PartitionState {
             })
         });
         let deliveries = self.deliveries.iter().filter(|delivery| !delivery.left).map(|delivery| {
-            let kind = FactKind::Board(Box::new(delivery.boarding()));
+            let kind = FactKind::Board(delivery.boarding());
             let tenant = *self.tenants.id(delivery.tenant);
             FactChange { tenant, carrier: delivery.carrier(), ingest_time: delivery.last_heard, kind }
         });
@@ -39,12 +38,10 @@ impl PartitionState {
     pub fn look_ahead<'a>(&self, events: impl Iterator<Item = &'a Event>) {
         let heard = events.filter_map(|event| {
             let tenant = self.tenants.known(&event.tenant)?;
-            let id = event.routing_key();
-            let hash = entity_hash(tenant, id);
-            if event.delivery.is_some() {
-                return self.deliveries.find(hash, tenant, id).map(|delivery| (delivery.last_heard, delivery.fix.as_ref().map(|fix| &fix.ping)));
+            if let Some(id) = &event.delivery {
+                return self.deliveries.find(tenant, id).map(|delivery| (delivery.last_heard, delivery.fix.as_ref().map(|fix| &fix.ping)));
             }
-            self.drivers.find(hash, tenant, id).map(|driver| (driver.last_heard, driver.fix.as_ref()))
+            self.drivers.find(tenant, event.actor.as_ref()?).map(|driver| (driver.last_heard, driver.fix.as_ref()))
         });
         let heard = heard.map(|(heard, fix)| heard.max(fix.map_or(heard, |fix| fix.order.effective_time)));
         // What is found is of no use here; without a use it would not be looked for.

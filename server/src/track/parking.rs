@@ -17,7 +17,6 @@ use crate::model::id::{Handle, Offset};
 use crate::model::time::UnixMs;
 use crate::track::delivery::Joined;
 use crate::track::expiry::Due;
-use crate::track::roster::entity_hash;
 use crate::track::state::{PartitionState, leaves_map_at, next_step, tell_of_delivery};
 
 /// Joins the event at `offset`, or returns it as a letter when the fold panics over it.
@@ -119,31 +118,30 @@ impl PartitionState {
     /// Lets follow what follows from as much of `event` as was joined before the fold panicked over it.
     fn mend(&mut self, ingest_time: UnixMs, event: &Event, tell: &mut impl FnMut(FactChange)) {
         let Some(tenant) = self.tenants.known(&event.tenant) else { return };
-        let id = event.routing_key();
-        let hash = entity_hash(tenant, id);
         let name = *self.tenants.id(tenant);
         let mut tell = |carrier, kind| tell(FactChange { tenant: name, carrier, ingest_time, kind });
-        if event.delivery.is_none() {
-            let Some(driver) = self.drivers.find(hash, tenant, id) else { return };
+        let Some(id) = &event.delivery else {
+            let Some(driver) = event.actor.as_ref().and_then(|id| self.drivers.find(tenant, id)) else { return };
             let (order, carrier) = (event.order_key(), || Carrier::Driver(driver.id.clone()));
-            if let Some(duty) = driver.duty.clone().filter(|duty| duty.iter().any(|fact| fact.order == order)) {
+            if let Some(duty) = driver.shared_duty().filter(|duty| duty.iter().any(|fact| fact.order == order)) {
                 tell(carrier(), FactKind::Duty { duty, handle: driver.handle });
             }
             if let Some(ping) = driver.fix.as_ref().filter(|ping| ping.order == order) {
                 tell(carrier(), FactKind::OwnFix { fix: ping.fix(), handle: driver.handle });
             }
             return;
-        }
+        };
         let before = self.before.take();
-        let Some(delivery) = self.deliveries.find_mut(hash, tenant, id) else { return };
+        let Some(slot) = self.deliveries.slot(tenant, id) else { return };
+        let Some(delivery) = self.deliveries.get_mut(slot) else { return };
         if before.as_ref().is_some_and(|before| *before != delivery.carrier()) {
             self.handles += 1;
-            delivery.lent = Handle::new(self.partition, self.handles);
+            delivery.lend(Handle::new(self.partition, self.handles));
         }
         delivery.left = leaves_map_at(delivery).is_some_and(|at| at <= self.log_time);
-        delivery.armed = next_step(delivery);
-        if let Some(at) = delivery.armed {
-            self.delivery_dues.push(Due { at, handle: delivery.handle, hash });
+        delivery.armed = next_step(delivery).into();
+        if let Some(at) = delivery.armed.get() {
+            self.delivery_dues.push(Due { at, slot });
         }
         tell_of_delivery(delivery, before, Joined::Facts, tell);
     }

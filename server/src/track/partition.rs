@@ -207,11 +207,11 @@ impl Task {
                 ignore_unheard(reply.send(taken).await);
             }
             PartitionInput::Delivery { tenant, delivery, reply } => {
-                let found = self.state.delivery(&tenant, delivery.as_str()).map(|delivery| DeliveryView::of(tenant, delivery));
+                let found = self.state.delivery(&tenant, &delivery).map(|delivery| DeliveryView::of(tenant, delivery));
                 ignore_unheard(reply.send(found));
             }
             PartitionInput::Driver { tenant, driver, reply } => {
-                let found = self.state.driver(&tenant, driver.as_str()).map(|driver| DriverView::of(tenant, driver));
+                let found = self.state.driver(&tenant, &driver).map(|driver| DriverView::of(tenant, driver));
                 ignore_unheard(reply.send(found));
             }
             PartitionInput::StateHash { reply } => ignore_unheard(reply.send(self.state.state_hash())),

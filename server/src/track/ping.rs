@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use crate::model::change::Fix;
 use crate::model::event::{Event, Location, OrderKey};
 use crate::model::id::DriverId;
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::time::UnixMs;
 
@@ -12,8 +13,13 @@ use crate::model::time::UnixMs;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ping {
     pub order: OrderKey,
-    pub location: Location,
     pub ingest_time: UnixMs,
+    position: Position,
+    accuracy_m: Maybe<f32>,
+    speed_mps: Maybe<f32>,
+    heading_deg: Maybe<f32>,
+    altitude_m: Maybe<f32>,
+    battery: Maybe<f32>,
 }
 
 /// A ping that names a delivery, and the driver or tracker that sent it.
@@ -25,18 +31,43 @@ pub struct DeliveryPing {
 
 impl Ping {
     pub(super) fn of(event: &Event, location: &Location, ingest_time: UnixMs) -> Self {
-        Self { order: event.order_key(), location: *location, ingest_time }
+        Self::new(event.order_key(), *location, ingest_time)
+    }
+
+    pub(super) fn new(order: OrderKey, location: Location, ingest_time: UnixMs) -> Self {
+        let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = location;
+        Self {
+            order,
+            ingest_time,
+            position,
+            accuracy_m: accuracy_m.into(),
+            speed_mps: speed_mps.into(),
+            heading_deg: heading_deg.into(),
+            altitude_m: altitude_m.into(),
+            battery: battery.into(),
+        }
+    }
+
+    pub fn location(&self) -> Location {
+        Location {
+            position: self.position,
+            accuracy_m: self.accuracy_m.get(),
+            speed_mps: self.speed_mps.get(),
+            heading_deg: self.heading_deg.get(),
+            altitude_m: self.altitude_m.get(),
+            battery: self.battery.get(),
+        }
     }
 
     /// Against the ping that `event` is: by order key, and under one key by content, so that the first to come does not decide.
     pub(super) fn compare(&self, event: &Event, location: &Location) -> Ordering {
         let by_key = self.order.effective_time.cmp(&event.stamp.effective_time).then_with(|| self.order.event_id.cmp(&event.id));
-        by_key.then_with(|| location_rank(&self.location).cmp(&location_rank(location)))
+        by_key.then_with(|| location_rank(&self.location()).cmp(&location_rank(location)))
     }
 
     /// As the marker stage needs it.
     pub fn fix(&self) -> Fix {
-        Fix::of(self.order.clone(), &self.location)
+        Fix::of(self.order.clone(), &self.location())
     }
 }
 

@@ -1,9 +1,9 @@
 //! Who is in memory: the entities of a partition by id, and the tenants with their counts. Never knows what an entity's facts mean.
 
-use hashbrown::{HashMap, HashTable};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use hashbrown::HashMap;
 
-use crate::model::id::{Handle, TenantId};
+use crate::model::id::{Id, TenantId};
+use crate::slots::{Index, Slot, Slots};
 
 /// Bounds of a partition's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,67 +25,78 @@ impl Limits {
 
 /// What a roster needs to know of the things it holds.
 pub trait Entity {
+    /// What it is an id of.
+    type Kind;
+
     /// The slot of its tenant.
     fn tenant(&self) -> u32;
-    fn id(&self) -> &str;
-    fn handle(&self) -> Handle;
+    fn id(&self) -> &Id<Self::Kind>;
 
     fn hash(&self) -> u64 {
         entity_hash(self.tenant(), self.id())
     }
 }
 
-/// Places an entity in a roster. Only ever compared within one partition's state, for slots are given there.
-pub fn entity_hash(tenant: u32, id: &str) -> u64 {
-    xxh3_64_with_seed(id.as_bytes(), u64::from(tenant))
+/// Places an entity in a roster. Only ever compared within one partition's state, for tenants' slots are given there.
+pub fn entity_hash<Of>(tenant: u32, id: &Id<Of>) -> u64 {
+    id.hash_with(u64::from(tenant))
 }
 
 /// Entities by tenant and id. Bounded by what `Tenants::admit` lets in.
 #[derive(Debug)]
 pub struct Roster<E> {
-    table: HashTable<Box<E>>,
+    index: Index,
+    entities: Slots<E>,
 }
 
 impl<E> Default for Roster<E> {
     fn default() -> Self {
-        Self { table: HashTable::new() }
+        Self { index: Index::default(), entities: Slots::default() }
     }
 }
 
 impl<E: Entity> Roster<E> {
-    pub fn find(&self, hash: u64, tenant: u32, id: &str) -> Option<&E> {
-        self.table.find(hash, |entity| entity.tenant() == tenant && entity.id() == id).map(Box::as_ref)
+    pub fn slot(&self, tenant: u32, id: &Id<E::Kind>) -> Option<Slot> {
+        self.index.find(entity_hash(tenant, id), |slot| self.entities.get(slot).is_some_and(|entity| entity.id() == id && entity.tenant() == tenant))
     }
 
-    pub fn find_mut(&mut self, hash: u64, tenant: u32, id: &str) -> Option<&mut E> {
-        self.table.find_mut(hash, |entity| entity.tenant() == tenant && entity.id() == id).map(Box::as_mut)
+    pub fn find(&self, tenant: u32, id: &Id<E::Kind>) -> Option<&E> {
+        self.get(self.slot(tenant, id)?)
     }
 
-    pub fn find_handle_mut(&mut self, hash: u64, handle: Handle) -> Option<&mut E> {
-        self.table.find_mut(hash, |entity| entity.handle() == handle).map(Box::as_mut)
+    pub fn get(&self, slot: Slot) -> Option<&E> {
+        self.entities.get(slot)
+    }
+
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut E> {
+        self.entities.get_mut(slot)
     }
 
     /// Adds an entity that is not there yet.
-    pub fn insert(&mut self, entity: E) {
+    pub fn insert(&mut self, entity: E) -> Slot {
         let hash = entity.hash();
-        self.table.insert_unique(hash, Box::new(entity), |entity| entity.hash());
+        let slot = self.entities.insert(entity);
+        let entities = &self.entities;
+        self.index.insert(hash, slot, |slot| entities.get(slot).map_or(0, E::hash));
+        slot
     }
 
-    pub fn remove_handle(&mut self, hash: u64, handle: Handle) -> Option<E> {
-        let entry = self.table.find_entry(hash, |entity| entity.handle() == handle).ok()?;
-        Some(*entry.remove().0)
+    pub fn remove(&mut self, slot: Slot) -> Option<E> {
+        let gone = self.entities.remove(slot)?;
+        self.index.remove(gone.hash(), slot);
+        Some(gone)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &E> {
-        self.table.iter().map(Box::as_ref)
+        self.entities.iter()
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut E> {
-        self.table.iter_mut().map(Box::as_mut)
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut E)> {
+        self.entities.iter_mut()
     }
 
     pub fn count(&self) -> usize {
-        self.table.len()
+        self.index.len()
     }
 }
 

@@ -10,12 +10,13 @@ use crate::log::block::{Block, BlockNumber, Entry, EntryKind};
 use crate::log::prepare::Batch;
 use crate::log::records::Records;
 use crate::log::{AppendError, Appended, EventLog, LogReader, ReadError};
-use crate::model::change::{Boarding, Carrier, DutyFact, FactChange, FactKind, Fix};
+use crate::model::change::{Carrier, DutyFact, FactChange, FactKind, Fix};
 use crate::model::event::{Body, Created, Event, Location, Proof, Stamp, StatusChange};
 use crate::model::id::{DeliveryId, DriverId, EventId, Handle, Offset, PartitionId, TenantId};
 use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
+use crate::model::terms::Boarding;
 use crate::model::time::UnixMs;
 use crate::track::roster::Limits;
 use crate::track::state::PartitionState;
@@ -133,8 +134,8 @@ impl Picture {
                 carrier.own = Some((fix, handle));
             }
             FactKind::Duty { duty, handle } => carrier.duty = Some((duty, handle)),
-            FactKind::Board(boarding) => drop(carrier.aboard.insert(boarding.delivery.clone(), *boarding)),
-            FactKind::AboardFix { delivery, fix } => carrier.aboard.get_mut(&delivery).expect("it boarded before").fix = Some(fix),
+            FactKind::Board(boarding) => drop(carrier.aboard.insert(boarding.delivery.clone(), boarding)),
+            FactKind::AboardFix { delivery, fix } => carrier.aboard.get_mut(&delivery).expect("it boarded before").fix = Some(Box::new(fix)),
             FactKind::Alight { delivery, .. } => drop(carrier.aboard.remove(&delivery).expect("it boarded before")),
             FactKind::Heard => {}
             FactKind::Forget => (carrier.own, carrier.duty) = (None, None),

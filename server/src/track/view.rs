@@ -12,7 +12,7 @@ use crate::model::time::UnixMs;
 use crate::track::delivery::{AssignmentKind, Delivery};
 use crate::track::driver::Driver;
 use crate::track::ping::{DeliveryPing, Ping};
-use crate::track::status::{StampFlags, Verdict};
+use crate::track::status::{StampFlags, StatusHistory, Verdict};
 
 /// A delivery's facts.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,32 +83,33 @@ pub struct DriverView {
 
 impl DeliveryView {
     pub fn of(tenant: TenantId, delivery: &Delivery) -> Self {
-        let created = delivery.created.as_ref().map(|register| register.value.clone()).unwrap_or_default();
-        let order = delivery.assigned.as_ref().map(|register| &register.order).or(delivery.fix.as_ref().map(|fix| &fix.ping.order));
+        let said = delivery.said.open();
+        let created = delivery.created(&said).map(|register| register.value).unwrap_or_default();
+        let order = said.assigned.as_ref().map(|register| &register.order).or(delivery.fix.as_ref().map(|fix| &fix.ping.order));
         let assignment = delivery.assignment().zip(order);
         Self {
             tenant,
-            delivery: delivery.id.clone(),
+            delivery: delivery.id().clone(),
             handle: delivery.handle,
             status: delivery.status(),
-            status_since: delivery.statuses.standing().map(|standing| standing.since),
-            history: history(delivery),
-            assignment: assignment.map(|((driver, kind), order)| AssignmentView { driver: driver.clone(), kind, order: order.clone() }),
+            status_since: said.statuses.standing().map(|standing| standing.since),
+            history: history(&said.statuses),
+            assignment: assignment.map(|((driver, kind), order)| AssignmentView { driver, kind, order: order.clone() }),
             fix: delivery.fix.as_deref().cloned().map(|DeliveryPing { ping, actor }| FixView { ping, actor, flags: delivery.fix_flags }),
             pickup: created.pickup,
             destination: created.destination,
             promised_by: created.promised_by,
             recipient_ref: created.recipient_ref,
             attributes: created.attributes,
-            reported_eta: delivery.eta.as_ref().map(|register| register.value),
+            reported_eta: delivery.terms.reported_eta.get(),
             last_heard: delivery.last_heard,
             left_map: delivery.left,
         }
     }
 }
 
-fn history(delivery: &Delivery) -> Vec<StatusView> {
-    let judged = delivery.statuses.judged().map(|(fact, verdict)| {
+fn history(statuses: &StatusHistory) -> Vec<StatusView> {
+    let judged = statuses.judged().map(|(fact, verdict)| {
         let detail = fact.detail.as_deref().cloned().unwrap_or_default();
         StatusView {
             order: fact.order.clone(),
@@ -131,7 +132,7 @@ impl DriverView {
             handle: driver.handle,
             fix: driver.visible_fix().map(|ping| FixView { ping: ping.clone(), actor: driver.id.clone(), flags: driver.fix_flags }),
             on_duty: driver.on_duty(),
-            duty: driver.duty.clone().unwrap_or_default(),
+            duty: driver.shared_duty().unwrap_or_default(),
             last_heard: driver.last_heard,
         }
     }

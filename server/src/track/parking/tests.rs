@@ -12,7 +12,7 @@ use crate::dead_letters::filter::Filter;
 use crate::dead_letters::{Bounds, DeadLetters};
 use crate::log::record::decode::Decoder;
 use crate::model::event::Body;
-use crate::model::id::{DriverId, PartitionId, TenantId};
+use crate::model::id::{DeliveryId, DriverId, PartitionId, TenantId};
 use crate::model::status::Status;
 use crate::progress::{Progress, Stage};
 use crate::track::due_times::DueTimes;
@@ -100,10 +100,10 @@ fn an_event_is_not_to_blame_for_what_was_due_before_it() {
     rig.apply(1, &event("e2", 1, None, Some("d1"), status(Status::Delivered)));
     rig.state.panics_when_due = true;
     rig.apply(11 * MINUTE, &event("e3", 2, Some("ann"), None, location(57.0)));
-    assert!(rig.parked.is_empty() && rig.state.driver(&TenantId::parse("acme").unwrap(), "ann").is_some());
+    assert!(rig.parked.is_empty() && rig.state.driver(&TenantId::parse("acme").unwrap(), &DriverId::parse("ann").unwrap()).is_some());
     rig.state.panics_when_due = false;
     advance(&mut rig.state, UnixMs(12 * MINUTE), &mut |change| rig.picture.apply(change));
-    let left = |id| rig.state.delivery(&TenantId::parse("acme").unwrap(), id).map(|delivery| delivery.left);
+    let left = |id| rig.state.delivery(&TenantId::parse("acme").unwrap(), &DeliveryId::parse(id).unwrap()).map(|delivery| delivery.left);
     assert_eq!([left("d0"), left("d1")].iter().filter(|left| **left == Some(true)).count(), 1, "the other one leaves");
 }
 

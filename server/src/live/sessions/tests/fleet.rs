@@ -21,7 +21,7 @@ fn tagged(number: u64) -> Attributes {
 pub(super) fn marker(number: u64, place: (f64, f64), status: usize, heading: bool, driver: u64) -> MarkerChange {
     let status = [None, Some(Status::Assigned), Some(Status::PickedUp), Some(Status::Arrived)][status];
     let delivery = DeliveryId::parse(&format!("P{number}")).unwrap();
-    let listed = |delivery, status, tags, late_risk| Aboard { delivery, status, late_risk, attributes: tagged(tags), eta: None, promised_by: None };
+    let listed = |delivery, status, tags, late_risk| Aboard::of(delivery, status, late_risk, tagged(tags));
     let mut aboard: Vec<Aboard> = status.into_iter().map(|status| listed(delivery.clone(), status, driver % 3, driver % 4 == 1)).collect();
     // Another delivery comes and goes, and goes on, while the marker as a whole looks the same.
     let (other, status_of_other) =

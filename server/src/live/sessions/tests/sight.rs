@@ -125,13 +125,9 @@ impl Thing {
     }
 
     pub(super) fn put(&self, handle: Handle) -> MarkerChange {
-        let aboard = self.aboard.iter().map(|parcel| Aboard {
-            delivery: DeliveryId::parse(&parcel.id).unwrap(),
-            status: parcel.status,
-            late_risk: parcel.late_risk,
-            attributes: Attributes::new(parcel.tags.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()),
-            eta: None,
-            promised_by: None,
+        let aboard = self.aboard.iter().map(|parcel| {
+            let attributes = Attributes::new(parcel.tags.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
+            Aboard::of(DeliveryId::parse(&parcel.id).unwrap(), parcel.status, parcel.late_risk, attributes)
         });
         let all = self.seen(&Right::default()).unwrap();
         let carrier = match &self.driver {
