@@ -4,7 +4,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::change::DutyFact;
 use crate::model::event::{Created, Location, OrderKey, Proof};
-use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
+use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
