@@ -227,8 +227,8 @@ impl Markers {
             if let Some(other) = other {
                 self.by_driver.remove(hash, other);
             }
-            let (placed, hasher) = (&self.placed, &self.hasher);
-            self.by_driver.insert(hash, slot, |slot| match placed.get(slot).map(|placed| &placed.marker.carrier) {
+            let (all, hasher) = (&self.placed, &self.hasher);
+            self.by_driver.insert(hash, slot, |slot| match all.get(slot).map(|placed| &placed.marker.carrier) {
                 Some(Carrier::Driver(driver)) => hasher.hash_one(driver),
                 _ => 0,
             });

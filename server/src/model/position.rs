@@ -89,6 +89,7 @@ impl Position {
     }
 }
 
+#[expect(clippy::missing_fields_in_debug, reason = "what it keeps is these two, in other words")]
 impl fmt::Debug for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Position").field("lat_e7", &self.lat_e7()).field("lng_e7", &self.lng_e7).finish()
