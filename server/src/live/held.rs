@@ -3,6 +3,7 @@
 use h3o::CellIndex;
 use hashbrown::HashMap;
 
+use super::stamp::Stamp;
 use crate::map::TenantMap;
 use crate::map::cells::{CellKey, Tick};
 use crate::map::levels::Level;
@@ -26,14 +27,16 @@ pub(super) struct Held {
     base: Moment,
     /// What the last frames had no room for.
     behind: HashMap<CellIndex, Moment>,
-    /// Since when something of each cell is held.
+    /// Since when something of each cell is held, as was acknowledged.
     whole_since: UnixMs,
+    /// The frame after which it is, while that is on its way: what it carries is not out of date for the time that it takes.
+    whole_after: Option<Stamp>,
 }
 
 impl Held {
     pub(super) fn new(tick: Tick, now: UnixMs) -> Self {
         let base = Moment { tick, at: now };
-        Self { covered: HashMap::new(), any_fresh: false, base, behind: HashMap::new(), whole_since: now }
+        Self { covered: HashMap::new(), any_fresh: false, base, behind: HashMap::new(), whole_since: now, whole_after: None }
     }
 
     pub(super) fn cells(&self) -> impl Iterator<Item = CellIndex> {
@@ -76,7 +79,7 @@ impl Held {
     /// Since when the oldest of what is held is out of date. A view that is still being told is not out of date.
     pub(super) fn stale_since(&self, missed: bool) -> Option<UnixMs> {
         let oldest = self.behind.values().map(|moment| moment.at).chain(missed.then_some(self.base.at)).min();
-        oldest.filter(|_| !self.any_fresh).map(|at| at.max(self.whole_since))
+        oldest.filter(|_| !self.any_fresh && self.whole_after.is_none()).map(|at| at.max(self.whole_since))
     }
 
     /// Gives out the cells of a view that goes.
@@ -120,11 +123,19 @@ impl Held {
     }
 
     /// Whether cells are lacking still, as one look found.
-    pub(super) fn lacks(&mut self, any: bool, now: UnixMs) {
-        if self.any_fresh && !any {
-            self.whole_since = now;
-        }
+    pub(super) fn lacks(&mut self, any: bool) {
         self.any_fresh = any;
+    }
+
+    /// The frame that holds what was lacking, or the last of it.
+    pub(super) fn whole_after(&mut self, stamp: Stamp) {
+        self.whole_after = Some(stamp);
+    }
+
+    pub(super) fn acknowledged(&mut self, stamp: Stamp, now: UnixMs) {
+        if self.whole_after.is_some_and(|whole| whole <= stamp) {
+            (self.whole_after, self.whole_since) = (None, now);
+        }
     }
 
     /// The held cells that changed since they were told, the oldest first. Nothing is behind from here on: what cannot be told is to be given back.

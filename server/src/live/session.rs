@@ -94,6 +94,7 @@ impl Session {
     /// True when it waits for a tick to be sent what it missed.
     pub(super) fn acknowledge(&mut self, stamp: Stamp, now: UnixMs) -> bool {
         self.pace.link.acknowledge(stamp, now);
+        self.held.acknowledged(stamp, now);
         self.pace.missed() || self.unanswered || !self.is_whole()
     }
 

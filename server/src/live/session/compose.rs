@@ -80,10 +80,15 @@ impl Session {
         }
         // Before anything else is held: what comes whole now lacks nothing.
         let outdated = if self.turn == Turn::CatchUp { self.held.take_outdated(map, view.level) } else { Vec::new() };
+        let lacked = self.held.lacks_cells();
         self.add_lacking(map, &view, wholes, &mut parcel, now);
         self.catch_up(map, &view, outdated, &mut parcel, now);
         self.held.told(tick, now);
-        self.finish(map, &view, parcel, tick, now)
+        let frame = self.finish(map, &view, parcel, tick, now);
+        if lacked && frame.is_some() {
+            self.held.whole_after(self.stamp);
+        }
+        frame
     }
 
     fn finish(&mut self, map: &TenantMap, view: &ActiveView, parcel: Parcel, tick: Tick, now: UnixMs) -> Option<OutFrame> {
@@ -163,7 +168,7 @@ impl Session {
             }
             self.held.hold(cell);
         }
-        self.held.lacks(any_left, now);
+        self.held.lacks(any_left);
     }
 
     /// Held cells, by difference, the longest untold first. What there is no room for stays as it was told.
