@@ -179,12 +179,12 @@ fn who_cannot_keep_up_is_shown_less_and_gets_it_back_more_slowly_each_time() {
 #[test]
 fn a_view_that_is_long_under_way_is_not_out_of_date_and_costs_no_detail() {
     let mut world = World::new(Settings::default());
-    stir(&mut world, 0);
+    stir_within(&mut world, 0);
     world.tick();
     assert!(!world.client.unacked.is_empty());
     // One frame, four seconds on a slow line; much happens meanwhile.
     for round in 1..40 {
-        stir(&mut world, round);
+        stir_within(&mut world, round);
         world.tick();
     }
     let mut frames = Frames::new();
