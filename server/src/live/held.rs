@@ -27,7 +27,9 @@ pub(super) struct Held {
     base: Moment,
     /// What the last frames had no room for.
     behind: HashMap<CellIndex, Moment>,
-    /// Since when something of each cell is held, as was acknowledged.
+    /// A view that was taken up has cells that were never told. Not so for those that appear in it later.
+    is_new: bool,
+    /// Since when something of each cell of the view is held, as was acknowledged.
     whole_since: UnixMs,
     /// The frame after which it is, while that is on its way: what it carries is not out of date for the time that it takes.
     whole_after: Option<Stamp>,
@@ -36,7 +38,7 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(tick: Tick, now: UnixMs) -> Self {
         let base = Moment { tick, at: now };
-        Self { covered: HashMap::new(), any_fresh: false, base, behind: HashMap::new(), whole_since: now, whole_after: None }
+        Self { covered: HashMap::new(), any_fresh: false, base, behind: HashMap::new(), is_new: false, whole_since: now, whole_after: None }
     }
 
     pub(super) fn cells(&self) -> impl Iterator<Item = CellIndex> {
@@ -79,11 +81,12 @@ impl Held {
     /// Since when the oldest of what is held is out of date. A view that is still being told is not out of date.
     pub(super) fn stale_since(&self, missed: bool) -> Option<UnixMs> {
         let oldest = self.behind.values().map(|moment| moment.at).chain(missed.then_some(self.base.at)).min();
-        oldest.filter(|_| !self.any_fresh && self.whole_after.is_none()).map(|at| at.max(self.whole_since))
+        oldest.filter(|_| !self.is_new && self.whole_after.is_none()).map(|at| at.max(self.whole_since))
     }
 
     /// Gives out the cells of a view that goes.
     pub(super) fn take(&mut self) -> HashMap<CellIndex, bool> {
+        self.is_new = true;
         std::mem::take(&mut self.covered)
     }
 
@@ -127,9 +130,11 @@ impl Held {
         self.any_fresh = any;
     }
 
-    /// The frame that holds what was lacking, or the last of it.
-    pub(super) fn whole_after(&mut self, stamp: Stamp) {
-        self.whole_after = Some(stamp);
+    /// A frame was sent, perhaps the last of a new view.
+    pub(super) fn sent(&mut self, stamp: Stamp) {
+        if self.is_new && !self.any_fresh {
+            (self.is_new, self.whole_after) = (false, Some(stamp));
+        }
     }
 
     pub(super) fn acknowledged(&mut self, stamp: Stamp, now: UnixMs) {

@@ -80,15 +80,10 @@ impl Session {
         }
         // Before anything else is held: what comes whole now lacks nothing.
         let outdated = if self.turn == Turn::CatchUp { self.held.take_outdated(map, view.level) } else { Vec::new() };
-        let lacked = self.held.lacks_cells();
         self.add_lacking(map, &view, wholes, &mut parcel, now);
         self.catch_up(map, &view, outdated, &mut parcel, now);
         self.held.told(tick, now);
-        let frame = self.finish(map, &view, parcel, tick, now);
-        if lacked && frame.is_some() {
-            self.held.whole_after(self.stamp);
-        }
-        frame
+        self.finish(map, &view, parcel, tick, now)
     }
 
     fn finish(&mut self, map: &TenantMap, view: &ActiveView, parcel: Parcel, tick: Tick, now: UnixMs) -> Option<OutFrame> {
@@ -114,6 +109,7 @@ impl Session {
         };
         let frame = OutFrame::new(self.format, &header, parcel.chunks, parcel.oldest);
         self.pace.link.sent(self.stamp, frame.bytes_len(), now);
+        self.held.sent(self.stamp);
         if !is_whole {
             self.pace.link.is_saturated();
         }

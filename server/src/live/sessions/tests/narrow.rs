@@ -192,3 +192,21 @@ fn a_view_that_is_long_under_way_is_not_out_of_date_and_costs_no_detail() {
     world.settle_and_compare();
     assert_eq!(world.client.level, 8);
 }
+
+#[test]
+fn cells_that_appear_all_the_time_do_not_hide_that_others_are_out_of_date() {
+    let mut world = World::new(Settings::default());
+    stir_within(&mut world, 0);
+    ticks_to_catch_up(&mut world);
+    world.ack();
+    for round in 0..35_u32 {
+        stir_within(&mut world, round);
+        world.step(Step::Put { number: 29, place: (57.5 - f64::from(round) * 0.01, 11.9), status: 1, heading: false, driver: 1 });
+        world.tick();
+    }
+    let mut frames = Frames::new();
+    world.sessions.on_timer(&world.map, world.now, &mut frames);
+    world.ack();
+    world.tick();
+    assert_eq!((world.client.level, frames.len()), (6, 0));
+}
