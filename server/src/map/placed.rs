@@ -227,9 +227,9 @@ impl Markers {
             if let Some(other) = other {
                 self.by_driver.remove(hash, other);
             }
-            let (all, hasher) = (&self.placed, &self.hasher);
+            let (all, state) = (&self.placed, &self.hasher);
             self.by_driver.insert(hash, slot, |slot| match all.get(slot).map(|placed| &placed.marker.carrier) {
-                Some(Carrier::Driver(driver)) => hasher.hash_one(driver),
+                Some(Carrier::Driver(driver)) => state.hash_one(driver),
                 _ => 0,
             });
         }
