@@ -12,7 +12,7 @@ help:
 	echo "make lint   rustfmt, clippy, cargo-deny"
 	echo "make bench  the benchmarks, each beside its budget"
 	echo "make bench-peers  beside Redis and PostGIS in one run, written to benches/results (installs them where it may)"
-	echo "make bench-curves  how cost and age grow with drivers, sessions, ticks and levels, written to benches/results"
+	echo "make bench-curves  how cost and age grow with drivers, sessions, ticks, levels and cells, written to benches/results"
 	echo "make soak   the large test sizes"
 
 tools:
@@ -66,8 +66,11 @@ bench-peers: tools web
 	fi
 	cargo bench -p waypost --bench peers
 
+# The size of the finest cells is built in, so the servers that are compared are built beside the usual one.
 bench-curves: tools web
-	cargo bench -p waypost --bench curves
+	for finest in 7 9; do WAYPOST_BUILD_FINEST=$$finest cargo build --release --bin waypost --target-dir target/finest-$$finest || exit 1; done
+	WAYPOST_BENCH_SERVER_R7=$(CURDIR)/target/finest-7/release/waypost WAYPOST_BENCH_SERVER_R9=$(CURDIR)/target/finest-9/release/waypost \
+		cargo bench -p waypost --bench curves
 
 # The figures of a run stand on stderr.
 soak: tools

@@ -1,8 +1,9 @@
-//! How do cost and age grow with drivers, with sessions, with the length of a tick and with the level of detail? Curves, not budgets: the defaults are picked
-//! from them. A whole run of a release build is written to `benches/results` (`curves.md`, `.json` and pictures), any run to the folder in `WAYPOST_BENCH_RESULTS`.
+//! How do cost and age grow with drivers, with sessions, with the length of a tick, with the level of detail and with the size of the finest cells? Curves, not
+//! budgets: the defaults are picked from them. A whole run of a release build is written to `benches/results` (`curves.md`, `.json` and pictures), any run to the folder in `WAYPOST_BENCH_RESULTS`.
 //!
 //! Writers, watchers and server share the cores; the server's share is told by itself. `WAYPOST_BENCH_SECONDS` is the length of a point, `WAYPOST_BENCH_ONLY`
-//! (drivers, sessions, ticks or levels) makes one curve.
+//! (drivers, sessions, ticks, levels or resolutions) makes one curve. The size of a cell is built in: `WAYPOST_BENCH_SERVER_R7` and `_R9` are servers that were
+//! built with `WAYPOST_BUILD_FINEST=7` and `9` (`make bench-curves` builds them); without them that curve is left out.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 #![expect(clippy::cast_precision_loss, reason = "counts of at most a million, as places on an axis")]
@@ -36,9 +37,11 @@ struct Point {
     updates_per_s: f64,
     tick_ms: u64,
     span_deg: f64,
+    /// H3 resolution of the server's finest cells.
+    finest: u8,
 }
 
-const USUAL: Point = Point { drivers: 20_000, sessions: 1_000, updates_per_s: 20_000.0, tick_ms: 100, span_deg: 0.05 };
+const USUAL: Point = Point { drivers: 20_000, sessions: 1_000, updates_per_s: 20_000.0, tick_ms: 100, span_deg: 0.05, finest: 8 };
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -74,13 +77,23 @@ fn main() {
     let ticks = [50_u32, 100, 200, 350, 500].map(|tick_ms| (tick_ms, Point { tick_ms: tick_ms.into(), updates_per_s: 50_000.0, ..USUAL }));
     // 0.05 degrees are zoom 14; each doubling is one less. The levels change at 13, 10 and 7.
     let spans = [0.05, 0.1, 0.2, 0.8, 1.6, 6.4].map(|span_deg| (span_deg, Point { span_deg, sessions: 200, ..USUAL }));
+    // By the mean area of a cell, as H3's table of resolutions has it.
+    let resolutions = [(9, 0.105), (8, 0.737), (7, 5.161)].map(|(finest, km2)| (km2, Point { finest, updates_per_s: 50_000.0, ..USUAL }));
     let curves = [
         ("drivers", "drivers", &drivers.map(|(x, point)| (x as f64, point))[..]),
         ("sessions", "sessions", &sessions.map(|(x, point)| (x as f64, point))[..]),
         ("ticks", "length of a tick, ms", &ticks.map(|(x, point)| (f64::from(x), point))[..]),
         ("levels", "width of a viewport, degrees", &spans[..]),
+        ("resolutions", "area of the finest cells (r9, r8, r7), km²", &resolutions[..]),
     ];
-    let wanted = curves.into_iter().filter(|(name, ..)| only.is_empty() || only == *name);
+    let is_built = |points: &[(f64, Point)]| points.iter().all(|(_, point)| binary_of(point.finest).is_some());
+    let wanted = curves.into_iter().filter(|(name, ..)| only.is_empty() || only == *name).filter(|(name, _, points)| {
+        let built = is_built(points);
+        if !built {
+            eprintln!("{name}: left out, for WAYPOST_BENCH_SERVER_R7 and _R9 name no servers");
+        }
+        built
+    });
     let measured: Vec<Curve> = wanted.map(|(name, x, points)| curve(&runtime, name, x, points)).collect();
     let folder = std::env::var_os("WAYPOST_BENCH_RESULTS").map(PathBuf::from);
     let whole = only.is_empty() && !cfg!(debug_assertions);
@@ -130,6 +143,14 @@ fn row(of: &Measured) -> String {
     )
 }
 
+/// The server whose finest cells are of this resolution; this build's are of 8.
+fn binary_of(finest: u8) -> Option<PathBuf> {
+    if finest == USUAL.finest {
+        return Some(PathBuf::from(env!("CARGO_BIN_EXE_waypost")));
+    }
+    std::env::var_os(format!("WAYPOST_BENCH_SERVER_R{finest}")).map(PathBuf::from)
+}
+
 fn measure(runtime: &Runtime, point: Point) -> Measured {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let tick_ms = point.tick_ms.to_string();
@@ -139,7 +160,7 @@ fn measure(runtime: &Runtime, point: Point) -> Measured {
         ("WAYPOST_MAX_SESSIONS_PER_KEY", "20000"),
         ("WAYPOST_MAX_CONNECTIONS_PER_ADDRESS", "20000"),
     ];
-    let server = Server::start(folder.path(), &settings);
+    let server = Server::start_of(&binary_of(point.finest).expect("looked for before"), folder.path(), &settings);
     server.ready();
     let measured = runtime.block_on(seen_while_written(&server, point));
     server.kill();
@@ -240,7 +261,8 @@ fn write(folder: &std::path::Path, curves: &[Curve]) -> std::io::Result<()> {
                 title: format!("{title}, by {}", curve.name),
                 note: format!("{}. {machine}", curve.fixed),
                 x: Axis { label: curve.x.to_owned(), spread },
-                y: Axis { label: unit.to_owned(), spread: Spread::Linear },
+                // More sessions than two cores can serve are seconds behind, all others milliseconds.
+                y: Axis { label: unit.to_owned(), spread: if (curve.name, kind) == ("sessions", "age") { Spread::Log } else { Spread::Linear } },
                 series: series.collect(),
                 mark,
             };

@@ -28,9 +28,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts on `data` with these settings (`WAYPOST_*`); returns as soon as the port is open.
     pub(crate) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_of(Path::new(env!("CARGO_BIN_EXE_waypost")), data, settings)
+    }
+
+    /// As `start`, of another build of the server.
+    pub(crate) fn start_of(binary: &Path, data: &Path, settings: &[(&str, &str)]) -> Self {
         let key = key_of(data, "bench");
         let started = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_waypost"))
+        let mut child = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .envs(settings.iter().copied())

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::clients::{Dashboard, Reader};
+use crate::harness::process::{Data, ServerProcess};
 use crate::harness::server::TestServer;
 use crate::harness::{DEADLINE, eventually};
 
@@ -103,4 +104,21 @@ async fn a_body_that_comes_too_slowly_is_given_up_and_nothing_of_it_is_stored() 
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"request_timeout\""), "{answer}");
     drop(stream);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_with_fewer_descriptors_than_connections_says_so_and_one_with_enough_does_not() {
+    for (files, connections, warned) in [("700", "5000", true), ("700", "100", false)] {
+        let data = Data::new();
+        let log = data.path().join("stderr");
+        // Soft and hard, so that it cannot be raised.
+        let limits = format!("ulimit -n {files}; exec 2>\"$1/stderr\"");
+        let server = ServerProcess::start_limited(data.path(), &limits, &[("WAYPOST_MAX_CONNECTIONS", connections)]);
+        server.ready().await;
+        server.stop();
+        let said = std::fs::read_to_string(&log).expect("it said something");
+        let line = said.lines().find(|line| line.contains("the limit of open files"));
+        assert_eq!(line.is_some(), warned, "{said}");
+        assert!(line.is_none_or(|line| line.contains("5000") && line.contains("188")), "neither what was wanted nor what there is: {line:?}");
+    }
 }

@@ -23,8 +23,7 @@ pub fn prepare(max_connections: usize) {
             "the limit of open files (ulimit -n) is too low for max_connections: what comes beyond it is refused"
         );
     }
-    let queue = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|text| text.trim().parse::<u32>().ok());
-    if let Some(somaxconn) = queue.filter(|queue| *queue < BACKLOG) {
+    if let Some(somaxconn) = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok().as_deref().and_then(too_short) {
         tracing::warn!(
             somaxconn,
             wanted = BACKLOG,
@@ -33,8 +32,23 @@ pub fn prepare(max_connections: usize) {
     }
 }
 
+/// What the kernel makes of a queue of `BACKLOG`, when that is less.
+fn too_short(somaxconn: &str) -> Option<u32> {
+    somaxconn.trim().parse().ok().filter(|queue| *queue < BACKLOG)
+}
+
 /// How many connections the process has descriptors for.
 pub fn places() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     limit.map_or(usize::MAX, |limit| usize::try_from(limit.saturating_sub(RESERVED).max(16)).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_the_kernel_cuts_is_told() {
+        assert_eq!(["128\n", "4095\n", "4096\n", "65535\n", "", "many"].map(too_short), [Some(128), Some(4_095), None, None, None, None]);
+    }
 }

@@ -19,6 +19,9 @@ use crate::live::socket::{self, Admitted, SUBPROTOCOLS, Serving};
 use crate::live::{Format, Goodbye};
 use crate::readiness::Readiness;
 
+/// A watcher says little, and each read makes the buffer anew: tungstenite fills all of it with zeros before. A larger message takes more reads.
+const READ_BUFFER_BYTES: usize = 1 << 10;
+
 #[derive(Clone, Debug)]
 pub struct LiveState {
     pub auth: Arc<Auth>,
@@ -62,7 +65,7 @@ pub async fn upgrade(
     let (serving, open) = (state.serving.clone(), state.sockets.token());
     let authenticate = async move |token: &str| state.admit(token, access).await.unwrap_or_else(|denied| Err(denied.goodbye()));
     let max_bytes = serving.settings.max_message_bytes + MESSAGE_SLACK_BYTES;
-    let upgrade = upgrade.protocols([name(format)]).max_message_size(max_bytes).max_frame_size(max_bytes).read_buffer_size(8 << 10);
+    let upgrade = upgrade.protocols([name(format)]).max_message_size(max_bytes).max_frame_size(max_bytes).read_buffer_size(READ_BUFFER_BYTES);
     let serve = async move |socket| {
         socket::serve(socket, format, admitted, authenticate, serving).await;
         drop(open);

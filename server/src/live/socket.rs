@@ -168,11 +168,12 @@ impl Connection {
 
     async fn run(&mut self, mut frames: mpsc::Receiver<OutFrame>) {
         let mut ping = pings(self.serving.settings.ping_every);
+        // Both are made once: who waits for a token stands in a list under its lock, and all sessions stand in that of the shutdown.
         let shutdown = self.serving.shutdown.clone();
-        let mut ended = std::pin::pin!(self.ended.cancelled());
+        let (mut shutdown, mut ended) = (std::pin::pin!(shutdown.cancelled()), std::pin::pin!(self.ended.cancelled()));
         loop {
             let next = tokio::select! {
-                () = shutdown.cancelled() => Next::Bye(Goodbye::Shutdown, "the server shuts down"),
+                () = &mut shutdown => Next::Bye(Goodbye::Shutdown, "the server shuts down"),
                 () = &mut ended => Next::Bye(Goodbye::KeyRevoked, "the credential was revoked or has expired"),
                 frame = frames.recv() => match frame {
                     Some(frame) => self.write(frame).await,

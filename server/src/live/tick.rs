@@ -1,9 +1,9 @@
 //! The live task: applies marker changes to the map and ticks. The only writer of the map; never waits for a session.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use metrics::{counter, gauge, histogram};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;

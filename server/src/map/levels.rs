@@ -17,6 +17,16 @@ pub enum Level {
     Counts1,
 }
 
+/// What `benches/curves.rs` compares is built in by `WAYPOST_BUILD_FINEST`: a size that is no constant would cost each look at a cell.
+const FINEST: Resolution = match option_env!("WAYPOST_BUILD_FINEST") {
+    Some(resolution) => match resolution.as_bytes() {
+        b"7" => Resolution::Seven,
+        b"9" => Resolution::Nine,
+        _ => panic!("WAYPOST_BUILD_FINEST is 7 or 9"),
+    },
+    None => Resolution::Eight,
+};
+
 impl Level {
     pub const ALL: [Self; 5] = [Self::Markers8, Self::Markers6, Self::Counts4, Self::Counts2, Self::Counts1];
 
@@ -47,7 +57,7 @@ impl Level {
 
     pub fn resolution(self) -> Resolution {
         match self {
-            Self::Markers8 => Resolution::Eight,
+            Self::Markers8 => FINEST,
             Self::Markers6 => Resolution::Six,
             Self::Counts4 => Resolution::Four,
             Self::Counts2 => Resolution::Two,
