@@ -51,7 +51,7 @@ pub struct Settings {
     /// While nothing is known of a link, and however fast it is. Half of it is a frame at most, if a single cell is not more.
     pub first_bytes_in_flight: usize,
     pub max_bytes_in_flight: usize,
-    /// A session with something in flight that acknowledges nothing for this long is closed.
+    /// A session with something in flight that acknowledges nothing for this long is closed, a second later at most.
     pub no_progress: Duration,
     /// How often a cell that changes carries its checksum.
     pub verify_every: Duration,
@@ -78,7 +78,7 @@ impl Default for Settings {
             max_frames_in_flight: 4,
             first_bytes_in_flight: 32 * 1_024,
             max_bytes_in_flight: 128 * 1_024,
-            no_progress: Duration::from_secs(15),
+            no_progress: Duration::from_secs(14),
             verify_every: Duration::from_secs(30),
             emptied_kept: Duration::from_mins(10),
             coarsen_after: Duration::from_secs(3),

@@ -7,8 +7,8 @@ use crate::geodesy::Place;
 use crate::movers::Movers;
 use crate::wire::Frame;
 
-/// The finest level: its positions are exact, so they tell when their ping was due.
-const EXACT_RESOLUTION: u32 = 8;
+/// Levels of this resolution and finer: their positions are exact, so they tell when their ping was due.
+const EXACT_RESOLUTION: u32 = 7;
 /// Of so many moved markers one is asked for its age, once a watcher has seen many.
 const MEASURED_OF: u64 = 8;
 const MANY: u64 = 512;
@@ -33,7 +33,7 @@ impl Watcher {
             for moved in moves(cell).into_iter().flatten() {
                 self.seen.markers += 1;
                 let measured = self.seen.markers < MANY || self.seen.markers.is_multiple_of(MEASURED_OF);
-                if resolution == EXACT_RESOLUTION && measured {
+                if resolution >= EXACT_RESOLUTION && measured {
                     self.note_age(picture, moved.handle, now);
                 }
             }
