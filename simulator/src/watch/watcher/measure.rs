@@ -57,7 +57,7 @@ impl Watcher {
         let held = picture.markers().count();
         self.seen.glances += 1;
         self.seen.held += held as u64;
-        if self.held.level != EXACT_RESOLUTION {
+        if self.held.level < EXACT_RESOLUTION {
             return;
         }
         let step = (held * self.plan.options.sessions / MARKERS_AT_A_GLANCE).max(1);
