@@ -1,7 +1,7 @@
 //! What is due when, and what remains of a delivery after its facts are gone. Time is log time, given by the caller; never reads a clock.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -15,10 +15,7 @@ use crate::slots::Slot;
 pub const TOMBSTONE_KEPT: Duration = Duration::from_hours(72);
 
 /// Something may be due for an entity at a time. The entity decides: an entry may have been overtaken.
-///
-/// Packed, because there is one for each driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(C, packed(4))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     pub at: UnixMs,
     /// Where the entity lies in its roster, or lay: another one may have its place by now.
@@ -28,26 +25,53 @@ pub struct Due {
 /// The earliest first.
 #[derive(Debug, Default)]
 pub struct DueQueue {
-    heap: BinaryHeap<Reverse<Due>>,
+    /// None is empty.
+    eras: BTreeMap<i64, BinaryHeap<Reverse<InEra>>>,
+    count: usize,
 }
+
+/// The lower half of the time, and the slot: there is one for each driver. The upper half, an era of 50 days, is known by the heap.
+type InEra = (u32, Slot);
 
 impl DueQueue {
     pub fn push(&mut self, due: Due) {
-        self.heap.push(Reverse(due));
+        let (era, low) = halves(due.at);
+        self.eras.entry(era).or_default().push(Reverse((low, due.slot)));
+        self.count += 1;
     }
 
     pub fn pop_due(&mut self, now: UnixMs) -> Option<Due> {
-        self.next().filter(|at| *at <= now)?;
-        self.heap.pop().map(|Reverse(due)| due)
+        let mut first = self.eras.first_entry()?;
+        let (era, Reverse((low, _))) = (*first.key(), first.get().peek()?);
+        let at = whole(era, *low);
+        if at > now {
+            return None;
+        }
+        let Reverse((_, slot)) = first.get_mut().pop()?;
+        self.count -= 1;
+        if first.get().is_empty() {
+            first.remove();
+        }
+        Some(Due { at, slot })
     }
 
     pub fn next(&self) -> Option<UnixMs> {
-        self.heap.peek().map(|Reverse(due)| due.at)
+        let (era, heap) = self.eras.first_key_value()?;
+        heap.peek().map(|Reverse((low, _))| whole(*era, *low))
     }
 
     pub fn count(&self) -> usize {
-        self.heap.len()
+        self.count
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the lower half is what is wanted")]
+fn halves(at: UnixMs) -> (i64, u32) {
+    (at.0 >> 32, at.0 as u32)
+}
+
+fn whole(era: i64, low: u32) -> UnixMs {
+    UnixMs(era << 32 | i64::from(low))
 }
 
 /// 16 bytes of an id's hash: enough that no two ids of a partition share it.
@@ -134,12 +158,15 @@ mod tests {
     #[test]
     fn what_is_due_comes_out_in_order_and_not_before_its_time() {
         let mut queue = DueQueue::default();
-        for at in [5, 3, 9] {
+        let far = 3 << 33;
+        for at in [5, far, 3, 9, -7] {
             queue.push(Due { at: UnixMs(at), slot: 0 });
         }
-        assert_eq!(queue.pop_due(UnixMs(2)), None);
-        let popped: Vec<i64> = std::iter::from_fn(|| queue.pop_due(UnixMs(5))).map(|due| { due.at }.0).collect();
-        assert_eq!(popped, [3, 5]);
-        assert_eq!(queue.next(), Some(UnixMs(9)));
+        assert_eq!(queue.pop_due(UnixMs(-8)), None);
+        let popped: Vec<i64> = std::iter::from_fn(|| queue.pop_due(UnixMs(5))).map(|due| due.at.0).collect();
+        assert_eq!(popped, [-7, 3, 5]);
+        assert_eq!((queue.next(), queue.count()), (Some(UnixMs(9)), 2));
+        assert_eq!((queue.pop_due(UnixMs(9)).map(|due| due.at), queue.next()), (Some(UnixMs(9)), Some(UnixMs(far))));
+        assert_eq!((queue.pop_due(UnixMs(far - 1)), queue.pop_due(UnixMs(far))), (None, Some(Due { at: UnixMs(far), slot: 0 })));
     }
 }
