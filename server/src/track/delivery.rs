@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::model::change::Carrier;
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
 use crate::model::id::{self, DeliveryId, DriverId, Handle};
-use crate::model::maybe::Maybe;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
 use crate::model::terms::{Boarding, Terms};
@@ -28,8 +27,6 @@ pub struct Delivery {
     pub(super) handle: Handle,
     /// The greatest ingest time of its events.
     pub(super) last_heard: UnixMs,
-    /// When the one valid entry for it in the queue of what is due comes up.
-    pub(super) armed: Maybe<UnixMs>,
     pub(super) fix: Option<Box<DeliveryPing>>,
     pub(super) said: PackedSaid,
 }
@@ -67,7 +64,6 @@ impl Delivery {
             left: false,
             handle,
             last_heard: UnixMs(i64::MIN),
-            armed: Maybe::NONE,
             fix: None,
             said: PackedSaid::default(),
         }
