@@ -24,13 +24,13 @@ use crate::slots::{Index, KeptIndex, Slot, Slots};
 pub struct Placed {
     /// Where it is, which all who are there share.
     pub(super) ground: Arc<Ground>,
-    pub changed: Tick,
+    changed: ShortTick,
+    /// When its status last changed, or what is aboard: a filtered base before this tick may or may not have it.
+    status_changed: ShortTick,
     /// When it last changed as each level of markers shows it.
     pub(super) shown_changed: [ShortTick; Level::OF_MARKERS],
     pub marker: Marker,
     pub(super) stands: [Stand; Level::OF_MARKERS],
-    /// When its status last changed, or what is aboard: a filtered base before this tick may or may not have it.
-    pub(super) status_changed: ShortTick,
 }
 
 /// A cell of the finest level, as its markers need it.
@@ -67,9 +67,14 @@ pub(super) struct News {
 impl Placed {
     /// Stands in no cell yet.
     pub(super) fn new(marker: Marker, ground: Arc<Ground>, tick: Tick) -> Self {
-        let (short, changed) = (ShortTick::from(tick), tick);
-        let stand = Stand { entered: short, index: 0 };
-        Self { ground, changed, shown_changed: [short; Level::OF_MARKERS], marker, stands: [stand; Level::OF_MARKERS], status_changed: short }
+        let tick = ShortTick::from(tick);
+        let stand = Stand { entered: tick, index: 0 };
+        let (shown_changed, stands) = ([tick; Level::OF_MARKERS], [stand; Level::OF_MARKERS]);
+        Self { ground, changed: tick, status_changed: tick, shown_changed, marker, stands }
+    }
+
+    pub fn changed(&self) -> Tick {
+        self.changed.tick()
     }
 
     pub fn finest(&self) -> CellIndex {
@@ -87,8 +92,10 @@ impl Placed {
 
     /// Looks into each cache line that `renew` needs; what it says means nothing.
     pub(super) fn glance(&self) -> u64 {
-        let ground = u64::from(self.ground.inner.contains(self.marker.position));
-        ground ^ self.changed.0 ^ u64::from(self.marker.heading_deg.map_or(0, f32::to_bits)) ^ self.marker.fix_time.0.cast_unsigned()
+        // The position is looked at first, or that would wait for the ground.
+        let position = self.marker.position;
+        let ground = u64::from(self.ground.inner.contains(position));
+        ground ^ self.changed().0 ^ u64::from(self.marker.heading_deg.get().map_or(0, f32::to_bits))
     }
 
     /// As the cells of a level of markers show it.
@@ -110,7 +117,7 @@ impl Placed {
         let changed_meta = meta_of(old) ^ meta_of(&marker);
         let old = std::mem::replace(&mut self.marker, marker);
 
-        self.changed = tick;
+        self.changed = tick.into();
         if was != now || aboard {
             self.status_changed = tick.into();
         }
@@ -287,11 +294,11 @@ mod tests {
     fn a_marker_is_small_and_a_glance_looks_into_each_line_that_an_update_needs() {
         const LINE: usize = 64;
         let marker = offset_of!(Placed, marker);
-        let mut seen = [offset_of!(Placed, changed), marker + offset_of!(Marker, heading_deg), marker + offset_of!(Marker, fix_time)];
+        let mut seen = [offset_of!(Placed, changed), marker + offset_of!(Marker, position), marker + offset_of!(Marker, heading_deg)];
         seen.sort_unstable();
         let end = marker + size_of::<Marker>();
         assert!(seen[0] < LINE && seen.windows(2).all(|two| two[1] - two[0] <= LINE) && end - seen[2] <= LINE, "{seen:?} of {end}");
         assert_eq!(size_of::<Option<Placed>>(), size_of::<Placed>());
-        assert!(size_of::<Placed>() <= 184, "{}", size_of::<Placed>());
+        assert!(size_of::<Placed>() <= 144, "{}", size_of::<Placed>());
     }
 }

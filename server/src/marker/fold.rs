@@ -23,8 +23,8 @@ pub struct Fold {
     slots: Slots<Entry>,
     /// Where the carriers of the facts under way are; kept for its memory.
     found: Vec<(u64, Option<Slot>)>,
-    /// Each at most once: those with `changed` set.
-    dirty: Vec<Slot>,
+    /// Each at most once, with the ingest time of the oldest of its changes that were not looked at yet.
+    dirty: Vec<(Slot, UnixMs)>,
     due: Due,
     log_time: UnixMs,
     through: Vec<Option<Offset>>,
@@ -94,9 +94,9 @@ impl Fold {
         let dirty = std::mem::take(&mut self.dirty);
         let (mut changes, mut puts) = (ChangeParts::default(), ChangeParts::default());
         for some in dirty.chunks(LOOKED_AHEAD) {
-            self.look_ahead(some.iter().copied());
-            for slot in some {
-                self.settle(*slot, &mut changes, &mut puts);
+            self.look_ahead(some.iter().map(|(slot, _)| *slot));
+            for (slot, changed) in some {
+                self.settle(*slot, *changed, &mut changes, &mut puts);
             }
             courtesy::worked(some.len());
         }
@@ -175,7 +175,7 @@ impl Fold {
                 let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Maybe::some(second)) else { continue };
                 entry.due = Maybe::NONE;
                 let Some(shown) = &entry.shown else { continue };
-                let link_holds = shown.link == link_of(entry, self.log_time, &self.settings);
+                let link_holds = shown.link() == link_of(entry, self.log_time, &self.settings);
                 let promise_ends = entry.promise_ends_at();
                 entry.list_is_old |= promise_ends.is_some_and(|at| at <= self.log_time);
                 if link_holds && !entry.list_is_old {
@@ -187,19 +187,20 @@ impl Fold {
         }
     }
 
-    fn settle(&mut self, slot: Slot, removals: &mut ChangeParts, puts: &mut ChangeParts) {
+    /// `changed` is the ingest time of the oldest change that was not looked at yet.
+    fn settle(&mut self, slot: Slot, changed: UnixMs, removals: &mut ChangeParts, puts: &mut ChangeParts) {
         let Some(entry) = self.slots.get_mut(slot) else { return };
-        let changed = entry.changed.take().unwrap_or(self.log_time);
+        entry.dirty = Maybe::NONE;
         let ended = entry.ended.take();
         let verdict = entry.judge(changed, self.log_time, &self.settings);
         let tenant = entry.tenant;
-        let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle, ended, ingest_time: changed };
+        let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle(), ended, ingest_time: changed };
         let mut list_is_new = false;
         match verdict {
             Verdict::Put(marker) => {
                 list_is_new = entry.shown.as_ref().is_none_or(|before| !before.aboard.is(&marker.aboard));
                 match entry.shown.replace(Shown::of(&marker)) {
-                    Some(before) if before.handle != marker.handle => removals.push(remove(&before)),
+                    Some(before) if before.handle() != marker.handle => removals.push(remove(&before)),
                     Some(_) => {}
                     None => self.shown += 1,
                 }
@@ -251,12 +252,14 @@ fn hash_of(tenant: TenantId, carrier: &Carrier) -> u64 {
 }
 
 /// Puts an entry on the list of dirty ones, once, with the oldest of its changes.
-fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<Slot>) {
-    if entry.changed.is_none() {
-        dirty.push(slot);
+fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<(Slot, UnixMs)>) {
+    match entry.dirty.get().and_then(|place| dirty.get_mut(place as usize)) {
+        Some((_, oldest)) => *oldest = ingest_time.min(*oldest),
+        None => {
+            entry.dirty = Maybe::from(u32::try_from(dirty.len()).ok());
+            dirty.push((slot, ingest_time));
+        }
     }
-    let oldest = entry.changed.get().map_or(ingest_time, |oldest| oldest.min(ingest_time));
-    entry.changed = Maybe::some(oldest);
 }
 
 #[cfg(test)]
@@ -272,6 +275,7 @@ mod tests {
     use crate::model::change::{DutyFact, Fix};
     use crate::model::event::OrderKey;
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
+    use crate::model::maybe::MaybeMs;
     use crate::model::position::Position;
     use crate::model::status::{Link, Status};
     use crate::model::terms::{Boarding, Terms};
@@ -336,7 +340,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 296, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 224, "{}", size_of::<Entry>());
     }
 
     #[test]
@@ -379,7 +383,7 @@ mod tests {
     fn a_promise_that_ends_is_told_though_nothing_is_heard() {
         for carrier in [driver(1), Carrier::Delivery(delivery(1))] {
             let mut fold = Fold::new(0, MarkerSettings::default());
-            let promised = Terms { promised_by: Maybe::some(UnixMs(2_000_000)), ..terms(1, Status::Assigned) };
+            let promised = Terms { promised_by: MaybeMs::some(UnixMs(2_000_000)), ..terms(1, Status::Assigned) };
             let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(boarding_of(promised)))];
             changes.extend(matches!(carrier, Carrier::Driver(_)).then(|| own(1, 1_000, 57.0)));
             apply(&mut fold, 1_000, changes);
@@ -404,7 +408,7 @@ mod tests {
     fn what_is_expected_after_its_promise_is_at_risk_until_it_ends() {
         let mut fold = Fold::new(0, MarkerSettings::default());
         let promised = |status, reported_eta: Option<i64>| {
-            let (promised_by, reported_eta) = (Maybe::some(UnixMs(1_000_000)), reported_eta.map(UnixMs).into());
+            let (promised_by, reported_eta) = (MaybeMs::some(UnixMs(1_000_000)), reported_eta.map(UnixMs).into());
             FactKind::Board(boarding_of(Terms { promised_by, reported_eta, ..terms(1, status) }))
         };
         // 11 km by road at 8 m/s are half an hour.

@@ -33,16 +33,18 @@ const LONGEST_LEG: Duration = Duration::from_secs(10);
 /// Faster than any delivery: the place is believed, the speed between the two is not.
 const TELEPORT_MPS: f32 = 100.0;
 
-/// What is estimated of one carrier. Follows log order, fed only with fixes newer than all before.
+/// What is estimated of one carrier. Follows log order, fed only with fixes newer than all before. There is one for each driver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     last: UnixMs,
     /// Where the present leg began; speed and heading that are not reported are measured from here.
     anchor: Position,
-    anchor_time: UnixMs,
-    slow_since: Maybe<UnixMs>,
     speed_mps: f32,
     heading_deg: Maybe<f32>,
+    /// How long before `last` the carrier became slow; the greatest stands for longer than that.
+    slow_ms: Maybe<u32>,
+    /// How long before `last` the leg began: `leg_ms < LONGEST_LEG`, for a longer one ends.
+    leg_ms: u16,
     motion: Motion,
 }
 
@@ -60,7 +62,7 @@ impl Estimate {
         let speed_mps = fix.speed_mps.get().unwrap_or(0.0);
         let motion = if speed_mps > settings.moving_above_mps { Motion::Moving } else { Motion::Stopped };
         let heading_deg = fix.heading_deg.get().filter(|_| motion == Motion::Moving);
-        Self { last: time, anchor: fix.position, anchor_time: time, slow_since: Maybe::NONE, speed_mps, heading_deg: heading_deg.into(), motion }
+        Self { last: time, anchor: fix.position, speed_mps, heading_deg: heading_deg.into(), slow_ms: Maybe::NONE, leg_ms: 0, motion }
     }
 
     /// Takes the next fix; one that is not newer than the last changes nothing.
@@ -69,19 +71,20 @@ impl Estimate {
         if time <= self.last {
             return;
         }
+        let passed = time.since(self.last);
         let leg = if fix.speed_mps.get().is_some() && fix.heading_deg.get().is_some() {
-            (self.anchor, self.anchor_time) = (fix.position, time);
+            (self.anchor, self.leg_ms) = (fix.position, 0);
             None
         } else {
-            self.end_leg(fix, time)
+            self.end_leg(fix, passed)
         };
         match (fix.speed_mps.get(), leg) {
-            (Some(reported_mps), _) => self.smooth(reported_mps, time.since(self.last), settings),
+            (Some(reported_mps), _) => self.smooth(reported_mps, passed, settings),
             (None, Some(leg)) => self.smooth(leg.speed_mps, leg.took, settings),
             (None, None) => {}
         }
         self.last = time;
-        self.judge(time, settings);
+        self.judge(passed, settings);
         if self.motion == Motion::Moving {
             self.heading_deg = fix.heading_deg.get().or(leg.and_then(|leg| leg.heading_deg)).or(self.heading_deg.get()).into();
         }
@@ -104,15 +107,17 @@ impl Estimate {
         self.motion
     }
 
-    fn end_leg(&mut self, fix: &Fix, time: UnixMs) -> Option<Leg> {
+    /// `passed` since the fix before.
+    fn end_leg(&mut self, fix: &Fix, passed: Duration) -> Option<Leg> {
         let moved_m = as_f32(self.anchor.distance_m(fix.position));
-        let took = time.since(self.anchor_time);
+        let took = passed + Duration::from_millis(self.leg_ms.into());
         let noise_m = fix.accuracy_m.get().unwrap_or(0.0).clamp(LEAST_LEG_M, WORST_ACCURACY_M);
         if moved_m < noise_m && took < LONGEST_LEG {
+            self.leg_ms = u16::try_from(took.as_millis()).expect("the longest leg is 10 s");
             return None;
         }
         let from = self.anchor;
-        (self.anchor, self.anchor_time) = (fix.position, time);
+        (self.anchor, self.leg_ms) = (fix.position, 0);
         if moved_m < noise_m {
             return Some(Leg { speed_mps: 0.0, took, heading_deg: None });
         }
@@ -127,17 +132,20 @@ impl Estimate {
         self.speed_mps += weight * (sample_mps - self.speed_mps);
     }
 
-    fn judge(&mut self, time: UnixMs, settings: &MotionSettings) {
+    /// `passed` since the fix before.
+    fn judge(&mut self, passed: Duration, settings: &MotionSettings) {
+        const LONGEST_MS: u32 = u32::MAX - 1;
         if self.speed_mps >= settings.stopped_below_mps {
-            self.slow_since = Maybe::NONE;
+            self.slow_ms = Maybe::NONE;
             if self.speed_mps > settings.moving_above_mps {
                 self.motion = Motion::Moving;
             }
             return;
         }
-        let since = self.slow_since.get().unwrap_or(time);
-        self.slow_since = Maybe::some(since);
-        if time.since(since) >= settings.stopped_after {
+        let passed_ms = u32::try_from(passed.as_millis()).unwrap_or(LONGEST_MS);
+        let slow_ms = self.slow_ms.get().map_or(0, |slow_ms| slow_ms.saturating_add(passed_ms).min(LONGEST_MS));
+        self.slow_ms = Maybe::some(slow_ms);
+        if slow_ms == LONGEST_MS || Duration::from_millis(slow_ms.into()) >= settings.stopped_after {
             self.motion = Motion::Stopped;
         }
     }
