@@ -66,6 +66,11 @@ impl Entry {
         self.carrier == *carrier && self.tenant == tenant
     }
 
+    /// Nothing is known of it, and nobody was told of it.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.facts.is_empty() && self.shown.is_none() && !self.near_stop
+    }
+
     pub(super) fn apply(&mut self, kind: FactKind, ingest_time: UnixMs, settings: &MarkerSettings) {
         match &kind {
             FactKind::Board(_) => self.list_is_old = true,

@@ -36,6 +36,8 @@ pub struct Fold {
     nearby: Nearby,
 }
 
+/// No carrier's place.
+const NOBODY: Slot = Slot::MAX;
 /// How many carriers are looked at before the first of them is worked on.
 const LOOKED_AHEAD: usize = 64;
 
@@ -152,6 +154,13 @@ impl Fold {
         };
         let Some(entry) = self.slots.get_mut(slot) else { return };
         entry.apply(kind, ingest_time, &self.settings);
+        if entry.is_nothing() {
+            // What came and went between two ticks, as a delivery that is assigned at once: its place is given anew before more are made.
+            if let Some((dirty, _)) = entry.dirty.get().and_then(|place| self.dirty.get_mut(place as usize)) {
+                *dirty = NOBODY;
+            }
+            return self.forget(slot);
+        }
         mark(entry, slot, ingest_time, &mut self.dirty);
     }
 
@@ -341,6 +350,21 @@ mod tests {
     #[test]
     fn an_entry_is_small() {
         assert!(size_of::<Entry>() <= 224, "{}", size_of::<Entry>());
+    }
+
+    #[test]
+    fn what_comes_and_goes_between_two_ticks_makes_room_at_once() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        let waiting = |number| Carrier::Delivery(delivery(number));
+        let (came, went) = (|n| FactKind::Board(boarding(n, Status::Created)), |n| FactKind::Alight { delivery: delivery(n), ended: None });
+        let both = |n| [change(waiting(n), 1_000, came(n)), change(waiting(n), 1_000, went(n)), change(driver(1), 1_000, came(n))];
+        apply(&mut fold, 1_000, (0..9).flat_map(both).chain([change(waiting(9), 1_000, came(9)), own(1, 1_000, 57.0)]).collect());
+        assert_eq!((fold.slots.places(), fold.index.len()), (2, 2));
+        let told = changes_of(&mut fold);
+        assert_eq!((told.len(), fold.shown(), fold.take_suppressed()), (2, 2, 0), "{told:?}");
+        apply(&mut fold, 2_000, vec![change(waiting(9), 2_000, went(9)), change(waiting(9), 2_000, came(9)), change(waiting(9), 2_000, went(9))]);
+        assert!(matches!(changes_of(&mut fold)[..], [MarkerChange::Remove { handle: Handle(1009), .. }]));
+        assert_eq!((fold.slots.iter().count(), fold.shown()), (1, 1));
     }
 
     #[test]
