@@ -34,7 +34,7 @@ impl Due {
     /// that is earlier is left: when it is due, the entry is put off. So a ping that finds the link live costs nothing here.
     pub(super) fn put(&mut self, entry: &mut Entry, slot: Slot, promise_ends: Option<UnixMs>, now: UnixMs, settings: &MarkerSettings) {
         let link_changes = match entry.carrier {
-            Carrier::Driver(_) => settings.link.changes_at(entry.heard, now),
+            Carrier::Driver(_) => settings.link.changes_at(entry.heard(), now),
             Carrier::Delivery(_) => None,
         };
         let promise_ends = promise_ends.map(|at| at.min(now + PROMISES_LOOKED_AT_EVERY));
@@ -50,5 +50,5 @@ impl Due {
 
 /// Nobody expects a parcel on a shelf to speak.
 pub(super) fn link_of(entry: &Entry, now: UnixMs, settings: &MarkerSettings) -> Link {
-    if matches!(entry.carrier, Carrier::Delivery(_)) { Link::Live } else { settings.link.link(entry.heard, now) }
+    if matches!(entry.carrier, Carrier::Delivery(_)) { Link::Live } else { settings.link.link(entry.heard(), now) }
 }

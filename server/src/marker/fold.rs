@@ -10,6 +10,7 @@ use crate::courtesy;
 use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::maybe::Maybe;
+use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::slots::{Index, Slot, Slots};
 
@@ -23,8 +24,8 @@ pub struct Fold {
     slots: Slots<Entry>,
     /// Where the carriers of the facts under way are; kept for its memory.
     found: Vec<(u64, Option<Slot>)>,
-    /// Each at most once, with the ingest time of the oldest of its changes that were not looked at yet.
-    dirty: Vec<(Slot, UnixMs)>,
+    /// Each at most once.
+    dirty: Vec<Dirty>,
     due: Due,
     log_time: UnixMs,
     through: Vec<Option<Offset>>,
@@ -34,6 +35,16 @@ pub struct Fold {
     shown: usize,
     suppressed: u64,
     nearby: Nearby,
+}
+
+/// A carrier with changes that were not looked at yet.
+#[derive(Clone, Copy, Debug)]
+struct Dirty {
+    slot: Slot,
+    /// The ingest time of the oldest of them.
+    since: UnixMs,
+    /// The status with which a delivery left the map.
+    ended: Option<Status>,
 }
 
 /// No carrier's place.
@@ -96,9 +107,9 @@ impl Fold {
         let dirty = std::mem::take(&mut self.dirty);
         let (mut changes, mut puts) = (ChangeParts::default(), ChangeParts::default());
         for some in dirty.chunks(LOOKED_AHEAD) {
-            self.look_ahead(some.iter().map(|(slot, _)| *slot));
-            for (slot, changed) in some {
-                self.settle(*slot, *changed, &mut changes, &mut puts);
+            self.look_ahead(some.iter().map(|dirty| dirty.slot));
+            for dirty in some {
+                self.settle(*dirty, &mut changes, &mut puts);
             }
             courtesy::worked(some.len());
         }
@@ -119,7 +130,7 @@ impl Fold {
     pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Marker> {
         let entry = self.entry(*tenant, carrier)?;
         let list = entry.list(self.log_time, &self.settings);
-        entry.marker(list.into(), self.log_time, entry.heard, &self.settings)
+        entry.marker(list.into(), self.log_time, entry.heard(), &self.settings)
     }
 
     /// The log time at which a link changes or a promise is missed if nothing more is heard.
@@ -153,15 +164,16 @@ impl Fold {
             None => self.insert(hash, tenant, carrier),
         };
         let Some(entry) = self.slots.get_mut(slot) else { return };
+        let ended = if let FactKind::Alight { ended, .. } = &kind { *ended } else { None };
         entry.apply(kind, ingest_time, &self.settings);
         if entry.is_nothing() {
             // What came and went between two ticks, as a delivery that is assigned at once: its place is given anew before more are made.
-            if let Some((dirty, _)) = entry.dirty.get().and_then(|place| self.dirty.get_mut(place as usize)) {
-                *dirty = NOBODY;
+            if let Some(dirty) = entry.dirty.get().and_then(|place| self.dirty.get_mut(place as usize)) {
+                dirty.slot = NOBODY;
             }
             return self.forget(slot);
         }
-        mark(entry, slot, ingest_time, &mut self.dirty);
+        mark(entry, Dirty { slot, since: ingest_time, ended }, &mut self.dirty);
     }
 
     fn advance(&mut self, partition: PartitionId, through: Offset) {
@@ -186,21 +198,22 @@ impl Fold {
                 let Some(shown) = &entry.shown else { continue };
                 let link_holds = shown.link() == link_of(entry, self.log_time, &self.settings);
                 let promise_ends = entry.promise_ends_at();
-                entry.list_is_old |= promise_ends.is_some_and(|at| at <= self.log_time);
-                if link_holds && !entry.list_is_old {
+                if promise_ends.is_some_and(|at| at <= self.log_time) {
+                    entry.let_list_be_old();
+                }
+                if link_holds && !entry.list_is_old() {
                     self.due.put(entry, slot, promise_ends, self.log_time, &self.settings);
                 } else {
-                    mark(entry, slot, self.log_time, &mut self.dirty);
+                    mark(entry, Dirty { slot, since: self.log_time, ended: None }, &mut self.dirty);
                 }
             }
         }
     }
 
-    /// `changed` is the ingest time of the oldest change that was not looked at yet.
-    fn settle(&mut self, slot: Slot, changed: UnixMs, removals: &mut ChangeParts, puts: &mut ChangeParts) {
+    fn settle(&mut self, dirty: Dirty, removals: &mut ChangeParts, puts: &mut ChangeParts) {
+        let Dirty { slot, since: changed, ended } = dirty;
         let Some(entry) = self.slots.get_mut(slot) else { return };
         entry.dirty = Maybe::NONE;
-        let ended = entry.ended.take();
         let verdict = entry.judge(changed, self.log_time, &self.settings);
         let tenant = entry.tenant;
         let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle(), ended, ingest_time: changed };
@@ -261,14 +274,13 @@ fn hash_of(tenant: TenantId, carrier: &Carrier) -> u64 {
 }
 
 /// Puts an entry on the list of dirty ones, once, with the oldest of its changes.
-fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<(Slot, UnixMs)>) {
-    match entry.dirty.get().and_then(|place| dirty.get_mut(place as usize)) {
-        Some((_, oldest)) => *oldest = ingest_time.min(*oldest),
-        None => {
-            entry.dirty = Maybe::from(u32::try_from(dirty.len()).ok());
-            dirty.push((slot, ingest_time));
-        }
+fn mark(entry: &mut Entry, change: Dirty, dirty: &mut Vec<Dirty>) {
+    if let Some(known) = entry.dirty.get().and_then(|place| dirty.get_mut(place as usize)) {
+        (known.since, known.ended) = (change.since.min(known.since), change.ended.or(known.ended));
+        return;
     }
+    entry.dirty = Maybe::from(u32::try_from(dirty.len()).ok());
+    dirty.push(change);
 }
 
 #[cfg(test)]
@@ -286,7 +298,7 @@ mod tests {
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
     use crate::model::maybe::MaybeMs;
     use crate::model::position::Position;
-    use crate::model::status::{Link, Status};
+    use crate::model::status::Link;
     use crate::model::terms::{Boarding, Terms};
 
     fn acme() -> TenantId {
@@ -349,7 +361,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 224, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 216, "{}", size_of::<Entry>());
     }
 
     #[test]
