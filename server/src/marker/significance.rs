@@ -85,10 +85,8 @@ impl Shown {
 impl Significance {
     /// Whether `now` is worth sending to those who have `shown`.
     pub fn differs(&self, shown: &Shown, now: &Marker) -> bool {
-        let says_other = shown.words != Words::of(now)
-            || shown.handle() != now.handle
-            || shown.aboard_count != now.aboard_count
-            || !shown.aboard.is(&now.aboard);
+        let says_other =
+            shown.words != Words::of(now) || shown.handle() != now.handle || shown.aboard_count != now.aboard_count || !shown.aboard.is(&now.aboard);
         says_other || self.moved(shown, now) || self.turned(shown, now)
     }
 

@@ -46,15 +46,16 @@ pub struct Short<T>([u8; 7], PhantomData<fn() -> T>);
 
 impl<T: Brief> Short<T> {
     pub fn get(self) -> T {
-        let [a, b, c, d, e, f, g] = self.0;
-        T::of_number(i64::from_le_bytes([0, a, b, c, d, e, f, g]) >> 8)
+        let mut bytes = [0; 8];
+        bytes[1..].copy_from_slice(&self.0);
+        T::of_number(i64::from_le_bytes(bytes) >> 8)
     }
 }
 
 impl<T: Brief> From<T> for Short<T> {
     fn from(value: T) -> Self {
-        let [a, b, c, d, e, f, g, _] = value.number().clamp(MIN, MAX).to_le_bytes();
-        Self([a, b, c, d, e, f, g], PhantomData)
+        let bytes = value.number().clamp(MIN, MAX).to_le_bytes();
+        Self(*bytes.first_chunk().expect("seven of eight"), PhantomData)
     }
 }
 

@@ -75,7 +75,7 @@ impl Delivery {
         crate::track::fault::strike("before", event);
         self.last_heard = self.last_heard.max(ingest_time);
         if let Body::Location(location) = &event.body {
-            return self.join_fix(event, location, ingest_time);
+            return self.join_fix(event, location);
         }
         let (mut said, mut terms) = (self.said.open(), Terms::clone(&self.terms));
         if !join_said(&mut said, &mut terms, event, ingest_time) {
@@ -103,12 +103,12 @@ impl Delivery {
         &self.terms.delivery
     }
 
-    fn join_fix(&mut self, event: &Event, location: &Location, ingest_time: UnixMs) -> Joined {
+    fn join_fix(&mut self, event: &Event, location: &Location) -> Joined {
         let Some(actor) = &event.actor else {
             return Joined::Nothing;
         };
         let before = |kept: &DeliveryPing| kept.ping.compare(event, location).then_with(|| kept.actor.cmp(actor)).is_lt();
-        let ping = Ping::of(event, location, ingest_time);
+        let ping = Ping::of(event, location);
         match &mut self.fix {
             Some(kept) if !before(kept) => return Joined::Nothing,
             // Who sent the one before mostly sent this one, too.

@@ -162,8 +162,9 @@ fn take_step(input: &mut &[u8]) -> Result<i64, CodecError> {
 
 /// The Unix milliseconds that begin a UUID of version 7.
 fn named_ms(id: &EventId) -> Option<i64> {
-    let [a, b, c, d, e, f, version, ..] = id.uuid()?;
-    (version >> 4 == 7).then(|| i64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    let (bytes, mut ms) = (id.uuid()?, [0; 8]);
+    ms[2..].copy_from_slice(&bytes[..6]);
+    (bytes[6] >> 4 == 7).then(|| i64::from_be_bytes(ms))
 }
 
 fn put_fact(out: &mut Vec<u8>, times: &mut Times, fact: &StatusFact) {

@@ -104,8 +104,7 @@ impl Here {
 
     /// None when the ninth is zero.
     fn of(bytes: [u8; 16]) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, kind, i, j, k, l, m, n, o] = bytes;
-        Some(Self { head: [a, b, c, d, e, f, g, h], kind: NonZeroU8::new(kind)?, tail: [i, j, k, l, m, n, o] })
+        Some(Self { head: *bytes.first_chunk()?, kind: NonZeroU8::new(bytes[HEAD])?, tail: *bytes.last_chunk()? })
     }
 
     fn is_uuid(self) -> bool {
@@ -113,9 +112,10 @@ impl Here {
     }
 
     fn bytes(self) -> [u8; 16] {
-        let [a, b, c, d, e, f, g, h] = self.head;
-        let [i, j, k, l, m, n, o] = self.tail;
-        [a, b, c, d, e, f, g, h, self.kind.get(), i, j, k, l, m, n, o]
+        let mut bytes = [self.kind.get(); 16];
+        bytes[..HEAD].copy_from_slice(&self.head);
+        bytes[HEAD + 1..].copy_from_slice(&self.tail);
+        bytes
     }
 
     fn number(self) -> u128 {
