@@ -74,7 +74,8 @@ pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
     let said = delivery.said.open();
     put_delivery_facts(out, delivery, &said);
     put_u64(out, u64::from(delivery.tenant));
-    put_u64(out, delivery.handle.0);
+    // Twice: version 1 has a place for the first one that it was given, which is asked of nobody.
+    put_u64(out, delivery.terms.handle.0);
     put_u64(out, delivery.terms.handle.0);
     put_time(out, delivery.last_heard);
     put_flags(out, delivery.fix_flags);

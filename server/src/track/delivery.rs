@@ -24,7 +24,6 @@ pub struct Delivery {
     pub(super) fix_flags: StampFlags,
     /// It left the map, `LEAVES_MAP_AFTER` its end.
     pub(super) left: bool,
-    pub(super) handle: Handle,
     /// The greatest ingest time of its events.
     pub(super) last_heard: UnixMs,
     pub(super) fix: Option<Box<DeliveryPing>>,
@@ -62,7 +61,6 @@ impl Delivery {
             tenant,
             fix_flags: StampFlags::default(),
             left: false,
-            handle,
             last_heard: UnixMs(i64::MIN),
             fix: None,
             said: PackedSaid::default(),
