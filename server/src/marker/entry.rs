@@ -16,7 +16,7 @@ use crate::model::status::{Link, Motion};
 use crate::model::terms::Boarding;
 use crate::model::time::UnixMs;
 
-/// One carrier, with the one delivery that many carry: 216 bytes, and some 12 more in the tables of `fold.rs`.
+/// One carrier, with the one delivery that many carry: 208 bytes, and some 12 more in the tables of `fold.rs`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) tenant: TenantId,
@@ -75,11 +75,11 @@ impl Entry {
         if !matches!(kind, FactKind::Alight { .. } | FactKind::Forget) {
             self.heard = self.heard().max(ingest_time).into();
         }
-        self.facts.apply(kind);
+        let way = self.facts.apply(kind);
         if matches!(self.carrier, Carrier::Delivery(_)) {
             return;
         }
-        if let Some(fix) = self.facts.newest_fix() {
+        if let Some(fix) = self.facts.newest_fix_of(way) {
             match &mut self.estimate {
                 Some(estimate) => estimate.observe(fix, &settings.motion),
                 None => self.estimate = Some(Estimate::first(fix, &settings.motion)),

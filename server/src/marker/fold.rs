@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 216, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 208, "{}", size_of::<Entry>());
     }
 
     #[test]

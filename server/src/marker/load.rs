@@ -1,6 +1,7 @@
 //! The deliveries aboard one carrier, and the newest fix that names one of them. Knows nothing of the driver's own.
 
 use crate::model::change::{DutyFact, Fix};
+use crate::model::event::OrderKey;
 use crate::model::id::DeliveryId;
 use crate::model::terms::Boarding;
 
@@ -44,7 +45,7 @@ impl Load {
     /// The newest fix that was sent on duty.
     pub(super) fn newest(&self, duty: &[DutyFact]) -> Option<&Fix> {
         match self {
-            Self::One(one) => one.fix.as_deref().filter(|fix| is_visible(fix, duty)),
+            Self::One(one) => one.fix.as_deref().filter(|fix| is_visible(&fix.order, duty)),
             Self::Many(many) => many.as_ref()?.newest.as_ref(),
         }
     }
@@ -133,7 +134,7 @@ impl Many {
 
     /// Keeps `newest` true after one delivery's fix went from `before` to `after`; looks at all of them only when the newest itself went back.
     fn renew(&mut self, before: Option<&Fix>, after: Option<Fix>, duty: &[DutyFact]) {
-        let after = after.filter(|fix| is_visible(fix, duty));
+        let after = after.filter(|fix| is_visible(&fix.order, duty));
         let was_newest = matches!((before, &self.newest), (Some(before), Some(newest)) if before.order == newest.order);
         let leads = |fix: &Fix| self.newest.as_ref().is_none_or(|newest| fix.order >= newest.order);
         match after {
@@ -145,7 +146,7 @@ impl Many {
 
     fn recount(&mut self, duty: &[DutyFact]) {
         let fixes = self.carried.iter().filter_map(|carried| carried.fix.as_deref());
-        self.newest = fixes.filter(|fix| is_visible(fix, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned();
+        self.newest = fixes.filter(|fix| is_visible(&fix.order, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned();
     }
 }
 
@@ -159,7 +160,7 @@ fn replace(kept: &mut Option<Box<Fix>>, fix: Fix) -> Option<Fix> {
 }
 
 /// On duty at the moment of the fix. Who had said nothing yet was on duty.
-pub(super) fn is_visible(fix: &Fix, duty: &[DutyFact]) -> bool {
-    let said = duty.partition_point(|fact| fact.order <= fix.order);
+pub(super) fn is_visible(fix: &OrderKey, duty: &[DutyFact]) -> bool {
+    let said = duty.partition_point(|fact| fact.order <= *fix);
     said == 0 || duty[said - 1].on
 }
