@@ -1,19 +1,14 @@
-//! The markers of one tenant's map, each once, with what its cells need to know of it. Never looks into a cell.
+//! A marker of the map, with what its cells need to know of it. Never looks into a cell.
 
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use h3o::CellIndex;
-use hashbrown::DefaultHashBuilder;
-use smallvec::SmallVec;
 
 use super::cells::{CellKey, Entry, ShortTick, Tick, meta_of};
 use super::counts::Counted;
 use super::inner::InnerHexagon;
 use super::levels::Level;
-use crate::model::change::{Aboard, Carrier, Marker};
-use crate::model::id::{DeliveryId, DriverId, Handle};
-use crate::slots::{Index, KeptIndex, Slot, Slots};
+use crate::model::change::{Aboard, Marker};
 
 /// A marker, where it stands, and when it last changed.
 ///
@@ -142,146 +137,6 @@ fn same_deliveries(old: &Marker, new: &Marker) -> bool {
 /// In what a filter may ask of a delivery. What it is expected at changes with each few moves, and is asked of nobody here.
 fn differ(a: &Aboard, b: &Aboard) -> bool {
     a.status != b.status || a.late_risk != b.late_risk || a.attributes != b.attributes
-}
-
-/// Markers by handle, at places that do not move.
-#[derive(Debug, Default)]
-pub struct Markers {
-    hasher: DefaultHashBuilder,
-    by_handle: Index,
-    by_driver: Index,
-    by_delivery: KeptIndex,
-    placed: Slots<Placed>,
-}
-
-impl Markers {
-    pub fn len(&self) -> usize {
-        self.by_handle.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.by_handle.is_empty()
-    }
-
-    pub fn slot(&self, handle: Handle) -> Option<Slot> {
-        self.by_handle.find(hash_of(handle), |slot| self.at(slot).is_some_and(|placed| placed.marker.handle == handle))
-    }
-
-    pub fn get(&self, handle: Handle) -> Option<&Placed> {
-        self.at(self.slot(handle)?)
-    }
-
-    pub fn at(&self, slot: Slot) -> Option<&Placed> {
-        self.placed.get(slot)
-    }
-
-    pub(super) fn at_mut(&mut self, slot: Slot) -> Option<&mut Placed> {
-        self.placed.get_mut(slot)
-    }
-
-    /// How many places there are, taken or free: each slot is below this.
-    pub fn places(&self) -> Slot {
-        self.placed.places()
-    }
-
-    /// Those at so many places from this one on.
-    pub fn range(&self, from: Slot, count: Slot) -> impl Iterator<Item = &Placed> {
-        (from..self.places().min(from.saturating_add(count))).filter_map(|slot| self.at(slot))
-    }
-
-    pub(super) fn insert(&mut self, placed: Placed) -> Slot {
-        let hash = hash_of(placed.marker.handle);
-        let slot = self.placed.insert(placed);
-        let placed = &self.placed;
-        self.by_handle.insert(hash, slot, |slot| placed.get(slot).map_or(0, |placed| hash_of(placed.marker.handle)));
-        slot
-    }
-
-    pub(super) fn remove(&mut self, slot: Slot) -> Option<Placed> {
-        let gone = self.placed.remove(slot)?;
-        self.by_handle.remove(hash_of(gone.marker.handle), slot);
-        Some(gone)
-    }
-}
-
-impl Markers {
-    pub fn by_driver(&self, driver: &DriverId) -> Option<&Placed> {
-        self.at(self.slot_of_driver(driver)?)
-    }
-
-    /// The marker that carries a delivery or is it.
-    pub fn by_delivery(&self, delivery: &DeliveryId) -> Option<&Placed> {
-        self.at(self.by_delivery.find(self.delivery_hash(delivery), |slot| self.holds(slot, delivery))?)
-    }
-
-    /// Lets a marker be found by its driver and its deliveries, and no other one by those.
-    pub(super) fn note_ids(&mut self, slot: Slot) {
-        let Some(marker) = self.at(slot).map(|placed| &placed.marker) else { return };
-        let hashes: SmallVec<[(u64, Option<Slot>); 4]> = deliveries(marker)
-            .map(|delivery| {
-                let hash = self.delivery_hash(delivery);
-                (hash, self.by_delivery.find(hash, |other| other != slot && self.holds(other, delivery)))
-            })
-            .collect();
-        let driver = if let Carrier::Driver(driver) = &marker.carrier { Some((self.driver_hash(driver), self.slot_of_driver(driver))) } else { None };
-        for (hash, other) in hashes {
-            if let Some(other) = other {
-                self.by_delivery.remove(hash, other);
-            }
-            self.by_delivery.insert(hash, slot);
-        }
-        if let Some((hash, other)) = driver {
-            if let Some(other) = other {
-                self.by_driver.remove(hash, other);
-            }
-            let (all, state) = (&self.placed, &self.hasher);
-            self.by_driver.insert(hash, slot, |slot| match all.get(slot).map(|placed| &placed.marker.carrier) {
-                Some(Carrier::Driver(driver)) => state.hash_one(driver),
-                _ => 0,
-            });
-        }
-    }
-
-    /// `old` is what the marker at `slot` was until now. What went to another marker already is found there, and stays so.
-    pub(super) fn forget_ids(&mut self, slot: Slot, old: &Marker) {
-        for delivery in deliveries(old) {
-            self.by_delivery.remove(self.delivery_hash(delivery), slot);
-        }
-        if let Carrier::Driver(driver) = &old.carrier {
-            self.by_driver.remove(self.driver_hash(driver), slot);
-        }
-    }
-
-    fn holds(&self, slot: Slot, delivery: &DeliveryId) -> bool {
-        self.at(slot).is_some_and(|placed| deliveries(&placed.marker).any(|other| other == delivery))
-    }
-
-    fn slot_of_driver(&self, driver: &DriverId) -> Option<Slot> {
-        let is_it = |slot| matches!(self.at(slot).map(|placed| &placed.marker.carrier), Some(Carrier::Driver(other)) if other == driver);
-        self.by_driver.find(self.driver_hash(driver), is_it)
-    }
-
-    fn driver_hash(&self, driver: &DriverId) -> u64 {
-        self.hasher.hash_one(driver)
-    }
-
-    fn delivery_hash(&self, delivery: &DeliveryId) -> u64 {
-        self.hasher.hash_one(delivery)
-    }
-}
-
-/// The partition is in a handle's upper bits alone, and a table looks at the lowest of its hash.
-fn hash_of(handle: Handle) -> u64 {
-    let product = handle.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    product ^ product >> 32
-}
-
-fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {
-    let own = match &marker.carrier {
-        Carrier::Delivery(delivery) => Some(delivery),
-        Carrier::Driver(_) => None,
-    };
-    own.into_iter().chain(marker.aboard.iter().map(|aboard| &aboard.delivery))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What is due when, and what remains of a delivery after its facts are gone. Time is log time, given by the caller; never reads a clock.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -15,7 +16,10 @@ use crate::slots::Slot;
 pub const TOMBSTONE_KEPT: Duration = Duration::from_hours(72);
 
 /// Something may be due for an entity at a time. The entity decides: an entry may have been overtaken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Packed, because there is one for each delivery that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C, packed(4))]
 pub struct Due {
     pub at: UnixMs,
     /// Where the entity lies in its roster, or lay: another one may have its place by now.
@@ -25,53 +29,81 @@ pub struct Due {
 /// The earliest first.
 #[derive(Debug, Default)]
 pub struct DueQueue {
-    /// None is empty.
-    eras: BTreeMap<i64, BinaryHeap<Reverse<InEra>>>,
-    count: usize,
+    heap: BinaryHeap<Reverse<Due>>,
 }
-
-/// The lower half of the time, and the slot: there is one for each driver. The upper half, an era of 50 days, is known by the heap.
-type InEra = (u32, Slot);
 
 impl DueQueue {
     pub fn push(&mut self, due: Due) {
-        let (era, low) = halves(due.at);
-        self.eras.entry(era).or_default().push(Reverse((low, due.slot)));
-        self.count += 1;
+        self.heap.push(Reverse(due));
     }
 
     pub fn pop_due(&mut self, now: UnixMs) -> Option<Due> {
-        let mut first = self.eras.first_entry()?;
-        let (era, Reverse((low, _))) = (*first.key(), first.get().peek()?);
-        let at = whole(era, *low);
-        if at > now {
-            return None;
-        }
-        let Reverse((_, slot)) = first.get_mut().pop()?;
-        self.count -= 1;
-        if first.get().is_empty() {
-            first.remove();
-        }
-        Some(Due { at, slot })
+        self.next().filter(|at| *at <= now)?;
+        self.heap.pop().map(|Reverse(due)| due)
     }
 
     pub fn next(&self) -> Option<UnixMs> {
-        let (era, heap) = self.eras.first_key_value()?;
-        heap.peek().map(|Reverse((low, _))| whole(*era, *low))
+        self.heap.peek().map(|Reverse(due)| due.at)
     }
 
     pub fn count(&self) -> usize {
-        self.count
+        self.heap.len()
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the lower half is what is wanted")]
-fn halves(at: UnixMs) -> (i64, u32) {
-    (at.0 >> 32, at.0 as u32)
+/// For things that all come due some day, and mostly later than was thought: of so many places beside each other the earliest time at which one of them may be
+/// due, and nothing of each. Who is there is asked when that time has come.
+#[derive(Debug)]
+pub struct Sweep {
+    earliest: Vec<UnixMs>,
+    /// Of all of them.
+    next: UnixMs,
 }
 
-fn whole(era: i64, low: u32) -> UnixMs {
-    UnixMs(era << 32 | i64::from(low))
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { earliest: Vec::new(), next: Self::NEVER }
+    }
+}
+
+impl Sweep {
+    const PLACES: Slot = 1_024;
+    const NEVER: UnixMs = UnixMs(i64::MAX);
+    /// When it is looked again where a panic ended the look.
+    const AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+    pub fn note(&mut self, Due { at, slot }: Due) {
+        let piece = (slot / Self::PLACES) as usize;
+        if self.earliest.len() <= piece {
+            self.earliest.resize(piece + 1, Self::NEVER);
+        }
+        self.earliest[piece] = self.earliest[piece].min(at);
+        self.next = self.next.min(at);
+    }
+
+    /// Places of which one may be due. Whoever looks there says with `looked` when the next one is.
+    pub fn due(&mut self, now: UnixMs) -> Option<Range<Slot>> {
+        self.next().filter(|next| *next <= now)?;
+        let piece = self.earliest.iter().position(|earliest| *earliest <= now)?;
+        self.set(piece, now + Self::AGAIN_AFTER);
+        let first = Slot::try_from(piece).unwrap_or(Slot::MAX) * Self::PLACES;
+        Some(first..first.saturating_add(Self::PLACES))
+    }
+
+    /// Of places that `due` named: the earliest time of those who stay.
+    pub fn looked(&mut self, places: &Range<Slot>, earliest: Option<UnixMs>) {
+        self.set((places.start / Self::PLACES) as usize, earliest.unwrap_or(Self::NEVER));
+    }
+
+    fn set(&mut self, piece: usize, earliest: UnixMs) {
+        self.earliest[piece] = earliest;
+        self.next = self.earliest.iter().copied().min().unwrap_or(Self::NEVER);
+    }
+
+    /// Not later than when the first of them is due.
+    pub fn next(&self) -> Option<UnixMs> {
+        Some(self.next).filter(|next| *next != Self::NEVER)
+    }
 }
 
 /// 16 bytes of an id's hash: enough that no two ids of a partition share it.
@@ -156,17 +188,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_looks_where_something_may_be_due_and_nowhere_else() {
+        let mut sweep = Sweep::default();
+        for (at, slot) in [(50, 3), (40, 9), (70, 1_023), (60, 1_024)] {
+            sweep.note(Due { at: UnixMs(at), slot });
+        }
+        assert_eq!((sweep.due(UnixMs(39)), sweep.next()), (None, Some(UnixMs(40))));
+        let first = sweep.due(UnixMs(40)).unwrap();
+        assert_eq!((&first, sweep.next()), (&(0..1_024), Some(UnixMs(60))));
+        sweep.looked(&first, Some(UnixMs(50)));
+        assert_eq!((sweep.due(UnixMs(60)), sweep.due(UnixMs(60)), sweep.due(UnixMs(60))), (Some(0..1_024), Some(1_024..2_048), None));
+        sweep.looked(&(1_024..2_048), None);
+        assert_eq!(sweep.next(), Some(UnixMs(60_060)), "nobody said what became of the look at the first ones");
+        sweep.looked(&first, None);
+        assert_eq!(sweep.next(), None);
+    }
+
+    #[test]
     fn what_is_due_comes_out_in_order_and_not_before_its_time() {
         let mut queue = DueQueue::default();
-        let far = 3 << 33;
-        for at in [5, far, 3, 9, -7] {
+        for at in [5, 3, 9] {
             queue.push(Due { at: UnixMs(at), slot: 0 });
         }
-        assert_eq!(queue.pop_due(UnixMs(-8)), None);
-        let popped: Vec<i64> = std::iter::from_fn(|| queue.pop_due(UnixMs(5))).map(|due| due.at.0).collect();
-        assert_eq!(popped, [-7, 3, 5]);
-        assert_eq!((queue.next(), queue.count()), (Some(UnixMs(9)), 2));
-        assert_eq!((queue.pop_due(UnixMs(9)).map(|due| due.at), queue.next()), (Some(UnixMs(9)), Some(UnixMs(far))));
-        assert_eq!((queue.pop_due(UnixMs(far - 1)), queue.pop_due(UnixMs(far))), (None, Some(Due { at: UnixMs(far), slot: 0 })));
+        assert_eq!(queue.pop_due(UnixMs(2)), None);
+        let popped: Vec<i64> = std::iter::from_fn(|| queue.pop_due(UnixMs(5))).map(|due| { due.at }.0).collect();
+        assert_eq!(popped, [3, 5]);
+        assert_eq!(queue.next(), Some(UnixMs(9)));
     }
 }

@@ -7,7 +7,6 @@ use std::num::NonZeroU8;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use smol_str::SmolStr;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -17,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Packed {
     Here(Here),
-    Shared(Arc<SmolStr>),
+    Shared(Arc<Text>),
 }
 
 /// 16 bytes, of which the ninth says what they are: in a UUID it has the variant in its upper two bits, always 10; of a text it is the length.
@@ -30,6 +29,13 @@ pub(super) struct Here {
     tail: [u8; 16 - HEAD - 1],
 }
 
+/// A longer text. With its counts it takes the 64 bytes that the allocator has for it, and only one of more than 46 bytes asks for another piece.
+pub(super) enum Text {
+    Near { length: u8, bytes: [u8; MAX_NEAR] },
+    Far(Box<str>),
+}
+
+const MAX_NEAR: usize = 46;
 const HEAD: usize = 8;
 const MAX_HERE: usize = 15;
 const VARIANT: u8 = 0b1100_0000;
@@ -52,37 +58,37 @@ impl Packed {
     /// A canonical UUID; none when the text is none.
     pub(super) fn uuid(text: &str) -> Option<Self> {
         let bytes = canonical_uuid(text.as_bytes())?;
-        Some(Here::uuid(bytes).map_or_else(|| Self::Shared(Arc::new(SmolStr::new(text))), Self::Here))
+        Some(Here::uuid(bytes).map_or_else(|| Self::Shared(Text::shared(text)), Self::Here))
     }
 
     pub(super) fn of_uuid(bytes: [u8; 16]) -> Self {
-        Here::uuid(bytes).map_or_else(|| Self::Shared(Arc::new(SmolStr::new(&*IdText(Written::Bytes(hyphenated_bytes(bytes), 36))))), Self::Here)
+        Here::uuid(bytes).map_or_else(|| Self::Shared(Text::shared(&IdText(Written::Bytes(hyphenated_bytes(bytes), 36)))), Self::Here)
     }
 
     /// Of a canonical UUID its bytes.
     pub(super) fn bytes(&self) -> Option<[u8; 16]> {
         match self {
             Self::Here(here) => here.is_uuid().then(|| here.bytes()),
-            Self::Shared(text) => canonical_uuid(text.as_bytes()),
+            Self::Shared(text) => canonical_uuid(text.bytes()),
         }
     }
 
     /// Of a text that is no canonical UUID.
     pub(super) fn text_of(text: &str) -> Self {
-        Here::text(text).map_or_else(|| Self::Shared(Arc::new(SmolStr::new(text))), Self::Here)
+        Here::text(text).map_or_else(|| Self::Shared(Text::shared(text)), Self::Here)
     }
 
     pub(super) fn hash_with(&self, seed: u64) -> u64 {
         match self {
             Self::Here(here) => xxh3_64_with_seed(&here.bytes(), seed),
-            Self::Shared(text) => xxh3_64_with_seed(text.as_bytes(), seed),
+            Self::Shared(text) => xxh3_64_with_seed(text.bytes(), seed),
         }
     }
 
     pub(super) fn text(&self) -> IdText<'_> {
         match self {
             Self::Here(here) => here.written(),
-            Self::Shared(text) => IdText(Written::Text(text)),
+            Self::Shared(text) => IdText(Written::Text(text.as_str())),
         }
     }
 }
@@ -133,6 +139,41 @@ impl Here {
     }
 }
 
+impl Text {
+    fn shared(text: &str) -> Arc<Self> {
+        let mut bytes = [0; MAX_NEAR];
+        Arc::new(match (u8::try_from(text.len()), bytes.get_mut(..text.len())) {
+            (Ok(length), Some(place)) => {
+                place.copy_from_slice(text.as_bytes());
+                Self::Near { length, bytes }
+            }
+            _ => Self::Far(text.into()),
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Near { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Far(text) => text.as_bytes(),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Near { .. } => std::str::from_utf8(self.bytes()).expect("a text was put there"),
+            Self::Far(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Text {}
+
 impl PartialEq for Here {
     fn eq(&self, other: &Self) -> bool {
         self.number() == other.number()
@@ -145,7 +186,7 @@ impl Hash for Packed {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Here(here) => state.write_u128(here.number()),
-            Self::Shared(text) => text.hash(state),
+            Self::Shared(text) => text.bytes().hash(state),
         }
     }
 }
@@ -253,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_packed_text_takes_the_bytes_of_a_uuid() {
-        assert_eq!(size_of::<Packed>(), 16);
+        assert_eq!((size_of::<Packed>(), size_of::<Text>()), (16, 48));
     }
 
     #[test]
@@ -263,7 +304,9 @@ mod tests {
             let again = Packed::of_uuid(packed.bytes().unwrap());
             assert!(packed == again && *again.text() == *text, "{text}");
         }
-        for text in ["", "x", "order-8", "order-10", "order-100", "exactly-15-byte", "16-bytes-is-more", &"x".repeat(64)] {
+        for text in
+            ["", "x", "order-8", "order-10", "order-100", "exactly-15-byte", "16-bytes-is-more", &"n".repeat(46), &"f".repeat(47), &"x".repeat(64)]
+        {
             assert!(*Packed::text_of(text).text() == *text && Packed::text_of(text).bytes().is_none(), "{text}");
         }
     }
