@@ -35,6 +35,8 @@ const WARM_UP_DRIVERS: usize = 1_000;
 const LEVEL_WITHIN: Duration = Duration::from_mins(2);
 
 fn main() {
+    // As the server has it: of a huge page all counts that lies beside what is used.
+    rustix::thread::disable_transparent_huge_pages(true).expect("Linux can do without");
     let pairs = setting("WAYPOST_BENCH_PAIRS", 1_000_000);
     let only = std::env::var("WAYPOST_BENCH_ONLY").unwrap_or_default();
     println!("| pairs | what is counted | bytes a pair | budget |");

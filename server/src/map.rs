@@ -6,6 +6,7 @@ pub mod cells;
 pub mod counts;
 mod inner;
 pub mod levels;
+mod markers;
 mod moves;
 pub mod placed;
 pub mod query;
@@ -27,7 +28,8 @@ use arrivals::Arrivals;
 use boxes::Indexed;
 use cells::{Cell, CellKey, Tick};
 use levels::Level;
-use placed::{Markers, Placed};
+use markers::Markers;
+use placed::Placed;
 use viewport::Viewport;
 use watcher::Interest;
 use watching::Viewports;
@@ -103,7 +105,8 @@ pub struct TenantMap {
 
 #[derive(Debug, Default)]
 struct LevelMap {
-    cells: HashMap<CellIndex, Cell>,
+    /// Boxed, for a table has room for twice as many.
+    cells: HashMap<CellIndex, Box<Cell>>,
     /// Occupied cells by their boxes.
     occupied: RTree<Indexed<CellIndex>>,
     /// Empty cells that are kept for their history, each with the tick it emptied in.
@@ -140,11 +143,11 @@ impl TenantMap {
     }
 
     pub fn cell(&self, key: CellKey) -> Option<&Cell> {
-        self.levels[key.level.index()].cells.get(&key.cell)
+        self.levels[key.level.index()].cells.get(&key.cell).map(Box::as_ref)
     }
 
     pub fn cell_mut(&mut self, key: CellKey) -> Option<&mut Cell> {
-        self.levels[key.level.index()].cells.get_mut(&key.cell)
+        self.levels[key.level.index()].cells.get_mut(&key.cell).map(Box::as_mut)
     }
 
     /// The markers in a cell of a level of markers.

@@ -7,6 +7,7 @@ pub mod id;
 pub mod maybe;
 pub mod position;
 pub mod scope;
+pub mod short;
 pub mod speed;
 pub mod status;
 pub mod tags;

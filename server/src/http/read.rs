@@ -267,8 +267,8 @@ fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>)
 
 fn marker_json(marker: &Marker) -> Value {
     json!({
-        "position": {"lat": marker.position.lat(), "lng": marker.position.lng(), "time": time(marker.fix_time), "accuracy_m": marker.accuracy_m},
-        "speed_mps": marker.speed_mps, "heading_deg": marker.heading_deg, "status": marker.status.map(Status::as_str),
+        "position": {"lat": marker.position.lat(), "lng": marker.position.lng(), "time": time(marker.fix_time), "accuracy_m": marker.accuracy_m.get()},
+        "speed_mps": marker.speed_mps, "heading_deg": marker.heading_deg.get(), "status": marker.status.map(Status::as_str),
         "motion": marker.motion.as_str(), "link": marker.link.as_str(), "heard": time(marker.heard),
     })
 }

@@ -85,7 +85,7 @@ impl Follow {
     /// makes no difference to what is told.
     fn find<'m>(&self, map: &'m TenantMap, scope: &Scope) -> Option<(Tick, Cow<'m, Marker>)> {
         let placed = map.by_delivery(&self.delivery).filter(|_| scope.holds_delivery(Some(&self.delivery)))?;
-        Some((placed.changed, scope.seen(&placed.marker)?))
+        Some((placed.changed(), scope.seen(&placed.marker)?))
     }
 
     fn miss(&mut self) -> News {

@@ -200,6 +200,7 @@ mod tests {
     use crate::map::Map;
     use crate::model::change::{AboardList, Carrier, ChangeParts, Marker, MarkerChange};
     use crate::model::id::{DriverId, Handle, Offset, PartitionId, TenantId};
+    use crate::model::maybe::Maybe;
     use crate::model::position::Position;
     use crate::model::scope::Scope;
     use crate::model::status::{Link, Motion};
@@ -213,13 +214,13 @@ mod tests {
             tenant: TenantId::parse("acme").unwrap(),
             carrier: Carrier::Driver(DriverId::parse("van-7").unwrap()),
             position: Position::from_degrees(lat, 11.9).unwrap(),
-            heading_deg: None,
+            heading_deg: Maybe::NONE,
             speed_mps: 0.0,
             status: None,
             motion: Motion::Stopped,
             link: Link::Live,
             late_risk: false,
-            accuracy_m: None,
+            accuracy_m: Maybe::NONE,
             aboard: AboardList::default(),
             aboard_count: 0,
             fix_time: UnixMs(0),

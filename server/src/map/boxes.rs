@@ -18,8 +18,8 @@ pub struct Rect {
     pub north: f64,
 }
 
-/// One rectangle, or two for a box across 180 degrees.
-pub type Rects = SmallVec<[Rect; 2]>;
+/// One rectangle, or (rarely) two for a box across 180 degrees.
+pub type Rects = SmallVec<[Rect; 1]>;
 
 impl Rect {
     pub fn envelope(&self) -> AABB<[f64; 2]> {

@@ -268,7 +268,7 @@ pub fn meta_of(marker: &Marker) -> u32 {
     let mut meta = u32::from(status_code(marker)) | u32::from(marker.link as u8) << 4;
     meta |= u32::from(marker.motion == Motion::Moving) << 6;
     meta |= marker.aboard_count.min(127) << 24 | u32::from(marker.late_risk) << 31;
-    if let Some(heading) = marker.heading_deg {
+    if let Some(heading) = marker.heading_deg.get() {
         meta |= 1 << 7 | (rounded(heading / 360.0 * 256.0) & 0xff) << 8;
     }
     meta | rounded(marker.speed_mps * 2.0).min(255) << 16

@@ -22,7 +22,8 @@ impl Counted {
 /// The counts of one cell. `late <= all`, status by status.
 #[derive(Debug, Default)]
 pub struct Counts {
-    all: StatusCounts,
+    /// Only cells of counts have any.
+    all: Option<Box<StatusCounts>>,
     /// Those at risk of being late; most cells never had one.
     late: Option<Box<StatusCounts>>,
     markers: u32,
@@ -34,7 +35,7 @@ impl Counts {
     }
 
     pub fn all(&self) -> StatusCounts {
-        self.all
+        self.all.as_deref().copied().unwrap_or_default()
     }
 
     pub fn late(&self) -> StatusCounts {
@@ -42,7 +43,7 @@ impl Counts {
     }
 
     pub(super) fn add(&mut self, Counted { status, late_risk }: Counted) {
-        self.all[usize::from(status)] += 1;
+        self.all.get_or_insert_default()[usize::from(status)] += 1;
         self.markers += 1;
         if late_risk {
             self.late.get_or_insert_default()[usize::from(status)] += 1;
@@ -50,7 +51,7 @@ impl Counts {
     }
 
     pub(super) fn remove(&mut self, Counted { status, late_risk }: Counted) {
-        self.all[usize::from(status)] -= 1;
+        self.all.get_or_insert_default()[usize::from(status)] -= 1;
         self.markers -= 1;
         if late_risk {
             self.late.get_or_insert_default()[usize::from(status)] -= 1;

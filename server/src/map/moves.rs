@@ -92,13 +92,13 @@ impl TenantMap {
 
     fn ground(&mut self, finest: CellIndex, tick: Tick) -> Arc<Ground> {
         let (key, forgotten) = (key_above(Level::Markers8, finest), self.forgotten);
-        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Cell::new(key, tick, forgotten));
+        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(Cell::new(key, tick, forgotten)));
         cell.ground.as_ref().map(Arc::clone).expect("a cell of the finest level has one")
     }
 
     fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, tick: Tick) {
         let forgotten = self.forgotten;
-        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Cell::new(key, tick, forgotten));
+        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(Cell::new(key, tick, forgotten)));
         if key.level.is_counts() {
             cell.counts.add(counted);
         } else {

@@ -73,6 +73,7 @@ impl Kept for Row {
         let Found { delivery, status, eta, promised_by, marker } = *found;
         let Marker { position, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link, .. } = *marker;
         let (delivery, driver) = (delivery.clone(), found.driver().cloned());
+        let (accuracy_m, heading_deg) = (accuracy_m.get(), heading_deg.get());
         Self { delivery, status, eta, promised_by, driver, position, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link }
     }
 

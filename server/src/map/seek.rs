@@ -191,6 +191,7 @@ mod tests {
     use super::*;
     use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
     use crate::model::id::{DeliveryId, DriverId, TenantId};
+    use crate::model::maybe::Maybe;
     use crate::model::scope::{Area, Scope};
     use crate::model::status::{Link, Motion, Status};
     use crate::model::tags::Attributes;
@@ -209,13 +210,13 @@ mod tests {
             tenant: tenant(),
             carrier: Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap()),
             position,
-            heading_deg: None,
+            heading_deg: Maybe::NONE,
             speed_mps: 0.0,
             status: Some(status),
             motion: Motion::Stopped,
             link: Link::Live,
             late_risk: false,
-            accuracy_m: None,
+            accuracy_m: Maybe::NONE,
             aboard: vec![aboard].into(),
             aboard_count: 1,
             fix_time: UnixMs(0),
@@ -336,7 +337,7 @@ mod tests {
                             prop_assert!(cover.contains(&cell), "{:?} does not cover {:?} at {:?}", view, at, level);
                         }
                     }
-                    let sum: u32 = map.levels[level.index()].cells.values().map(Cell::population).sum();
+                    let sum: u32 = map.levels[level.index()].cells.values().map(|cell| cell.population()).sum();
                     prop_assert_eq!(usize::try_from(sum).unwrap(), model.len());
                 }
             }

@@ -124,6 +124,7 @@ mod tests {
     use crate::map::placed::Placed;
     use crate::model::change::{AboardList, Carrier, Marker, MarkerChange};
     use crate::model::id::{DriverId, Handle, TenantId};
+    use crate::model::maybe::Maybe;
     use crate::model::position::Position;
     use crate::model::status::{Link, Motion, Status};
     use crate::model::time::UnixMs;
@@ -174,13 +175,13 @@ mod tests {
             tenant: tenant(),
             carrier: Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap()),
             position: Position::from_degrees(place.0, place.1).unwrap(),
-            heading_deg: None,
+            heading_deg: Maybe::NONE,
             speed_mps: 0.0,
             status: [None, Some(Status::Assigned), Some(Status::Arrived)][status],
             motion: Motion::Stopped,
             link: Link::Live,
             late_risk: false,
-            accuracy_m: None,
+            accuracy_m: Maybe::NONE,
             aboard: AboardList::default(),
             aboard_count: 0,
             fix_time: UnixMs(0),

@@ -11,11 +11,12 @@ use super::significance::Shown;
 use crate::model::change::{Aboard, AboardList, Carrier, FactKind, Marker};
 use crate::model::id::TenantId;
 use crate::model::maybe::Maybe;
-use crate::model::status::{Link, Motion, Status};
+use crate::model::short::Short;
+use crate::model::status::{Link, Motion};
 use crate::model::terms::Boarding;
 use crate::model::time::UnixMs;
 
-/// One carrier, with the one delivery that many carry: 296 bytes, and some 15 more in the tables of `fold.rs`.
+/// One carrier, with the one delivery that many carry: 208 bytes, and some 12 more in the tables of `fold.rs`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) tenant: TenantId,
@@ -24,15 +25,12 @@ pub(super) struct Entry {
     estimate: Option<Estimate>,
     /// What the map has.
     pub(super) shown: Option<Shown>,
-    pub(super) heard: UnixMs,
-    /// Ingest time of the oldest change not looked at yet; set while the entry is in `dirty`.
-    pub(super) changed: Maybe<UnixMs>,
-    etas_at: UnixMs,
-    /// The bucket this entry stands in; a bucket that still names the slot after that is out of date.
-    pub(super) due: Maybe<i64>,
-    pub(super) ended: Option<Status>,
-    /// Whether deliveries came, changed, left or missed their promise since the list was made.
-    pub(super) list_is_old: bool,
+    heard: Short<UnixMs>,
+    /// Where in the list of dirty ones it stands.
+    pub(super) dirty: Maybe<u32>,
+    listed_at: Stopwatch,
+    /// The bucket this entry stands in, see `due.rs`; a bucket that still names the slot after that is out of date.
+    pub(super) due: Maybe<u32>,
     /// As it was told last.
     pub(super) near_stop: bool,
 }
@@ -52,12 +50,10 @@ impl Entry {
             facts: Facts::default(),
             estimate: None,
             shown: None,
-            heard: UnixMs(i64::MIN),
-            changed: Maybe::NONE,
-            etas_at: UnixMs(i64::MIN),
+            heard: UnixMs(i64::MIN).into(),
+            dirty: Maybe::NONE,
+            listed_at: Stopwatch::default(),
             due: Maybe::NONE,
-            ended: None,
-            list_is_old: false,
             near_stop: false,
         }
     }
@@ -66,24 +62,24 @@ impl Entry {
         self.carrier == *carrier && self.tenant == tenant
     }
 
+    /// Nothing is known of it, and nobody was told of it.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.facts.is_empty() && self.shown.is_none() && !self.near_stop
+    }
+
     pub(super) fn apply(&mut self, kind: FactKind, ingest_time: UnixMs, settings: &MarkerSettings) {
-        match &kind {
-            FactKind::Board(_) => self.list_is_old = true,
-            FactKind::Alight { ended, .. } => {
-                self.list_is_old = true;
-                self.ended = ended.or(self.ended);
-            }
-            FactKind::OwnFix { .. } | FactKind::AboardFix { .. } | FactKind::Duty { .. } | FactKind::Heard | FactKind::Forget => {}
+        if matches!(kind, FactKind::Board(_) | FactKind::Alight { .. }) {
+            self.listed_at = Stopwatch::NEVER;
         }
         // What leaves does not speak.
         if !matches!(kind, FactKind::Alight { .. } | FactKind::Forget) {
-            self.heard = self.heard.max(ingest_time);
+            self.heard = self.heard().max(ingest_time).into();
         }
-        self.facts.apply(kind);
+        let way = self.facts.apply(kind);
         if matches!(self.carrier, Carrier::Delivery(_)) {
             return;
         }
-        if let Some(fix) = self.facts.newest_fix() {
+        if let Some(fix) = self.facts.newest_fix_of(way) {
             match &mut self.estimate {
                 Some(estimate) => estimate.observe(fix, &settings.motion),
                 None => self.estimate = Some(Estimate::first(fix, &settings.motion)),
@@ -96,8 +92,22 @@ impl Entry {
     /// Looks at all that a ping of this carrier will be weighed against, for `Fold::look_ahead`. What it returns says nothing.
     pub(super) fn glance(&self) -> i64 {
         let fix = self.facts.newest_fix().map_or(0, |fix| fix.order.effective_time.0 ^ i64::from(fix.position.lat_e7()));
-        let shown = self.shown.as_ref().map_or(0, |shown| shown.fix_time.0 ^ i64::from(shown.position.lat_e7()));
-        fix ^ shown ^ self.estimate.map_or(0, |estimate| estimate.last().0) ^ self.heard.0
+        let shown = self.shown.as_ref().map_or(0, |shown| shown.fix_time().0 ^ i64::from(shown.position.lat_e7()));
+        fix ^ shown ^ self.estimate.map_or(0, |estimate| estimate.last().0) ^ self.heard().0
+    }
+
+    pub(super) fn heard(&self) -> UnixMs {
+        self.heard.get()
+    }
+
+    /// Whether deliveries came, changed, left or missed their promise since the list was made.
+    pub(super) fn list_is_old(&self) -> bool {
+        self.listed_at == Stopwatch::NEVER
+    }
+
+    /// Something listed missed its promise.
+    pub(super) fn let_list_be_old(&mut self) {
+        self.listed_at = Stopwatch::NEVER;
     }
 
     /// Whether a driver is close to where something aboard goes next. Of a full van any stop will do, so only the first are looked at.
@@ -125,13 +135,13 @@ impl Entry {
         }
         let nothing = AboardList::default();
         let before = self.shown.as_ref().map_or(&nothing, |shown| &shown.aboard);
-        if self.shown.is_some() && !self.list_is_old && now.since(self.etas_at) < settings.eta.refresh {
+        if self.shown.is_some() && !self.list_is_old() && self.listed_at.until(now) < settings.eta.refresh {
             return before.clone();
         }
         let list = self.list(now, settings);
         let says_the_same = list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
         let list = if says_the_same { before.clone() } else { list.into() };
-        (self.list_is_old, self.etas_at) = (false, now);
+        self.listed_at = Stopwatch::at(now);
         list
     }
 
@@ -168,11 +178,11 @@ impl Entry {
     pub(super) fn marker(&self, aboard: AboardList, now: UnixMs, changed: UnixMs, settings: &MarkerSettings) -> Option<Marker> {
         let handle = self.facts.handle()?;
         let (position, accuracy_m, fix_time, link) = match self.facts.place(&self.carrier)? {
-            Place::At(fix) => (fix.position, fix.accuracy_m.get(), fix.order.effective_time, settings.link.link(self.heard, now)),
-            Place::WaitingAt(pickup) => (pickup, None, self.heard, Link::Live),
+            Place::At(fix) => (fix.position, fix.accuracy_m, fix.order.effective_time, settings.link.link(self.heard(), now)),
+            Place::WaitingAt(pickup) => (pickup, Maybe::NONE, self.heard(), Link::Live),
         };
         let late_risk = match &self.shown {
-            Some(shown) if shown.aboard.is(&aboard) => shown.late_risk,
+            Some(shown) if shown.aboard.is(&aboard) => shown.late_risk(),
             _ => aboard.late_risk(),
         };
         Some(Marker {
@@ -180,7 +190,7 @@ impl Entry {
             tenant: self.tenant,
             carrier: self.carrier.clone(),
             position,
-            heading_deg: self.estimate.and_then(|estimate| estimate.heading_deg()),
+            heading_deg: self.estimate.and_then(|estimate| estimate.heading_deg()).into(),
             speed_mps: self.estimate.map_or(0.0, |estimate| estimate.speed_mps()),
             status: self.facts.status(&self.carrier),
             motion: self.estimate.map_or(Motion::Stopped, |estimate| estimate.motion()),
@@ -190,9 +200,28 @@ impl Entry {
             aboard,
             aboard_count: u32::try_from(self.facts.aboard_count()).unwrap_or(u32::MAX),
             fix_time,
-            heard: self.heard,
+            heard: self.heard(),
             changed,
         })
+    }
+}
+
+/// A moment of which no more is asked than how long ago it was, in the lower half of its milliseconds: it begins anew after 49 days, far longer than a
+/// list is kept without a look at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stopwatch(u32);
+
+impl Stopwatch {
+    const NEVER: Self = Self(u32::MAX);
+
+    /// To the millisecond, but for the one whose number stands for none.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the lower half is what is wanted")]
+    fn at(moment: UnixMs) -> Self {
+        Self((moment.0 as u32).min(u32::MAX - 1))
+    }
+
+    fn until(self, now: UnixMs) -> Duration {
+        Duration::from_millis(Self::at(now).0.wrapping_sub(self.0).into())
     }
 }
 

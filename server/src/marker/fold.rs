@@ -10,6 +10,7 @@ use crate::courtesy;
 use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::maybe::Maybe;
+use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::slots::{Index, Slot, Slots};
 
@@ -23,8 +24,8 @@ pub struct Fold {
     slots: Slots<Entry>,
     /// Where the carriers of the facts under way are; kept for its memory.
     found: Vec<(u64, Option<Slot>)>,
-    /// Each at most once: those with `changed` set.
-    dirty: Vec<Slot>,
+    /// Each at most once.
+    dirty: Vec<Dirty>,
     due: Due,
     log_time: UnixMs,
     through: Vec<Option<Offset>>,
@@ -36,6 +37,18 @@ pub struct Fold {
     nearby: Nearby,
 }
 
+/// A carrier with changes that were not looked at yet.
+#[derive(Clone, Copy, Debug)]
+struct Dirty {
+    slot: Slot,
+    /// The ingest time of the oldest of them.
+    since: UnixMs,
+    /// The status with which a delivery left the map.
+    ended: Option<Status>,
+}
+
+/// No carrier's place.
+const NOBODY: Slot = Slot::MAX;
 /// How many carriers are looked at before the first of them is worked on.
 const LOOKED_AHEAD: usize = 64;
 
@@ -94,9 +107,9 @@ impl Fold {
         let dirty = std::mem::take(&mut self.dirty);
         let (mut changes, mut puts) = (ChangeParts::default(), ChangeParts::default());
         for some in dirty.chunks(LOOKED_AHEAD) {
-            self.look_ahead(some.iter().copied());
-            for slot in some {
-                self.settle(*slot, &mut changes, &mut puts);
+            self.look_ahead(some.iter().map(|dirty| dirty.slot));
+            for dirty in some {
+                self.settle(*dirty, &mut changes, &mut puts);
             }
             courtesy::worked(some.len());
         }
@@ -117,7 +130,7 @@ impl Fold {
     pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Marker> {
         let entry = self.entry(*tenant, carrier)?;
         let list = entry.list(self.log_time, &self.settings);
-        entry.marker(list.into(), self.log_time, entry.heard, &self.settings)
+        entry.marker(list.into(), self.log_time, entry.heard(), &self.settings)
     }
 
     /// The log time at which a link changes or a promise is missed if nothing more is heard.
@@ -151,8 +164,16 @@ impl Fold {
             None => self.insert(hash, tenant, carrier),
         };
         let Some(entry) = self.slots.get_mut(slot) else { return };
+        let ended = if let FactKind::Alight { ended, .. } = &kind { *ended } else { None };
         entry.apply(kind, ingest_time, &self.settings);
-        mark(entry, slot, ingest_time, &mut self.dirty);
+        if entry.is_nothing() {
+            // What came and went between two ticks, as a delivery that is assigned at once: its place is given anew before more are made.
+            if let Some(dirty) = entry.dirty.get().and_then(|place| self.dirty.get_mut(place as usize)) {
+                dirty.slot = NOBODY;
+            }
+            return self.forget(slot);
+        }
+        mark(entry, Dirty { slot, since: ingest_time, ended }, &mut self.dirty);
     }
 
     fn advance(&mut self, partition: PartitionId, through: Offset) {
@@ -175,31 +196,33 @@ impl Fold {
                 let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Maybe::some(second)) else { continue };
                 entry.due = Maybe::NONE;
                 let Some(shown) = &entry.shown else { continue };
-                let link_holds = shown.link == link_of(entry, self.log_time, &self.settings);
+                let link_holds = shown.link() == link_of(entry, self.log_time, &self.settings);
                 let promise_ends = entry.promise_ends_at();
-                entry.list_is_old |= promise_ends.is_some_and(|at| at <= self.log_time);
-                if link_holds && !entry.list_is_old {
+                if promise_ends.is_some_and(|at| at <= self.log_time) {
+                    entry.let_list_be_old();
+                }
+                if link_holds && !entry.list_is_old() {
                     self.due.put(entry, slot, promise_ends, self.log_time, &self.settings);
                 } else {
-                    mark(entry, slot, self.log_time, &mut self.dirty);
+                    mark(entry, Dirty { slot, since: self.log_time, ended: None }, &mut self.dirty);
                 }
             }
         }
     }
 
-    fn settle(&mut self, slot: Slot, removals: &mut ChangeParts, puts: &mut ChangeParts) {
+    fn settle(&mut self, dirty: Dirty, removals: &mut ChangeParts, puts: &mut ChangeParts) {
+        let Dirty { slot, since: changed, ended } = dirty;
         let Some(entry) = self.slots.get_mut(slot) else { return };
-        let changed = entry.changed.take().unwrap_or(self.log_time);
-        let ended = entry.ended.take();
+        entry.dirty = Maybe::NONE;
         let verdict = entry.judge(changed, self.log_time, &self.settings);
         let tenant = entry.tenant;
-        let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle, ended, ingest_time: changed };
+        let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle(), ended, ingest_time: changed };
         let mut list_is_new = false;
         match verdict {
             Verdict::Put(marker) => {
                 list_is_new = entry.shown.as_ref().is_none_or(|before| !before.aboard.is(&marker.aboard));
                 match entry.shown.replace(Shown::of(&marker)) {
-                    Some(before) if before.handle != marker.handle => removals.push(remove(&before)),
+                    Some(before) if before.handle() != marker.handle => removals.push(remove(&before)),
                     Some(_) => {}
                     None => self.shown += 1,
                 }
@@ -251,12 +274,13 @@ fn hash_of(tenant: TenantId, carrier: &Carrier) -> u64 {
 }
 
 /// Puts an entry on the list of dirty ones, once, with the oldest of its changes.
-fn mark(entry: &mut Entry, slot: Slot, ingest_time: UnixMs, dirty: &mut Vec<Slot>) {
-    if entry.changed.is_none() {
-        dirty.push(slot);
+fn mark(entry: &mut Entry, change: Dirty, dirty: &mut Vec<Dirty>) {
+    if let Some(known) = entry.dirty.get().and_then(|place| dirty.get_mut(place as usize)) {
+        (known.since, known.ended) = (change.since.min(known.since), change.ended.or(known.ended));
+        return;
     }
-    let oldest = entry.changed.get().map_or(ingest_time, |oldest| oldest.min(ingest_time));
-    entry.changed = Maybe::some(oldest);
+    entry.dirty = Maybe::from(u32::try_from(dirty.len()).ok());
+    dirty.push(change);
 }
 
 #[cfg(test)]
@@ -272,8 +296,9 @@ mod tests {
     use crate::model::change::{DutyFact, Fix};
     use crate::model::event::OrderKey;
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
+    use crate::model::maybe::MaybeMs;
     use crate::model::position::Position;
-    use crate::model::status::{Link, Status};
+    use crate::model::status::Link;
     use crate::model::terms::{Boarding, Terms};
 
     fn acme() -> TenantId {
@@ -336,7 +361,22 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 296, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 208, "{}", size_of::<Entry>());
+    }
+
+    #[test]
+    fn what_comes_and_goes_between_two_ticks_makes_room_at_once() {
+        let mut fold = Fold::new(0, MarkerSettings::default());
+        let waiting = |number| Carrier::Delivery(delivery(number));
+        let (came, went) = (|n| FactKind::Board(boarding(n, Status::Created)), |n| FactKind::Alight { delivery: delivery(n), ended: None });
+        let both = |n| [change(waiting(n), 1_000, came(n)), change(waiting(n), 1_000, went(n)), change(driver(1), 1_000, came(n))];
+        apply(&mut fold, 1_000, (0..9).flat_map(both).chain([change(waiting(9), 1_000, came(9)), own(1, 1_000, 57.0)]).collect());
+        assert_eq!((fold.slots.places(), fold.index.len()), (2, 2));
+        let told = changes_of(&mut fold);
+        assert_eq!((told.len(), fold.shown(), fold.take_suppressed()), (2, 2, 0), "{told:?}");
+        apply(&mut fold, 2_000, vec![change(waiting(9), 2_000, went(9)), change(waiting(9), 2_000, came(9)), change(waiting(9), 2_000, went(9))]);
+        assert!(matches!(changes_of(&mut fold)[..], [MarkerChange::Remove { handle: Handle(1009), .. }]));
+        assert_eq!((fold.slots.iter().count(), fold.shown()), (1, 1));
     }
 
     #[test]
@@ -379,7 +419,7 @@ mod tests {
     fn a_promise_that_ends_is_told_though_nothing_is_heard() {
         for carrier in [driver(1), Carrier::Delivery(delivery(1))] {
             let mut fold = Fold::new(0, MarkerSettings::default());
-            let promised = Terms { promised_by: Maybe::some(UnixMs(2_000_000)), ..terms(1, Status::Assigned) };
+            let promised = Terms { promised_by: MaybeMs::some(UnixMs(2_000_000)), ..terms(1, Status::Assigned) };
             let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(boarding_of(promised)))];
             changes.extend(matches!(carrier, Carrier::Driver(_)).then(|| own(1, 1_000, 57.0)));
             apply(&mut fold, 1_000, changes);
@@ -404,7 +444,7 @@ mod tests {
     fn what_is_expected_after_its_promise_is_at_risk_until_it_ends() {
         let mut fold = Fold::new(0, MarkerSettings::default());
         let promised = |status, reported_eta: Option<i64>| {
-            let (promised_by, reported_eta) = (Maybe::some(UnixMs(1_000_000)), reported_eta.map(UnixMs).into());
+            let (promised_by, reported_eta) = (MaybeMs::some(UnixMs(1_000_000)), reported_eta.map(UnixMs).into());
             FactKind::Board(boarding_of(Terms { promised_by, reported_eta, ..terms(1, status) }))
         };
         // 11 km by road at 8 m/s are half an hour.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::load::{Load, is_visible};
 use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
+use crate::model::event::OrderKey;
 use crate::model::id::{DeliveryId, Handle};
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
@@ -17,30 +18,81 @@ pub struct Facts {
     handle: Maybe<Handle>,
     /// The driver's own, once it was offered.
     own_handle: Maybe<Handle>,
-    own_fix: Option<Fix>,
+    own_fix: Option<OwnFix>,
     /// Boxed, because few ever send any.
-    duty: Option<Box<Arc<[DutyFact]>>>,
+    duty: Option<Box<Duty>>,
     load: Load,
+}
+
+/// Of a driver's own fix what is asked for again and again. Its way is weighed once, when it is the newest one that may be seen: without duty that is at once or
+/// never, and with duty it is kept there.
+#[derive(Debug)]
+struct OwnFix {
+    order: OrderKey,
+    position: Position,
+    accuracy_m: Maybe<f32>,
+}
+
+/// How fast and where to its sender went at a fix, as far as was said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    speed_mps: Maybe<f32>,
+    heading_deg: Maybe<f32>,
+}
+
+#[derive(Debug)]
+struct Duty {
+    /// Sorted by order key.
+    facts: Arc<[DutyFact]>,
+    /// Of the own fix, when it came under this duty or one before.
+    way: Way,
+}
+
+/// A fix as it is looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen<'a> {
+    pub order: &'a OrderKey,
+    pub position: Position,
+    pub accuracy_m: Maybe<f32>,
+    pub speed_mps: Maybe<f32>,
+    pub heading_deg: Maybe<f32>,
+}
+
+impl<'a> From<&'a Fix> for Seen<'a> {
+    fn from(fix: &'a Fix) -> Self {
+        let Fix { order, position, accuracy_m, speed_mps, heading_deg } = fix;
+        Self { order, position: *position, accuracy_m: *accuracy_m, speed_mps: *speed_mps, heading_deg: *heading_deg }
+    }
 }
 
 /// Where a marker stands and how that is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place<'a> {
-    At(&'a Fix),
+    At(Seen<'a>),
     WaitingAt(Position),
 }
 
 impl Facts {
-    /// Takes one more fact.
-    pub fn apply(&mut self, kind: FactKind) {
+    /// Takes one more fact, and gives back the way of an own fix, which is for who weighs it now.
+    pub fn apply(&mut self, kind: FactKind) -> Way {
+        let mut way = Way::default();
         match kind {
             FactKind::OwnFix { fix, handle } => {
-                self.own_fix = Some(fix);
+                let Fix { order, position, accuracy_m, speed_mps, heading_deg } = fix;
+                self.own_fix = Some(OwnFix { order, position, accuracy_m });
+                way = Way { speed_mps, heading_deg };
+                if let Some(duty) = &mut self.duty {
+                    duty.way = way;
+                }
                 self.offer_own(handle);
             }
             FactKind::AboardFix { delivery, fix } => self.load.set_fix(&delivery, fix, duty_of(self.duty.as_deref())),
             FactKind::Duty { duty, handle } => {
-                self.duty = (!duty.is_empty()).then(|| Box::new(duty));
+                match &mut self.duty {
+                    Some(known) => known.facts = duty,
+                    None if duty.is_empty() => {}
+                    None => self.duty = Some(Box::new(Duty { facts: duty, way })),
+                }
                 self.offer_own(handle);
                 self.recount_newest();
             }
@@ -55,11 +107,12 @@ impl Facts {
         if self.is_empty() {
             *self = Self::default();
         }
+        way
     }
 
     /// True when nothing is known of the carrier any more.
     pub fn is_empty(&self) -> bool {
-        self.own_fix.is_none() && self.duty.is_none() && self.load.is_nothing()
+        self.own_fix.is_none() && self.duty().is_empty() && self.load.is_nothing()
     }
 
     pub fn handle(&self) -> Option<Handle> {
@@ -74,17 +127,25 @@ impl Facts {
         }
     }
 
-    /// The newest visible fix by order key; none while the driver is off duty.
-    pub fn newest_fix(&self) -> Option<&Fix> {
+    /// The newest visible fix by order key; none while the driver is off duty. The way of an own one is mostly not known any more.
+    pub fn newest_fix(&self) -> Option<Seen<'_>> {
+        self.newest_fix_of(Way::default())
+    }
+
+    /// As `newest_fix`, with the way that the last fact said.
+    pub fn newest_fix_of(&self, way: Way) -> Option<Seen<'_>> {
         let duty = self.duty();
         if duty.last().is_some_and(|latest| !latest.on) {
             return None;
         }
-        let own = self.own_fix.as_ref().filter(|fix| is_visible(fix, duty));
-        let aboard = self.load.newest(duty);
+        let own = self.own_fix.as_ref().filter(|fix| is_visible(&fix.order, duty));
+        let aboard = self.load.newest(duty).map(Seen::from);
         match (own, aboard) {
-            (Some(own), Some(aboard)) if aboard.order > own.order => Some(aboard),
-            (Some(own), _) => Some(own),
+            (Some(own), Some(aboard)) if *aboard.order > own.order => Some(aboard),
+            (Some(OwnFix { order, position, accuracy_m }), _) => {
+                let Way { speed_mps, heading_deg } = self.duty.as_ref().map_or(way, |duty| duty.way);
+                Some(Seen { order, position: *position, accuracy_m: *accuracy_m, speed_mps, heading_deg })
+            }
             (None, aboard) => aboard,
         }
     }
@@ -147,8 +208,8 @@ impl Facts {
     }
 }
 
-fn duty_of(duty: Option<&Arc<[DutyFact]>>) -> &[DutyFact] {
-    duty.map_or(&[], |duty| duty)
+fn duty_of(duty: Option<&Duty>) -> &[DutyFact] {
+    duty.map_or(&[], |duty| &duty.facts)
 }
 
 #[cfg(test)]
@@ -158,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::event::OrderKey;
+    use crate::marker::motion::{Estimate, MotionSettings};
     use crate::model::id::{DriverId, EventId};
     use crate::model::terms::Terms;
     use crate::model::time::UnixMs;
@@ -166,7 +227,8 @@ mod tests {
     fn fix(time: i64, id: u8) -> Fix {
         let position = Position::from_degrees(50.0 + f64::from(id) / 100.0, f64::from(i32::try_from(time).unwrap()) / 1000.0).unwrap();
         let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse(&format!("e{id}")).unwrap() };
-        Fix { order, position, accuracy_m: Maybe::NONE, speed_mps: Maybe::NONE, heading_deg: Maybe::NONE }
+        let speed_mps = (id > 0).then(|| f32::from(i16::try_from(time).unwrap()) / 4.0).into();
+        Fix { order, position, accuracy_m: Maybe::some(f32::from(id)), speed_mps, heading_deg: (id > 1).then_some(90.0).into() }
     }
 
     fn delivery(number: u8) -> DeliveryId {
@@ -245,6 +307,16 @@ mod tests {
         }
     }
 
+    fn observe(estimate: &mut Option<Estimate>, fix: Option<Seen<'_>>, nothing_is_known: bool) {
+        let settings = MotionSettings::default();
+        match (fix, estimate) {
+            (Some(fix), Some(estimate)) => estimate.observe(fix, &settings),
+            (Some(fix), estimate) => *estimate = Some(Estimate::first(fix, &settings)),
+            (None, estimate) if nothing_is_known => *estimate = None,
+            (None, _) => {}
+        }
+    }
+
     fn any_fix() -> impl Strategy<Value = Fix> {
         (1..40_i64, 0..3_u8).prop_map(|(time, id)| fix(time, id))
     }
@@ -269,13 +341,19 @@ mod tests {
         #[test]
         fn the_join_equals_a_brute_force_join(kinds in proptest::collection::vec(any_kind(), 1..60)) {
             let (mut facts, mut brute) = (Facts::default(), Brute::default());
+            // Fed with what is kept of a fix, and with all of it.
+            let (mut estimate, mut expected_estimate) = (None, None);
             for kind in kinds {
-                facts.apply(kind.clone());
+                let way = facts.apply(kind.clone());
                 brute.apply(kind);
                 // Equal order keys are one event, so one position: which of its copies is held does not matter.
                 let expected = brute.newest();
-                prop_assert_eq!(facts.newest_fix(), expected.as_ref());
-                prop_assert_eq!(facts.place(&driver()), expected.as_ref().map(Place::At));
+                let told = |seen: Option<Seen<'_>>| seen.map(|seen| (seen.order.clone(), seen.position, seen.accuracy_m));
+                prop_assert_eq!(told(facts.newest_fix()), told(expected.as_ref().map(Seen::from)));
+                prop_assert_eq!(facts.place(&driver()), facts.newest_fix().map(Place::At));
+                observe(&mut estimate, facts.newest_fix_of(way), facts.is_empty());
+                observe(&mut expected_estimate, expected.as_ref().map(Seen::from), facts.is_empty());
+                prop_assert_eq!(estimate, expected_estimate);
                 prop_assert_eq!(facts.status(&driver()), brute.status());
                 prop_assert!(facts.boardings().eq(brute.aboard.values()));
                 prop_assert_eq!(facts.aboard_count(), brute.aboard.len());

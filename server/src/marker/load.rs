@@ -1,16 +1,21 @@
 //! The deliveries aboard one carrier, and the newest fix that names one of them. Knows nothing of the driver's own.
 
 use crate::model::change::{DutyFact, Fix};
+use crate::model::event::OrderKey;
 use crate::model::id::DeliveryId;
 use crate::model::terms::Boarding;
 
-/// Many carry one at a time, so one has its place here.
-#[derive(Debug, Default)]
+/// Many carry one at a time, so one has its place here; nothing is as few as none of the many, so that the whole is two pointers.
+#[derive(Debug)]
 pub(super) enum Load {
-    #[default]
-    Nothing,
     One(Boarding),
-    Many(Box<Many>),
+    Many(Option<Box<Many>>),
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self::NOTHING
+    }
 }
 
 /// More than one.
@@ -23,25 +28,25 @@ pub(super) struct Many {
 }
 
 impl Load {
+    const NOTHING: Self = Self::Many(None);
+
     /// Sorted by delivery.
     pub(super) fn carried(&self) -> &[Boarding] {
         match self {
-            Self::Nothing => &[],
             Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => &many.carried,
+            Self::Many(many) => many.as_ref().map_or(&[], |many| &many.carried),
         }
     }
 
     pub(super) fn is_nothing(&self) -> bool {
-        matches!(self, Self::Nothing)
+        matches!(self, Self::Many(None))
     }
 
     /// The newest fix that was sent on duty.
     pub(super) fn newest(&self, duty: &[DutyFact]) -> Option<&Fix> {
         match self {
-            Self::Nothing => None,
-            Self::One(one) => one.fix.as_deref().filter(|fix| is_visible(fix, duty)),
-            Self::Many(many) => many.newest.as_ref(),
+            Self::One(one) => one.fix.as_deref().filter(|fix| is_visible(&fix.order, duty)),
+            Self::Many(many) => many.as_ref()?.newest.as_ref(),
         }
     }
 
@@ -49,25 +54,25 @@ impl Load {
     pub(super) fn board(&mut self, boarding: Boarding, duty: &[DutyFact]) {
         match self {
             Self::One(one) if one.delivery != boarding.delivery => {}
-            Self::Nothing | Self::One(_) => {
+            Self::Many(None) | Self::One(_) => {
                 *self = Self::One(boarding);
                 return;
             }
-            Self::Many(many) => return many.board(boarding, duty),
+            Self::Many(Some(many)) => return many.board(boarding, duty),
         }
         if let Self::One(one) = std::mem::take(self) {
             let mut many = Many { carried: vec![one], newest: None };
             many.recount(duty);
             many.board(boarding, duty);
-            *self = Self::Many(Box::new(many));
+            *self = Self::Many(Some(Box::new(many)));
         }
     }
 
     pub(super) fn set_fix(&mut self, delivery: &DeliveryId, fix: Fix, duty: &[DutyFact]) {
         match self {
             Self::One(one) if one.delivery == *delivery => drop(replace(&mut one.fix, fix)),
-            Self::Nothing | Self::One(_) => {}
-            Self::Many(many) => many.set_fix(delivery, fix, duty),
+            Self::Many(None) | Self::One(_) => {}
+            Self::Many(Some(many)) => many.set_fix(delivery, fix, duty),
         }
     }
 
@@ -76,22 +81,22 @@ impl Load {
         let gone = match self {
             Self::One(one) if one.delivery == *delivery => match std::mem::take(self) {
                 Self::One(one) => return Some(one),
-                Self::Nothing | Self::Many(_) => return None,
+                Self::Many(_) => return None,
             },
-            Self::Nothing | Self::One(_) => return None,
-            Self::Many(many) => many.alight(delivery, duty)?,
+            Self::Many(None) | Self::One(_) => return None,
+            Self::Many(Some(many)) => many.alight(delivery, duty)?,
         };
-        if let Self::Many(many) = self
+        if let Self::Many(Some(many)) = self
             && many.carried.len() == 1
         {
-            *self = many.carried.pop().map_or(Self::Nothing, Self::One);
+            *self = many.carried.pop().map_or(Self::NOTHING, Self::One);
         }
         Some(gone)
     }
 
     /// The driver's duty is another than was known.
     pub(super) fn recount(&mut self, duty: &[DutyFact]) {
-        if let Self::Many(many) = self {
+        if let Self::Many(Some(many)) = self {
             many.recount(duty);
         }
     }
@@ -129,7 +134,7 @@ impl Many {
 
     /// Keeps `newest` true after one delivery's fix went from `before` to `after`; looks at all of them only when the newest itself went back.
     fn renew(&mut self, before: Option<&Fix>, after: Option<Fix>, duty: &[DutyFact]) {
-        let after = after.filter(|fix| is_visible(fix, duty));
+        let after = after.filter(|fix| is_visible(&fix.order, duty));
         let was_newest = matches!((before, &self.newest), (Some(before), Some(newest)) if before.order == newest.order);
         let leads = |fix: &Fix| self.newest.as_ref().is_none_or(|newest| fix.order >= newest.order);
         match after {
@@ -141,7 +146,7 @@ impl Many {
 
     fn recount(&mut self, duty: &[DutyFact]) {
         let fixes = self.carried.iter().filter_map(|carried| carried.fix.as_deref());
-        self.newest = fixes.filter(|fix| is_visible(fix, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned();
+        self.newest = fixes.filter(|fix| is_visible(&fix.order, duty)).max_by(|a, b| a.order.cmp(&b.order)).cloned();
     }
 }
 
@@ -155,7 +160,7 @@ fn replace(kept: &mut Option<Box<Fix>>, fix: Fix) -> Option<Fix> {
 }
 
 /// On duty at the moment of the fix. Who had said nothing yet was on duty.
-pub(super) fn is_visible(fix: &Fix, duty: &[DutyFact]) -> bool {
-    let said = duty.partition_point(|fact| fact.order <= fix.order);
+pub(super) fn is_visible(fix: &OrderKey, duty: &[DutyFact]) -> bool {
+    let said = duty.partition_point(|fact| fact.order <= *fix);
     said == 0 || duty[said - 1].on
 }

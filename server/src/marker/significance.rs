@@ -6,6 +6,7 @@ use crate::model::change::{AboardList, Marker};
 use crate::model::id::Handle;
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
+use crate::model::short::Short;
 use crate::model::status::{Link, Motion, Status};
 use crate::model::time::UnixMs;
 
@@ -23,55 +24,77 @@ impl Default for Significance {
     }
 }
 
-/// What the map has of a marker, as far as it decides whether a change is worth sending.
+/// What the map has of a marker, as far as it decides whether a change is worth sending. There is one for each carrier.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    pub handle: Handle,
     pub position: Position,
     heading_deg: Maybe<f32>,
-    pub status: Option<Status>,
-    pub motion: Motion,
-    pub link: Link,
-    pub late_risk: bool,
+    aboard_count: u32,
     pub aboard: AboardList,
-    pub aboard_count: u32,
-    pub fix_time: UnixMs,
+    handle: Short<Handle>,
+    fix_time: Short<UnixMs>,
+    words: Words,
+}
+
+/// A marker's status, link, motion and risk in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Words(u8);
+
+impl Words {
+    fn of(marker: &Marker) -> Self {
+        let status = marker.status.map_or(0, Status::code);
+        Self(status | (marker.link as u8) << 4 | (marker.motion as u8) << 6 | u8::from(marker.late_risk) << 7)
+    }
 }
 
 impl Shown {
     pub fn of(marker: &Marker) -> Self {
         Self {
-            handle: marker.handle,
             position: marker.position,
-            heading_deg: marker.heading_deg.into(),
-            status: marker.status,
-            motion: marker.motion,
-            link: marker.link,
-            late_risk: marker.late_risk,
-            aboard: marker.aboard.clone(),
+            heading_deg: marker.heading_deg,
             aboard_count: marker.aboard_count,
-            fix_time: marker.fix_time,
+            aboard: marker.aboard.clone(),
+            handle: marker.handle.into(),
+            fix_time: marker.fix_time.into(),
+            words: Words::of(marker),
         }
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.get()
+    }
+
+    pub fn fix_time(&self) -> UnixMs {
+        self.fix_time.get()
+    }
+
+    pub fn link(&self) -> Link {
+        match self.words.0 >> 4 & 3 {
+            0 => Link::Live,
+            1 => Link::Delayed,
+            2 => Link::Stale,
+            _ => Link::Lost,
+        }
+    }
+
+    pub fn late_risk(&self) -> bool {
+        self.words.0 >> 7 != 0
     }
 }
 
 impl Significance {
     /// Whether `now` is worth sending to those who have `shown`.
     pub fn differs(&self, shown: &Shown, now: &Marker) -> bool {
-        let says_other = shown.handle != now.handle
-            || shown.status != now.status
-            || shown.motion != now.motion
-            || shown.link != now.link
-            || shown.late_risk != now.late_risk
-            || shown.aboard_count != now.aboard_count
-            || !shown.aboard.is(&now.aboard);
+        let says_other =
+            shown.words != Words::of(now) || shown.handle() != now.handle || shown.aboard_count != now.aboard_count || !shown.aboard.is(&now.aboard);
         says_other || self.moved(shown, now) || self.turned(shown, now)
     }
 
     fn moved(&self, shown: &Shown, now: &Marker) -> bool {
         // An earlier fix than the one shown means that the shown one does not hold any more: it has to go.
-        if now.fix_time < shown.fix_time || now.fix_time.since(shown.fix_time) >= self.elapsed {
-            return now.fix_time != shown.fix_time || now.position != shown.position;
+        let fix_time = shown.fix_time();
+        if now.fix_time < fix_time || now.fix_time.since(fix_time) >= self.elapsed {
+            return now.fix_time != fix_time || now.position != shown.position;
         }
         if now.position == shown.position {
             return false;
@@ -85,12 +108,12 @@ impl Significance {
     fn least_move_m(&self, now: &Marker) -> f32 {
         match now.motion {
             Motion::Moving => self.distance_m,
-            Motion::Stopped => self.distance_m.max(now.accuracy_m.unwrap_or(0.0)),
+            Motion::Stopped => self.distance_m.max(now.accuracy_m.get().unwrap_or(0.0)),
         }
     }
 
     fn turned(&self, shown: &Shown, now: &Marker) -> bool {
-        match (shown.heading_deg.get(), now.heading_deg) {
+        match (shown.heading_deg.get(), now.heading_deg.get()) {
             (Some(before), Some(after)) => angle_between_deg(before, after) >= self.heading_deg,
             (before, after) => before.is_some() != after.is_some(),
         }
@@ -116,13 +139,13 @@ mod tests {
             tenant: TenantId::parse("acme").unwrap(),
             carrier: Carrier::Driver(DriverId::parse("ann").unwrap()),
             position: Position::from_degrees(57.0, 12.0).unwrap(),
-            heading_deg: Some(350.0),
+            heading_deg: Maybe::some(350.0),
             speed_mps: 3.0,
             status: None,
             motion: Motion::Moving,
             link: Link::Live,
             late_risk: false,
-            accuracy_m: Some(20.0),
+            accuracy_m: Maybe::some(20.0),
             aboard: AboardList::default(),
             aboard_count: 0,
             fix_time: UnixMs(100_000),
@@ -138,6 +161,15 @@ mod tests {
     fn north(marker: &Marker, metres: f64) -> Marker {
         let position = Position::from_degrees(57.0 + metres / 111_195.1, 12.0).unwrap();
         Marker { position, fix_time: UnixMs(101_000), ..marker.clone() }
+    }
+
+    #[test]
+    fn what_is_shown_is_small_and_its_words_come_back() {
+        assert!(size_of::<Option<Shown>>() <= 48, "{}", size_of::<Option<Shown>>());
+        for (link, late_risk) in [(Link::Live, true), (Link::Delayed, false), (Link::Stale, true), (Link::Lost, false)] {
+            let shown = Shown::of(&Marker { link, late_risk, status: Some(Status::Cancelled), ..marker() });
+            assert_eq!((shown.link(), shown.late_risk(), shown.handle(), shown.fix_time()), (link, late_risk, Handle(1), UnixMs(100_000)));
+        }
     }
 
     #[test]
@@ -161,9 +193,9 @@ mod tests {
     #[test]
     fn a_turn_counts_across_north() {
         let (rule, shown) = (Significance::default(), marker());
-        assert!(!differs(&rule, &shown, &Marker { heading_deg: Some(4.0), ..shown.clone() }));
-        assert!(differs(&rule, &shown, &Marker { heading_deg: Some(5.0), ..shown.clone() }));
-        assert!(differs(&rule, &shown, &Marker { heading_deg: None, ..shown.clone() }));
+        assert!(!differs(&rule, &shown, &Marker { heading_deg: Maybe::some(4.0), ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { heading_deg: Maybe::some(5.0), ..shown.clone() }));
+        assert!(differs(&rule, &shown, &Marker { heading_deg: Maybe::NONE, ..shown.clone() }));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::event::{Location, OrderKey};
 use super::id::packed::IdText;
 use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
-use super::maybe::Maybe;
+use super::maybe::{Maybe, MaybeMs};
 use super::position::Position;
 use super::status::{Link, Motion, Status};
 use super::terms::{Boarding, Terms};
@@ -192,7 +192,7 @@ pub struct Marker {
     pub carrier: Carrier,
     pub position: Position,
     /// 0.0..360.0, clockwise from true north; absent when unknown or stopped since the start.
-    pub heading_deg: Option<f32>,
+    pub heading_deg: Maybe<f32>,
     /// Smoothed.
     pub speed_mps: f32,
     /// Of the delivery aboard that is most advanced and not ended (ties: the least id); none aboard: absent, the driver is idle.
@@ -201,7 +201,7 @@ pub struct Marker {
     pub link: Link,
     /// Whether a listed delivery is at risk of being late.
     pub late_risk: bool,
-    pub accuracy_m: Option<f32>,
+    pub accuracy_m: Maybe<f32>,
     /// At most `MAX_LISTED`, sorted by id; of more, those that have ended are left out first.
     pub aboard: AboardList,
     /// How many there are, also beyond those listed.
@@ -229,7 +229,8 @@ enum List {
     #[default]
     Nothing,
     One(Aboard),
-    Many(Arc<[Aboard]>),
+    /// Behind one pointer, so that the list takes no more room than the one.
+    Many(Arc<Vec<Aboard>>),
 }
 
 impl AboardList {
@@ -251,7 +252,7 @@ impl AboardList {
 
 impl From<Vec<Aboard>> for AboardList {
     fn from(mut list: Vec<Aboard>) -> Self {
-        Self(if list.len() > 1 { List::Many(list.into()) } else { list.pop().map_or(List::Nothing, List::One) })
+        Self(if list.len() > 1 { List::Many(Arc::new(list)) } else { list.pop().map_or(List::Nothing, List::One) })
     }
 }
 
@@ -280,7 +281,7 @@ pub struct Aboard {
     /// It has not ended, and either its promise has passed or it is expected after it.
     pub late_risk: bool,
     /// Expected at its destination (before pickup: at its pickup): reported, or our own estimate.
-    pub eta: Maybe<UnixMs>,
+    pub eta: MaybeMs,
 }
 
 impl Deref for Aboard {
@@ -296,7 +297,7 @@ impl Aboard {
     /// Of which no more is known than this.
     pub(crate) fn of(delivery: DeliveryId, status: Status, late_risk: bool, attributes: super::tags::Attributes) -> Self {
         let terms = Arc::new(Terms { status, attributes, ..Terms::new(delivery, Handle(0)) });
-        Self { terms, late_risk, eta: Maybe::NONE }
+        Self { terms, late_risk, eta: MaybeMs::none() }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use packed::{IdText, Packed};
 use thiserror::Error;
@@ -46,7 +46,7 @@ fn packed(text: &str) -> Result<Packed, InvalidId> {
 }
 
 /// A text of 1 to 64 bytes that names one `Of`. Cheap to clone; two of different kinds cannot be mixed up. A canonical UUID and a text of at
-/// most 23 bytes lie in place, so that comparing them asks no other memory; a longer one is shared.
+/// most 15 bytes lie in place, so that comparing them asks no other memory; a longer one is shared.
 pub struct Id<Of>(Packed, PhantomData<fn() -> Of>);
 
 /// A driver or a tracker: what moves on the map.
@@ -68,7 +68,7 @@ impl<Of> Id<Of> {
     }
 
     pub fn of_uuid(bytes: [u8; 16]) -> Self {
-        Self(Packed::Uuid(bytes), PhantomData)
+        Self(Packed::of_uuid(bytes), PhantomData)
     }
 
     /// Its bytes, when it is a UUID in its canonical form.
@@ -134,42 +134,47 @@ impl<Of> fmt::Display for Id<Of> {
 /// Whose data it is. Comes from the credential alone, never from a body.
 ///
 /// Every event, change and marker carries one, on every core at once: so each name is kept once for the life of the process and a tenant is
-/// its address, which is copied without a count. There are as many as have a key.
-#[derive(Clone, Copy)]
-pub struct TenantId(&'static &'static str);
+/// its number there, which is copied without a count. There are as many as have a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TenantId(u32);
 
 static TENANTS: Mutex<BTreeMap<&'static str, TenantId>> = Mutex::new(BTreeMap::new());
+/// Names by number, each piece with twice as many as the one before, so that none ever moves: who reads one takes no lock.
+static NAMES: [OnceLock<Box<[OnceLock<&'static str>]>>; 32] = [const { OnceLock::new() }; 32];
 
 impl TenantId {
     /// Takes a text of 1 to 64 bytes without control characters. Never call it with what anybody may send: it is kept for ever.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         check(text)?;
         let mut tenants = TENANTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenant = tenants.get(text).copied().unwrap_or_else(|| {
-            let name: &'static str = Box::leak(Box::from(text));
-            Self(Box::leak(Box::new(name)))
-        });
-        Ok(*tenants.entry(tenant.0).or_insert(tenant))
+        if let Some(tenant) = tenants.get(text) {
+            return Ok(*tenant);
+        }
+        let (name, tenant): (&'static str, _) = (Box::leak(Box::from(text)), Self(u32::try_from(tenants.len()).expect("fewer than 2^32 tenants")));
+        let (piece, place) = tenant.place();
+        let piece = NAMES[piece].get_or_init(|| (0..1_u64 << piece).map(|_| OnceLock::new()).collect());
+        piece[place].get_or_init(|| name);
+        tenants.insert(name, tenant);
+        Ok(tenant)
     }
 
     pub fn as_str(&self) -> &str {
-        self.0
+        let (piece, place) = self.place();
+        NAMES[piece].get().and_then(|piece| piece[place].get()).expect("who has a number has a name")
     }
 
-    /// Another one for each tenant, and another one in each process.
+    /// Another one for each tenant, and perhaps another one in each process.
     pub fn number(&self) -> u64 {
-        std::ptr::from_ref(self.0).addr() as u64
+        u64::from(self.0)
+    }
+
+    /// In which piece of `NAMES` its name is, and where there.
+    fn place(self) -> (usize, usize) {
+        let number = u64::from(self.0) + 1;
+        let piece = number.ilog2() as usize;
+        (piece, usize::try_from(number - (1 << piece)).expect("less than a usize"))
     }
 }
-
-/// One text has one address.
-impl PartialEq for TenantId {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.0, other.0)
-    }
-}
-
-impl Eq for TenantId {}
 
 impl PartialOrd for TenantId {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
@@ -179,25 +184,19 @@ impl PartialOrd for TenantId {
 
 impl Ord for TenantId {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.cmp(other.0)
-    }
-}
-
-impl Hash for TenantId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        std::ptr::hash(self.0, state);
+        self.as_str().cmp(other.as_str())
     }
 }
 
 impl fmt::Debug for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
 impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -214,7 +213,7 @@ impl EventId {
     }
 
     pub fn of_uuid(bytes: [u8; 16]) -> Self {
-        Self(Packed::Uuid(bytes))
+        Self(Packed::of_uuid(bytes))
     }
 
     /// Its bytes, when it is a UUID in its canonical form.
@@ -311,6 +310,8 @@ mod tests {
         assert_eq!(TenantId::parse("acme"), TenantId::parse(&again));
         assert_ne!(TenantId::parse("acme"), TenantId::parse("acme2"));
         assert_eq!(TenantId::parse("x\ty"), Err(InvalidId::ControlCharacter));
+        let many: Vec<TenantId> = (0..100).map(|number| TenantId::parse(&format!("tenant-{number}")).expect("valid")).collect();
+        assert!((0..100).zip(&many).all(|(number, tenant)| tenant.as_str() == format!("tenant-{number}")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::id::Handle;
+use super::short::Short;
 use super::time::UnixMs;
 
 /// Has a value that stands for none.
@@ -22,6 +23,15 @@ impl Spare for UnixMs {
 }
 
 impl Spare for i64 {
+    const NONE: Self = Self::MAX;
+
+    fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+}
+
+/// The greatest of all.
+impl Spare for u32 {
     const NONE: Self = Self::MAX;
 
     fn is_none(self) -> bool {
@@ -93,6 +103,36 @@ impl<T: Spare + PartialEq> PartialEq for Maybe<T> {
 }
 
 impl<T: Spare + fmt::Debug> fmt::Debug for Maybe<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// A moment that may be absent, in seven bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MaybeMs(Short<UnixMs>);
+
+impl MaybeMs {
+    pub fn none() -> Self {
+        Self(UnixMs::NONE.into())
+    }
+
+    pub fn some(moment: UnixMs) -> Self {
+        Self(moment.into())
+    }
+
+    pub fn get(self) -> Option<UnixMs> {
+        Some(self.0.get()).filter(|moment| !moment.is_none())
+    }
+}
+
+impl From<Option<UnixMs>> for MaybeMs {
+    fn from(moment: Option<UnixMs>) -> Self {
+        moment.map_or_else(Self::none, Self::some)
+    }
+}
+
+impl fmt::Debug for MaybeMs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get().fmt(f)
     }

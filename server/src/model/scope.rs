@@ -246,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::model::id::{Handle, TenantId};
+    use crate::model::maybe::Maybe;
     use crate::model::status::{Link, Motion};
     use crate::model::tags::Attributes;
     use crate::model::time::UnixMs;
@@ -269,13 +270,13 @@ mod tests {
             tenant: TenantId::parse("acme").expect("valid"),
             carrier: Carrier::Driver(DriverId::parse("van").expect("valid")),
             position: Position::from_degrees(57.7, 11.9).expect("valid"),
-            heading_deg: None,
+            heading_deg: Maybe::NONE,
             speed_mps: 0.0,
             status: Some(Status::Arrived),
             motion: Motion::Stopped,
             link: Link::Live,
             late_risk: false,
-            accuracy_m: None,
+            accuracy_m: Maybe::NONE,
             aboard: listed.collect::<Vec<_>>().into(),
             aboard_count: 150,
             fix_time: UnixMs(0),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::change::Fix;
 use super::id::{DeliveryId, Handle};
-use super::maybe::Maybe;
+use super::maybe::{Maybe, MaybeMs};
 use super::position::Position;
 use super::status::Status;
 use super::tags::Attributes;
@@ -19,7 +19,7 @@ pub struct Terms {
     pub status: Status,
     pub pickup: Option<Position>,
     pub destination: Option<Position>,
-    pub promised_by: Maybe<UnixMs>,
+    pub promised_by: MaybeMs,
     /// From a `delivery.eta` event: outranks our own estimate.
     pub reported_eta: Maybe<UnixMs>,
     pub attributes: Attributes,
@@ -34,7 +34,7 @@ impl Terms {
             status: Status::Created,
             pickup: None,
             destination: None,
-            promised_by: Maybe::NONE,
+            promised_by: MaybeMs::none(),
             reported_eta: Maybe::NONE,
             attributes: Attributes::default(),
         }
@@ -54,5 +54,15 @@ impl Deref for Boarding {
 
     fn deref(&self) -> &Terms {
         &self.terms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_are_small() {
+        assert!(size_of::<Terms>() <= 64, "{}", size_of::<Terms>());
     }
 }

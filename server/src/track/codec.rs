@@ -44,9 +44,7 @@ pub fn put_driver(out: &mut Vec<u8>, driver: &Driver) {
     put_u64(out, driver.handle.0);
     put_time(out, driver.last_heard);
     put_flags(out, driver.fix_flags);
-    if let Some(fix) = &driver.fix {
-        put_time(out, fix.ingest_time);
-    }
+    put_fix_heard(out, driver.fix.is_some(), driver.last_heard);
 }
 
 fn put_driver_facts(out: &mut Vec<u8>, driver: &Driver) {
@@ -61,15 +59,13 @@ fn put_driver_facts(out: &mut Vec<u8>, driver: &Driver) {
 
 pub fn driver(input: &mut &[u8]) -> Result<Driver, CodecError> {
     let id: DriverId = take_id(input)?;
-    let mut fix = take_option(input, take_ping_facts)?;
+    let fix = take_option(input, take_ping_facts)?;
     let duty = take_list(input, |input| Ok(DutyFact { order: take_order(input)?, on: take_u8(input)? != 0 }))?;
     let tenant = take_u32(input)?;
     let handle = Handle(take_u64(input)?);
     let last_heard = take_time(input)?;
     let fix_flags = take_flags(input)?;
-    if let Some(fix) = &mut fix {
-        fix.ingest_time = take_time(input)?;
-    }
+    take_fix_heard(input, fix.is_some())?;
     let duty = (!duty.is_empty()).then(|| Box::new(duty.into()));
     Ok(Driver { id, tenant, fix_flags, handle, last_heard, fix, duty })
 }
@@ -78,14 +74,13 @@ pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
     let said = delivery.said.open();
     put_delivery_facts(out, delivery, &said);
     put_u64(out, u64::from(delivery.tenant));
-    put_u64(out, delivery.handle.0);
+    // Twice: version 1 has a place for the first one that it was given, which is asked of nobody.
+    put_u64(out, delivery.terms.handle.0);
     put_u64(out, delivery.terms.handle.0);
     put_time(out, delivery.last_heard);
     put_flags(out, delivery.fix_flags);
     put_u8(out, u8::from(delivery.left));
-    if let Some(fix) = &delivery.fix {
-        put_time(out, fix.ping.ingest_time);
-    }
+    put_fix_heard(out, delivery.fix.is_some(), delivery.last_heard);
     for fact in said.statuses.facts() {
         put_time(out, fact.ingest_time);
         put_flags(out, fact.flags);
@@ -121,7 +116,7 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     let created = take_register(input, take_created)?;
     let assigned: Option<Register<DriverId>> = take_register(input, take_id)?;
     let eta = take_register(input, take_time)?;
-    let mut fix = take_option(input, |input| {
+    let fix = take_option(input, |input| {
         let actor = take_id(input)?;
         Ok(Box::new(DeliveryPing { ping: take_ping_facts(input)?, actor }))
     })?;
@@ -131,9 +126,7 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     delivery.last_heard = take_time(input)?;
     delivery.fix_flags = take_flags(input)?;
     delivery.left = take_u8(input)? != 0;
-    if let Some(fix) = &mut fix {
-        fix.ping.ingest_time = take_time(input)?;
-    }
+    take_fix_heard(input, fix.is_some())?;
     for fact in &mut facts {
         fact.ingest_time = take_time(input)?;
         fact.flags = take_flags(input)?;
@@ -164,6 +157,17 @@ fn take_status_fact(input: &mut &[u8]) -> Result<StatusFact, CodecError> {
         Ok(Box::new(StatusDetail { reason, proof }))
     })?;
     Ok(StatusFact { order, status, detail, ingest_time: UnixMs(0), flags: StampFlags::default() })
+}
+
+/// When the fix was heard is asked of nobody and kept no more; its place stays, and with it the version.
+fn put_fix_heard(out: &mut Vec<u8>, has_fix: bool, last_heard: UnixMs) {
+    if has_fix {
+        put_time(out, last_heard);
+    }
+}
+
+fn take_fix_heard(input: &mut &[u8], has_fix: bool) -> Result<(), CodecError> {
+    if has_fix { take_time(input).map(drop) } else { Ok(()) }
 }
 
 // --------------------------------------------------------------------------------------------------------------------------- facts
@@ -215,7 +219,7 @@ fn take_ping_facts(input: &mut &[u8]) -> Result<Ping, CodecError> {
     let position = take_position(input)?;
     let mut float = || take_option(input, |input| Ok(f32::from_bits(u32::from_le_bytes(take_array(input)?))));
     let location = Location { position, accuracy_m: float()?, speed_mps: float()?, heading_deg: float()?, altitude_m: float()?, battery: float()? };
-    Ok(Ping::new(order, location, UnixMs(0)))
+    Ok(Ping::new(order, location))
 }
 
 fn put_order(out: &mut Vec<u8>, order: &OrderKey) {

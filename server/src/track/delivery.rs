@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::model::change::Carrier;
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
 use crate::model::id::{self, DeliveryId, DriverId, Handle};
-use crate::model::maybe::Maybe;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
 use crate::model::terms::{Boarding, Terms};
@@ -25,11 +24,8 @@ pub struct Delivery {
     pub(super) fix_flags: StampFlags,
     /// It left the map, `LEAVES_MAP_AFTER` its end.
     pub(super) left: bool,
-    pub(super) handle: Handle,
     /// The greatest ingest time of its events.
     pub(super) last_heard: UnixMs,
-    /// When the one valid entry for it in the queue of what is due comes up.
-    pub(super) armed: Maybe<UnixMs>,
     pub(super) fix: Option<Box<DeliveryPing>>,
     pub(super) said: PackedSaid,
 }
@@ -65,9 +61,7 @@ impl Delivery {
             tenant,
             fix_flags: StampFlags::default(),
             left: false,
-            handle,
             last_heard: UnixMs(i64::MIN),
-            armed: Maybe::NONE,
             fix: None,
             said: PackedSaid::default(),
         }
@@ -79,7 +73,7 @@ impl Delivery {
         crate::track::fault::strike("before", event);
         self.last_heard = self.last_heard.max(ingest_time);
         if let Body::Location(location) = &event.body {
-            return self.join_fix(event, location, ingest_time);
+            return self.join_fix(event, location);
         }
         let (mut said, mut terms) = (self.said.open(), Terms::clone(&self.terms));
         if !join_said(&mut said, &mut terms, event, ingest_time) {
@@ -107,12 +101,12 @@ impl Delivery {
         &self.terms.delivery
     }
 
-    fn join_fix(&mut self, event: &Event, location: &Location, ingest_time: UnixMs) -> Joined {
+    fn join_fix(&mut self, event: &Event, location: &Location) -> Joined {
         let Some(actor) = &event.actor else {
             return Joined::Nothing;
         };
         let before = |kept: &DeliveryPing| kept.ping.compare(event, location).then_with(|| kept.actor.cmp(actor)).is_lt();
-        let ping = Ping::of(event, location, ingest_time);
+        let ping = Ping::of(event, location);
         match &mut self.fix {
             Some(kept) if !before(kept) => return Joined::Nothing,
             // Who sent the one before mostly sent this one, too.

@@ -54,7 +54,7 @@ impl Driver {
                 if self.fix.as_ref().is_some_and(|kept| kept.compare(event, location).is_ge()) {
                     return Joined::Nothing;
                 }
-                self.fix = Some(Ping::of(event, location, ingest_time));
+                self.fix = Some(Ping::of(event, location));
                 self.fix_flags = stamp_flags(event);
                 Joined::Fix
             }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -16,7 +17,7 @@ pub const TOMBSTONE_KEPT: Duration = Duration::from_hours(72);
 
 /// Something may be due for an entity at a time. The entity decides: an entry may have been overtaken.
 ///
-/// Packed, because there is one for each driver.
+/// Packed, because there is one for each delivery that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C, packed(4))]
 pub struct Due {
@@ -47,6 +48,61 @@ impl DueQueue {
 
     pub fn count(&self) -> usize {
         self.heap.len()
+    }
+}
+
+/// For things that all come due some day, and mostly later than was thought: of so many places beside each other the earliest time at which one of them may be
+/// due, and nothing of each. Who is there is asked when that time has come.
+#[derive(Debug)]
+pub struct Sweep {
+    earliest: Vec<UnixMs>,
+    /// Of all of them.
+    next: UnixMs,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { earliest: Vec::new(), next: Self::NEVER }
+    }
+}
+
+impl Sweep {
+    const PLACES: Slot = 1_024;
+    const NEVER: UnixMs = UnixMs(i64::MAX);
+    /// When it is looked again where a panic ended the look.
+    const AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+    pub fn note(&mut self, Due { at, slot }: Due) {
+        let piece = (slot / Self::PLACES) as usize;
+        if self.earliest.len() <= piece {
+            self.earliest.resize(piece + 1, Self::NEVER);
+        }
+        self.earliest[piece] = self.earliest[piece].min(at);
+        self.next = self.next.min(at);
+    }
+
+    /// Places of which one may be due. Whoever looks there says with `looked` when the next one is.
+    pub fn due(&mut self, now: UnixMs) -> Option<Range<Slot>> {
+        self.next().filter(|next| *next <= now)?;
+        let piece = self.earliest.iter().position(|earliest| *earliest <= now)?;
+        self.set(piece, now + Self::AGAIN_AFTER);
+        let first = Slot::try_from(piece).unwrap_or(Slot::MAX) * Self::PLACES;
+        Some(first..first.saturating_add(Self::PLACES))
+    }
+
+    /// Of places that `due` named: the earliest time of those who stay.
+    pub fn looked(&mut self, places: &Range<Slot>, earliest: Option<UnixMs>) {
+        self.set((places.start / Self::PLACES) as usize, earliest.unwrap_or(Self::NEVER));
+    }
+
+    fn set(&mut self, piece: usize, earliest: UnixMs) {
+        self.earliest[piece] = earliest;
+        self.next = self.earliest.iter().copied().min().unwrap_or(Self::NEVER);
+    }
+
+    /// Not later than when the first of them is due.
+    pub fn next(&self) -> Option<UnixMs> {
+        Some(self.next).filter(|next| *next != Self::NEVER)
     }
 }
 
@@ -129,6 +185,23 @@ mod tests {
         assert!(!tombstones.absorbs(0, &id("a")) && tombstones.absorbs(0, &id("c")));
         tombstones.expire(hour(73));
         assert!(!tombstones.absorbs(0, &id("b")) && tombstones.absorbs(0, &id("c")));
+    }
+
+    #[test]
+    fn a_sweep_looks_where_something_may_be_due_and_nowhere_else() {
+        let mut sweep = Sweep::default();
+        for (at, slot) in [(50, 3), (40, 9), (70, 1_023), (60, 1_024)] {
+            sweep.note(Due { at: UnixMs(at), slot });
+        }
+        assert_eq!((sweep.due(UnixMs(39)), sweep.next()), (None, Some(UnixMs(40))));
+        let first = sweep.due(UnixMs(40)).unwrap();
+        assert_eq!((&first, sweep.next()), (&(0..1_024), Some(UnixMs(60))));
+        sweep.looked(&first, Some(UnixMs(50)));
+        assert_eq!((sweep.due(UnixMs(60)), sweep.due(UnixMs(60)), sweep.due(UnixMs(60))), (Some(0..1_024), Some(1_024..2_048), None));
+        sweep.looked(&(1_024..2_048), None);
+        assert_eq!(sweep.next(), Some(UnixMs(60_060)), "nobody said what became of the look at the first ones");
+        sweep.looked(&first, None);
+        assert_eq!(sweep.next(), None);
     }
 
     #[test]

@@ -139,8 +139,7 @@ impl PartitionState {
             delivery.lend(Handle::new(self.partition, self.handles));
         }
         delivery.left = leaves_map_at(delivery).is_some_and(|at| at <= self.log_time);
-        delivery.armed = next_step(delivery).into();
-        if let Some(at) = delivery.armed.get() {
+        if let Some(at) = next_step(delivery) {
             self.delivery_dues.push(Due { at, slot });
         }
         tell_of_delivery(delivery, before, Joined::Facts, tell);

@@ -7,13 +7,11 @@ use crate::model::event::{Event, Location, OrderKey};
 use crate::model::id::DriverId;
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
-use crate::model::time::UnixMs;
 
-/// What a ping says, its place in the order, and when it was heard.
+/// What a ping says, and its place in the order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ping {
     pub order: OrderKey,
-    pub ingest_time: UnixMs,
     position: Position,
     accuracy_m: Maybe<f32>,
     speed_mps: Maybe<f32>,
@@ -30,15 +28,14 @@ pub struct DeliveryPing {
 }
 
 impl Ping {
-    pub(super) fn of(event: &Event, location: &Location, ingest_time: UnixMs) -> Self {
-        Self::new(event.order_key(), *location, ingest_time)
+    pub(super) fn of(event: &Event, location: &Location) -> Self {
+        Self::new(event.order_key(), *location)
     }
 
-    pub(super) fn new(order: OrderKey, location: Location, ingest_time: UnixMs) -> Self {
+    pub(super) fn new(order: OrderKey, location: Location) -> Self {
         let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = location;
         Self {
             order,
-            ingest_time,
             position,
             accuracy_m: accuracy_m.into(),
             speed_mps: speed_mps.into(),

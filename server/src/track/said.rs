@@ -25,25 +25,37 @@ pub struct Said {
 #[derive(Clone, Debug, Default)]
 pub struct PackedSaid(Option<Box<[u8]>>);
 
-/// The driver comes first, for each ping that names a delivery asks who carries it. Then the status events; who created or assigned it is mostly one of those.
+/// Two bytes that say what follows; the driver, for each ping that names a delivery asks who carries it; then the status events. Who created or assigned it is
+/// mostly one of those, and its number among them stands in the second byte.
 impl PackedSaid {
     pub fn of(said: &Said) -> Self {
         let mut out = Vec::with_capacity(128);
+        let facts = said.statuses.facts();
+        let driver = said.assigned.as_ref().map(|assigned| &assigned.value);
+        let kind = driver.map_or(NO_DRIVER, |driver| if driver.uuid().is_some() { UUID_DRIVER } else { TEXT_DRIVER });
+        let count = u8::try_from(facts.len()).unwrap_or(ELSEWHERE).min(ELSEWHERE);
+        put_u8(&mut out, kind | u8::from(said.eta.is_some()) << 2 | count << 4);
+        let place = |order: Option<&OrderKey>| order.map_or(NOWHERE, |order| place_among(order, facts));
+        let (assigned, created) = (said.assigned.as_ref().map(|known| &known.order), said.created.as_ref().map(|known| &known.order));
+        put_u8(&mut out, place(assigned) | place(created) << 4);
+        if let Some(driver) = driver {
+            put_text(&mut out, driver.uuid(), &driver.as_str());
+        }
+        if count == ELSEWHERE {
+            put_u64(&mut out, facts.len() as u64);
+        }
         let mut times = Times::default();
-        put_option(&mut out, said.assigned.as_ref(), |out, assigned| put_driver(out, &assigned.value));
-        put_u64(&mut out, said.statuses.facts().len() as u64);
-        for fact in said.statuses.facts() {
+        for fact in facts {
             put_fact(&mut out, &mut times, fact);
         }
-        let mut put_place = |out: &mut Vec<u8>, order: &OrderKey| put_place(out, &mut times, order, said.statuses.facts());
-        if let Some(assigned) = &said.assigned {
-            put_place(&mut out, &assigned.order);
+        let elsewhere = [assigned, created].into_iter().flatten().filter(|order| place(Some(*order)) == ELSEWHERE);
+        for order in elsewhere.chain(&said.eta) {
+            put_u8(&mut out, u8::from(order.event_id.uuid().is_some()));
+            put_order(&mut out, &mut times, order);
         }
-        put_option(&mut out, said.created.as_ref(), |out, created| {
-            put_place(out, &created.order);
-            put_option(out, created.value.as_deref(), put_str);
-        });
-        put_option(&mut out, said.eta.as_ref(), put_place);
+        if let Some(created) = &said.created {
+            put_option(&mut out, created.value.as_deref(), put_str);
+        }
         Self(Some(Box::from(&*out)))
     }
 
@@ -54,66 +66,114 @@ impl PackedSaid {
 
     /// The driver it was assigned to.
     pub fn assigned(&self) -> Option<DriverId> {
-        let bytes = self.0.as_ref()?;
-        take_option(&mut &**bytes, take_driver).expect("packed here, in this process")
+        let [kind, _, rest @ ..] = &**self.0.as_ref()? else { return None };
+        take_driver(&mut &*rest, *kind).expect("packed here, in this process")
     }
+}
+
+const NO_DRIVER: u8 = 0;
+const UUID_DRIVER: u8 = 1;
+const TEXT_DRIVER: u8 = 2;
+/// A place, or a count, that four bits do not tell.
+const ELSEWHERE: u8 = 15;
+const NOWHERE: u8 = 0;
+
+/// The number of the status event that has this place in the order, counted from one.
+fn place_among(order: &OrderKey, facts: &[StatusFact]) -> u8 {
+    let known = facts.binary_search_by(|fact| fact.order.cmp(order)).ok().and_then(|index| u8::try_from(index + 1).ok());
+    known.filter(|number| *number < ELSEWHERE).unwrap_or(ELSEWHERE)
 }
 
 fn take(input: &mut &[u8]) -> Result<Said, CodecError> {
-    let mut times = Times::default();
-    let driver = take_option(input, take_driver)?;
-    let mut statuses = StatusHistory::default();
-    for _ in 0..take_u64(input)? {
+    let (kind, places) = (take_u8(input)?, take_u8(input)?);
+    let driver = take_driver(input, kind)?;
+    let count = if kind >> 4 == ELSEWHERE { take_u64(input)? } else { u64::from(kind >> 4) };
+    let (mut times, mut statuses) = (Times::default(), StatusHistory::default());
+    for _ in 0..count {
         statuses.insert(take_fact(input, &mut times)?);
     }
-    let mut place = |input: &mut &[u8]| take_place(input, &mut times, statuses.facts());
-    let assigned = driver.map(|value| Ok(Register { order: place(input)?, value })).transpose()?;
-    let created = take_option(input, |input| {
-        let order = place(input)?;
-        Ok(Register { order, value: take_option(input, |input| Ok(take_str(input)?.into()))? })
-    })?;
-    let eta = take_option(input, place)?;
+    let mut order = |input: &mut &[u8], place| match place {
+        NOWHERE => Ok(None),
+        ELSEWHERE => {
+            let is_uuid = take_u8(input)? != 0;
+            take_order(input, &mut times, is_uuid).map(Some)
+        }
+        number => statuses.facts().get(usize::from(number) - 1).map(|fact| Some(fact.order.clone())).ok_or(CodecError::Invalid),
+    };
+    let (assigned, created) = (order(input, places & 15)?, order(input, places >> 4)?);
+    let eta = order(input, if kind & 4 == 0 { NOWHERE } else { ELSEWHERE })?;
+    let assigned = assigned.zip(driver).map(|(order, value)| Register { order, value });
+    let recipient = |input: &mut &[u8]| take_option(input, |input| Ok(take_str(input)?.into()));
+    let created = created.map(|order| Ok(Register { order, value: recipient(input)? })).transpose()?;
     Ok(Said { assigned, created, eta, statuses })
 }
 
-/// Each time as the difference to the one before: they are seconds or hours apart, and a whole one takes six bytes.
+/// Each time as the difference to what is expected: to the moment that a UUID of version 7 names, as much before or after it as the one before; else to the time
+/// before. A whole time takes six bytes, such a difference mostly one.
 #[derive(Default)]
-struct Times(i64);
+struct Times {
+    last: i64,
+    after_named: i64,
+    lag: i64,
+}
 
 impl Times {
-    fn put(&mut self, out: &mut Vec<u8>, time: UnixMs) {
-        let step = time.0.wrapping_sub(self.0);
-        self.0 = time.0;
-        put_u64(out, ((step << 1) ^ (step >> 63)).cast_unsigned());
+    fn expected(&self, named: Option<i64>) -> i64 {
+        named.map_or(self.last, |named| named.wrapping_add(self.after_named))
     }
 
-    fn take(&mut self, input: &mut &[u8]) -> Result<UnixMs, CodecError> {
-        let step = take_u64(input)?;
-        self.0 = self.0.wrapping_add((step >> 1).cast_signed() ^ -(step & 1).cast_signed());
-        Ok(UnixMs(self.0))
+    fn note(&mut self, time: i64, named: Option<i64>) {
+        self.last = time;
+        self.after_named = named.map_or(self.after_named, |named| time.wrapping_sub(named));
+    }
+
+    fn put(&mut self, out: &mut Vec<u8>, time: UnixMs, named: Option<i64>) {
+        put_step(out, time.0.wrapping_sub(self.expected(named)));
+        self.note(time.0, named);
+    }
+
+    fn take(&mut self, input: &mut &[u8], named: Option<i64>) -> Result<UnixMs, CodecError> {
+        let time = self.expected(named).wrapping_add(take_step(input)?);
+        self.note(time, named);
+        Ok(UnixMs(time))
+    }
+
+    /// When what happened last was heard.
+    fn put_heard(&mut self, out: &mut Vec<u8>, heard: UnixMs) {
+        let lag = heard.0.wrapping_sub(self.last);
+        put_step(out, lag.wrapping_sub(self.lag));
+        self.lag = lag;
+    }
+
+    fn take_heard(&mut self, input: &mut &[u8]) -> Result<UnixMs, CodecError> {
+        self.lag = self.lag.wrapping_add(take_step(input)?);
+        Ok(UnixMs(self.last.wrapping_add(self.lag)))
     }
 }
 
-/// The number of the status event that has this place in the order, counted from one; or zero, and the place.
-fn put_place(out: &mut Vec<u8>, times: &mut Times, order: &OrderKey, facts: &[StatusFact]) {
-    let known = facts.binary_search_by(|fact| fact.order.cmp(order)).map_or(0, |index| index + 1);
-    put_u64(out, known as u64);
-    if known == 0 {
-        put_order(out, times, order);
-    }
+fn put_step(out: &mut Vec<u8>, step: i64) {
+    put_u64(out, ((step << 1) ^ (step >> 63)).cast_unsigned());
 }
 
-fn take_place(input: &mut &[u8], times: &mut Times, facts: &[StatusFact]) -> Result<OrderKey, CodecError> {
-    let known = usize::try_from(take_u64(input)?).ok().ok_or(CodecError::Invalid)?;
-    if known == 0 { take_order(input, times) } else { facts.get(known - 1).map(|fact| fact.order.clone()).ok_or(CodecError::Invalid) }
+fn take_step(input: &mut &[u8]) -> Result<i64, CodecError> {
+    let step = take_u64(input)?;
+    Ok((step >> 1).cast_signed() ^ -(step & 1).cast_signed())
+}
+
+/// The Unix milliseconds that begin a UUID of version 7.
+fn named_ms(id: &EventId) -> Option<i64> {
+    let (bytes, mut ms) = (id.uuid()?, [0; 8]);
+    ms[2..].copy_from_slice(&bytes[..6]);
+    (bytes[6] >> 4 == 7).then(|| i64::from_be_bytes(ms))
 }
 
 fn put_fact(out: &mut Vec<u8>, times: &mut Times, fact: &StatusFact) {
-    put_order(out, times, &fact.order);
-    times.put(out, fact.ingest_time);
-    put_u8(out, fact.status.code());
-    put_u8(out, u8::from(fact.flags.skewed) | u8::from(fact.flags.late) << 1 | u8::from(fact.detail.is_some()) << 2);
-    if let Some(detail) = &fact.detail {
+    let StatusFact { order, status, detail, ingest_time, flags } = fact;
+    let is_uuid = order.event_id.uuid().is_some();
+    put_u8(out, status.code() | u8::from(flags.skewed) << 4 | u8::from(flags.late) << 5 | u8::from(detail.is_some()) << 6 | u8::from(is_uuid) << 7);
+    put_order(out, times, order);
+    times.put_heard(out, *ingest_time);
+    if let Some(detail) = detail {
         put_option(out, detail.reason.as_deref(), put_str);
         put_option(out, detail.proof.as_ref(), |out, proof| {
             put_str(out, &proof.sha256);
@@ -123,27 +183,43 @@ fn put_fact(out: &mut Vec<u8>, times: &mut Times, fact: &StatusFact) {
 }
 
 fn take_fact(input: &mut &[u8], times: &mut Times) -> Result<StatusFact, CodecError> {
-    let order = take_order(input, times)?;
-    let ingest_time = times.take(input)?;
-    let status = Status::from_code(take_u8(input)?).ok_or(CodecError::Invalid)?;
     let bits = take_u8(input)?;
+    let status = Status::from_code(bits & 15).ok_or(CodecError::Invalid)?;
+    let order = take_order(input, times, bits & 128 != 0)?;
+    let ingest_time = times.take_heard(input)?;
     let detail = |input: &mut &[u8]| {
         let reason = take_option(input, |input| Ok(Box::from(take_str(input)?)))?;
         let proof = take_option(input, |input| Ok(Proof { sha256: take_str(input)?.into(), url: take_str(input)?.into() }))?;
         Ok(Box::new(StatusDetail { reason, proof }))
     };
-    let detail = if bits & 4 == 0 { None } else { Some(detail(input)?) };
-    Ok(StatusFact { order, status, detail, ingest_time, flags: StampFlags { skewed: bits & 1 != 0, late: bits & 2 != 0 } })
+    let detail = if bits & 64 == 0 { None } else { Some(detail(input)?) };
+    Ok(StatusFact { order, status, detail, ingest_time, flags: StampFlags { skewed: bits & 16 != 0, late: bits & 32 != 0 } })
 }
 
 fn put_order(out: &mut Vec<u8>, times: &mut Times, order: &OrderKey) {
-    times.put(out, order.effective_time);
-    put_event_id(out, &order.event_id);
+    order.event_id.with_str(|text| put_text(out, order.event_id.uuid(), text));
+    times.put(out, order.effective_time, named_ms(&order.event_id));
 }
 
-fn take_order(input: &mut &[u8], times: &mut Times) -> Result<OrderKey, CodecError> {
-    let effective_time = times.take(input)?;
-    Ok(OrderKey { effective_time, event_id: take_event_id(input)? })
+fn take_order(input: &mut &[u8], times: &mut Times, is_uuid: bool) -> Result<OrderKey, CodecError> {
+    let event_id = if is_uuid { EventId::of_uuid(take_array(input)?) } else { EventId::parse(take_str(input)?).ok().ok_or(CodecError::Invalid)? };
+    Ok(OrderKey { effective_time: times.take(input, named_ms(&event_id))?, event_id })
+}
+
+fn take_driver(input: &mut &[u8], kind: u8) -> Result<Option<DriverId>, CodecError> {
+    match kind & 3 {
+        NO_DRIVER => Ok(None),
+        UUID_DRIVER => Ok(Some(DriverId::of_uuid(take_array(input)?))),
+        _ => take_id(input).map(Some),
+    }
+}
+
+/// Which of the two it is has to be known to who reads it.
+fn put_text(out: &mut Vec<u8>, uuid: Option<[u8; 16]>, text: &str) {
+    match uuid {
+        Some(bytes) => out.extend_from_slice(&bytes),
+        None => put_str(out, text),
+    }
 }
 
 pub(super) fn put_event_id(out: &mut Vec<u8>, id: &EventId) {
@@ -157,20 +233,6 @@ pub(super) fn take_event_id(input: &mut &[u8]) -> Result<EventId, CodecError> {
     match take_uuid(input)? {
         Some(bytes) => Ok(EventId::of_uuid(bytes)),
         None => EventId::parse(take_str(input)?).ok().ok_or(CodecError::Invalid),
-    }
-}
-
-fn put_driver(out: &mut Vec<u8>, driver: &DriverId) {
-    match driver.uuid() {
-        Some(bytes) => put_uuid(out, bytes),
-        None => put_str(out, &driver.as_str()),
-    }
-}
-
-fn take_driver(input: &mut &[u8]) -> Result<DriverId, CodecError> {
-    match take_uuid(input)? {
-        Some(bytes) => Ok(DriverId::of_uuid(bytes)),
-        None => take_id(input),
     }
 }
 
@@ -236,6 +298,6 @@ mod tests {
         let [created, assigned] = orders;
         said.created = Some(Register { order: created, value: None });
         said.assigned = Some(Register { order: assigned, value: DriverId::parse("0192f0c1-2345-7abc-8def-0123456789ad").unwrap() });
-        assert!(PackedSaid::of(&said).0.is_some_and(|bytes| bytes.len() <= 80));
+        assert!(PackedSaid::of(&said).0.is_some_and(|bytes| bytes.len() <= 64));
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::model::change::{Carrier, FactChange, FactKind};
 use crate::model::event::{Body, Event};
 use crate::model::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
-use crate::model::maybe::Maybe;
 use crate::model::time::UnixMs;
+use crate::slots::Slot;
 use crate::track::delivery::{Delivery, Joined};
 use crate::track::driver::{Driver, Joined as DriverJoined};
-use crate::track::expiry::{Due, DueQueue, Tombstones};
+use crate::track::expiry::{Due, DueQueue, Sweep, Tombstones};
 use crate::track::roster::{Limits, Roster, Tenants};
 
 /// A delivery leaves the map this long after the event that ended it was heard.
@@ -34,7 +34,7 @@ pub struct PartitionState {
     pub(super) drivers: Roster<Driver>,
     pub(super) deliveries: Roster<Delivery>,
     pub(super) tombstones: Tombstones,
-    driver_dues: DueQueue,
+    driver_dues: Sweep,
     pub(super) delivery_dues: DueQueue,
     /// Who carried the delivery of the event under way before it, while it was on the map: a panic must not lose it.
     pub(super) before: Option<Carrier>,
@@ -64,7 +64,7 @@ impl PartitionState {
             drivers: Roster::default(),
             deliveries: Roster::default(),
             tombstones: Tombstones::new(limits.tombstones),
-            driver_dues: DueQueue::default(),
+            driver_dues: Sweep::default(),
             delivery_dues: DueQueue::default(),
             before: None,
             refused: 0,
@@ -99,7 +99,7 @@ impl PartitionState {
         } else {
             let Some(handle) = self.admit(tenant) else { return };
             let slot = self.drivers.insert(Driver::new(id.clone(), tenant, handle));
-            self.driver_dues.push(Due { at: ingest_time + DRIVER_LEAVES_AFTER, slot });
+            self.driver_dues.note(Due { at: ingest_time + DRIVER_LEAVES_AFTER, slot });
             slot
         };
         let driver = self.drivers.get_mut(slot).expect("it was found or inserted");
@@ -138,10 +138,11 @@ impl PartitionState {
         if joined == Joined::Facts {
             // Facts may have ended it, or shown that it has not ended after all.
             delivery.left = leaves_map_at(delivery).is_some_and(|at| at <= self.log_time);
-            if let Some(at) = next_step(delivery).filter(|at| delivery.armed.get().is_none_or(|armed| *at < armed)) {
-                delivery.armed = Maybe::some(at);
-                self.delivery_dues.push(Due { at, slot });
-            }
+        }
+        // Only a ping never says when it ended.
+        let next = if matches!(event.body, Body::Location(_)) { None } else { next_step(delivery) };
+        if let Some(at) = next {
+            self.delivery_dues.push(Due { at, slot });
         }
         if joined == Joined::Nothing && is_heard_from_carrier(delivery, event) {
             let tenant = *self.tenants.id(tenant);
@@ -175,28 +176,26 @@ impl PartitionState {
         while let Some(due) = self.delivery_dues.pop_due(log_time) {
             self.advance_delivery(due, tell);
         }
-        while let Some(due) = self.driver_dues.pop_due(log_time) {
-            self.advance_driver(due, tell);
+        while let Some(slots) = self.driver_dues.due(log_time) {
+            let next = slots.clone().filter_map(|slot| self.advance_driver(slot, tell)).min();
+            self.driver_dues.looked(&slots, next);
         }
         self.tombstones.expire(log_time);
     }
 
     fn advance_delivery(&mut self, due: Due, tell: &mut impl FnMut(FactChange)) {
-        // An entry that an earlier one overtook, or whose delivery is gone, means nothing.
         #[cfg(test)]
         assert!(!self.panics_when_due, "asked for");
-        let delivery = self.deliveries.get_mut(due.slot).filter(|delivery| delivery.armed == Maybe::some(due.at));
-        let Some(delivery) = delivery else { return };
-        delivery.armed = Maybe::NONE;
-        let Some(ended) = delivery.ended() else { return };
-        if !delivery.left && ended.since + LEAVES_MAP_AFTER <= self.log_time {
+        // An entry of before what is known now, or whose delivery is gone, means nothing.
+        let delivery = self.deliveries.get_mut(due.slot).filter(|delivery| next_step(delivery) == Some(due.at));
+        let Some((delivery, ended)) = delivery.and_then(|delivery| delivery.ended().map(|ended| (delivery, ended))) else { return };
+        if !delivery.left {
             delivery.left = true;
             let kind = FactKind::Alight { delivery: delivery.id().clone(), ended: Some(ended.status) };
             tell(FactChange { tenant: *self.tenants.id(delivery.tenant), carrier: delivery.carrier(), ingest_time: self.log_time, kind });
         }
         let Some(at) = next_step(delivery) else { return };
         if at > self.log_time {
-            delivery.armed = Maybe::some(at);
             self.delivery_dues.push(Due { at, ..due });
         } else if let Some(delivery) = self.deliveries.remove(due.slot) {
             self.tenants.dismiss(delivery.tenant);
@@ -204,29 +203,29 @@ impl PartitionState {
         }
     }
 
-    fn advance_driver(&mut self, due: Due, tell: &mut impl FnMut(FactChange)) {
-        let Some(driver) = self.drivers.get(due.slot) else { return };
-        let at = driver.last_heard + DRIVER_LEAVES_AFTER;
+    /// Lets a driver go when it is time; else says when it will be.
+    fn advance_driver(&mut self, slot: Slot, tell: &mut impl FnMut(FactChange)) -> Option<UnixMs> {
+        let at = self.drivers.get(slot)?.last_heard + DRIVER_LEAVES_AFTER;
         if at > self.log_time {
-            self.driver_dues.push(Due { at, ..due });
-        } else if let Some(driver) = self.drivers.remove(due.slot) {
-            self.tenants.dismiss(driver.tenant);
-            let tenant = *self.tenants.id(driver.tenant);
-            tell(FactChange { tenant, carrier: Carrier::Driver(driver.id), ingest_time: self.log_time, kind: FactKind::Forget });
+            return Some(at);
         }
+        let driver = self.drivers.remove(slot)?;
+        self.tenants.dismiss(driver.tenant);
+        let tenant = *self.tenants.id(driver.tenant);
+        tell(FactChange { tenant, carrier: Carrier::Driver(driver.id), ingest_time: self.log_time, kind: FactKind::Forget });
+        None
     }
 
-    /// Builds the queues anew from the facts: after a recovery, or when overtaken entries outnumber the valid ones.
+    /// Builds the queues anew from the facts: after a recovery, or when entries that mean nothing outnumber the others.
     pub(super) fn rearm(&mut self) {
-        (self.delivery_dues, self.driver_dues) = (DueQueue::default(), DueQueue::default());
+        (self.delivery_dues, self.driver_dues) = (DueQueue::default(), Sweep::default());
         for (slot, delivery) in self.deliveries.iter_mut() {
-            delivery.armed = next_step(delivery).into();
-            if let Some(at) = delivery.armed.get() {
+            if let Some(at) = next_step(delivery) {
                 self.delivery_dues.push(Due { at, slot });
             }
         }
         for (slot, driver) in self.drivers.iter_mut() {
-            self.driver_dues.push(Due { at: driver.last_heard + DRIVER_LEAVES_AFTER, slot });
+            self.driver_dues.note(Due { at: driver.last_heard + DRIVER_LEAVES_AFTER, slot });
         }
     }
 
@@ -386,7 +385,7 @@ mod tests {
         assert_eq!(told.apply(2 * DAY, &event("d", 4, Some("ann"), Some("d"), location(1.0))), [""; 0]);
         assert_eq!(told.counts(), (0, 0, 1));
         assert_eq!(told.apply(1 + 4 * DAY, &event("e", 5, Some("ann"), Some("d"), location(1.0))), ["ann: board d created"]);
-        let handle = told.0.delivery(&TenantId::parse("acme").unwrap(), &DeliveryId::parse("d").unwrap()).unwrap().handle;
+        let handle = told.0.delivery(&TenantId::parse("acme").unwrap(), &DeliveryId::parse("d").unwrap()).unwrap().terms.handle;
         assert_eq!((told.counts(), handle), ((0, 1, 0), Handle::new(PartitionId(3), 2)), "a handle is never reused");
     }
 
@@ -430,7 +429,7 @@ mod tests {
     #[test]
     fn what_there_is_a_million_of_stays_small() {
         let sizes = [size_of::<Driver>(), size_of::<Delivery>(), size_of::<DeliveryPing>(), size_of::<StatusFact>(), size_of::<Due>()];
-        assert_eq!(sizes, [128, 64, 96, 56, 12]);
+        assert_eq!(sizes, [104, 48, 72, 48, 12]);
     }
 
     #[test]

@@ -24,9 +24,11 @@ pub(super) async fn tell_through(
     Ok(())
 }
 
-/// Takes what is there and leaves room for as much again: changes mostly come as many at a time as last time.
+/// Takes what is there and leaves room for as much again: changes mostly come as many at a time as last time. Room for a flood is not kept: each partition
+/// has some for each shard.
 fn emptied(told: &mut Vec<FactChange>) -> Vec<FactChange> {
-    let room = Vec::with_capacity(told.len());
+    const MOST_KEPT: usize = 128;
+    let room = Vec::with_capacity(told.len().min(MOST_KEPT));
     std::mem::replace(told, room)
 }
 

@@ -90,7 +90,7 @@ impl DeliveryView {
         Self {
             tenant,
             delivery: delivery.id().clone(),
-            handle: delivery.handle,
+            handle: delivery.terms.handle,
             status: delivery.status(),
             status_since: said.statuses.standing().map(|standing| standing.since),
             history: history(&said.statuses),

@@ -1,27 +1,52 @@
-//! The text of an id as it is kept: a UUID as its 16 bytes, any other text as it is. Never says what is a valid id.
+//! The text of an id as it is kept, in 16 bytes: a UUID as its own, a short text as it is, any other one shared. Never says what is a valid id.
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU8;
 use std::ops::Deref;
+use std::sync::Arc;
 
-use smol_str::SmolStr;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// A text. One that is a canonical UUID lies in 16 bytes, one of at most 23 bytes in place: comparing those asks no other memory. A longer one is shared.
+/// A text. A canonical UUID of RFC 9562 and a text of at most 15 bytes lie in place: comparing those asks no other memory. Any other is shared.
 ///
 /// Equal texts are packed alike, so two are compared as they lie here.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Packed {
-    Uuid([u8; 16]),
-    Text(SmolStr),
+    Here(Here),
+    Shared(Arc<Text>),
 }
+
+/// 16 bytes, of which the ninth says what they are: in a UUID it has the variant in its upper two bits, always 10; of a text it is the length.
+/// As it is never zero and lies behind where a pointer would end, a packed text takes no more room than this.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Here {
+    head: [u8; HEAD],
+    kind: NonZeroU8,
+    tail: [u8; 16 - HEAD - 1],
+}
+
+/// A longer text. With its counts it takes the 64 bytes that the allocator has for it, and only one of more than 46 bytes asks for another piece.
+pub(super) enum Text {
+    Near { length: u8, bytes: [u8; MAX_NEAR] },
+    Far(Box<str>),
+}
+
+const MAX_NEAR: usize = 46;
+const HEAD: usize = 8;
+const MAX_HERE: usize = 15;
+const VARIANT: u8 = 0b1100_0000;
+const RFC_VARIANT: u8 = 0b1000_0000;
 
 /// A text written out; dereferences to it.
 pub struct IdText<'a>(Written<'a>);
 
 enum Written<'a> {
-    Uuid([u8; 36]),
+    /// So many of these bytes.
+    Bytes([u8; 36], usize),
     Text(&'a str),
 }
 
@@ -30,35 +55,139 @@ impl IdText<'_> {
 }
 
 impl Packed {
+    /// A canonical UUID; none when the text is none.
     pub(super) fn uuid(text: &str) -> Option<Self> {
-        canonical_uuid(text.as_bytes()).map(Self::Uuid)
+        let bytes = canonical_uuid(text.as_bytes())?;
+        Some(Here::uuid(bytes).map_or_else(|| Self::Shared(Text::shared(text)), Self::Here))
     }
 
+    pub(super) fn of_uuid(bytes: [u8; 16]) -> Self {
+        Here::uuid(bytes).map_or_else(|| Self::Shared(Text::shared(&IdText(Written::Bytes(hyphenated_bytes(bytes), 36)))), Self::Here)
+    }
+
+    /// Of a canonical UUID its bytes.
     pub(super) fn bytes(&self) -> Option<[u8; 16]> {
-        if let Self::Uuid(bytes) = self { Some(*bytes) } else { None }
+        match self {
+            Self::Here(here) => here.is_uuid().then(|| here.bytes()),
+            Self::Shared(text) => canonical_uuid(text.bytes()),
+        }
     }
 
     /// Of a text that is no canonical UUID.
     pub(super) fn text_of(text: &str) -> Self {
-        Self::Text(SmolStr::new(text))
+        Here::text(text).map_or_else(|| Self::Shared(Text::shared(text)), Self::Here)
     }
 
     pub(super) fn hash_with(&self, seed: u64) -> u64 {
         match self {
-            Self::Uuid(bytes) => xxh3_64_with_seed(bytes, seed),
-            Self::Text(text) => xxh3_64_with_seed(text.as_bytes(), seed),
+            Self::Here(here) => xxh3_64_with_seed(&here.bytes(), seed),
+            Self::Shared(text) => xxh3_64_with_seed(text.bytes(), seed),
         }
     }
 
     pub(super) fn text(&self) -> IdText<'_> {
-        IdText(match self {
-            Self::Text(text) => Written::Text(text),
-            Self::Uuid(bytes) => {
-                let mut written = [0; 36];
-                Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut written);
-                Written::Uuid(written)
+        match self {
+            Self::Here(here) => here.written(),
+            Self::Shared(text) => IdText(Written::Text(text.as_str())),
+        }
+    }
+}
+
+impl Here {
+    /// None for what is no UUID of the RFC: its ninth byte may be anything.
+    fn uuid(bytes: [u8; 16]) -> Option<Self> {
+        (bytes[HEAD] & VARIANT == RFC_VARIANT).then(|| Self::of(bytes)).flatten()
+    }
+
+    fn text(text: &str) -> Option<Self> {
+        let mut bytes = [0; 16];
+        let (head, rest) = text.as_bytes().split_at_checked(HEAD).unwrap_or((text.as_bytes(), &[]));
+        bytes[..head.len()].copy_from_slice(head);
+        bytes[HEAD] = u8::try_from(text.len()).ok().filter(|length| usize::from(*length) <= MAX_HERE)?;
+        bytes[HEAD + 1..][..rest.len()].copy_from_slice(rest);
+        Self::of(bytes)
+    }
+
+    /// None when the ninth is zero.
+    fn of(bytes: [u8; 16]) -> Option<Self> {
+        Some(Self { head: *bytes.first_chunk()?, kind: NonZeroU8::new(bytes[HEAD])?, tail: *bytes.last_chunk()? })
+    }
+
+    fn is_uuid(self) -> bool {
+        self.kind.get() & VARIANT == RFC_VARIANT
+    }
+
+    fn bytes(self) -> [u8; 16] {
+        let mut bytes = [self.kind.get(); 16];
+        bytes[..HEAD].copy_from_slice(&self.head);
+        bytes[HEAD + 1..].copy_from_slice(&self.tail);
+        bytes
+    }
+
+    fn number(self) -> u128 {
+        u128::from_ne_bytes(self.bytes())
+    }
+
+    fn written(self) -> IdText<'static> {
+        if self.is_uuid() {
+            return IdText(Written::Bytes(hyphenated_bytes(self.bytes()), 36));
+        }
+        let mut written = [0; 36];
+        written[..HEAD].copy_from_slice(&self.head);
+        written[HEAD..MAX_HERE].copy_from_slice(&self.tail);
+        IdText(Written::Bytes(written, usize::from(self.kind.get())))
+    }
+}
+
+impl Text {
+    fn shared(text: &str) -> Arc<Self> {
+        let mut bytes = [0; MAX_NEAR];
+        Arc::new(match (u8::try_from(text.len()), bytes.get_mut(..text.len())) {
+            (Ok(length), Some(place)) => {
+                place.copy_from_slice(text.as_bytes());
+                Self::Near { length, bytes }
             }
+            _ => Self::Far(text.into()),
         })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Near { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Far(text) => text.as_bytes(),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Near { .. } => std::str::from_utf8(self.bytes()).expect("a text was put there"),
+            Self::Far(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialEq for Here {
+    fn eq(&self, other: &Self) -> bool {
+        self.number() == other.number()
+    }
+}
+
+impl Eq for Here {}
+
+impl Hash for Packed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Here(here) => state.write_u128(here.number()),
+            Self::Shared(text) => text.bytes().hash(state),
+        }
     }
 }
 
@@ -66,7 +195,7 @@ impl Packed {
 impl Ord for Packed {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Uuid(a), Self::Uuid(b)) => a.cmp(b),
+            (Self::Here(a), Self::Here(b)) if a.is_uuid() && b.is_uuid() => a.bytes().cmp(&b.bytes()),
             _ => self.text().cmp(&*other.text()),
         }
     }
@@ -89,7 +218,7 @@ impl Deref for IdText<'_> {
 
     fn deref(&self) -> &str {
         match &self.0 {
-            Written::Uuid(written) => std::str::from_utf8(written).expect("hex digits and hyphens are text"),
+            Written::Bytes(written, length) => std::str::from_utf8(&written[..*length]).expect("a text was packed, or digits and hyphens"),
             Written::Text(text) => text,
         }
     }
@@ -125,6 +254,12 @@ impl fmt::Display for IdText<'_> {
     }
 }
 
+fn hyphenated_bytes(bytes: [u8; 16]) -> [u8; 36] {
+    let mut written = [0; 36];
+    Uuid::from_bytes(bytes).hyphenated().encode_lower(&mut written);
+    written
+}
+
 /// Reads the one spelling of a UUID that survives a round trip: 36 bytes, lower case, hyphens in place.
 fn canonical_uuid(text: &[u8]) -> Option<[u8; 16]> {
     /// Where each byte's two digits stand.
@@ -158,8 +293,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packed_text_is_as_small_as_one_that_is_shared() {
-        assert_eq!((size_of::<Packed>(), size_of::<Option<Packed>>()), (24, 24));
+    fn a_packed_text_takes_the_bytes_of_a_uuid() {
+        assert_eq!((size_of::<Packed>(), size_of::<Text>()), (16, 48));
+    }
+
+    #[test]
+    fn what_has_the_form_of_a_uuid_keeps_its_bytes_whatever_its_variant_says() {
+        for text in ["0192f0c1-2345-7abc-8def-0123456789ab", "0192f0c1-2345-7abc-0def-0123456789ab", "0192f0c1-2345-7abc-cdef-0123456789ab"] {
+            let packed = Packed::uuid(text).unwrap();
+            let again = Packed::of_uuid(packed.bytes().unwrap());
+            assert!(packed == again && *again.text() == *text, "{text}");
+        }
+        for text in
+            ["", "x", "order-8", "order-10", "order-100", "exactly-15-byte", "16-bytes-is-more", &"n".repeat(46), &"f".repeat(47), &"x".repeat(64)]
+        {
+            assert!(*Packed::text_of(text).text() == *text && Packed::text_of(text).bytes().is_none(), "{text}");
+        }
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::status::{Link, Motion, Status};
 use crate::model::tags::Attributes;
@@ -34,12 +35,12 @@ pub(super) fn marker(number: u64, place: (f64, f64), status: usize, heading: boo
         tenant: tenant(),
         carrier: Carrier::Driver(DriverId::parse(&id).unwrap()),
         position: Position::from_degrees(place.0, place.1).unwrap(),
-        heading_deg: heading.then_some(359.9),
+        heading_deg: heading.then_some(359.9).into(),
         speed_mps: 7.3,
         status,
         motion: Motion::Moving,
         link: Link::Live,
-        accuracy_m: None,
+        accuracy_m: Maybe::NONE,
         late_risk: aboard.iter().any(|aboard| aboard.late_risk),
         aboard_count: u32::try_from(aboard.len()).unwrap(),
         aboard: aboard.into(),

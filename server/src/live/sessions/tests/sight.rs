@@ -7,6 +7,7 @@ use h3o::{CellIndex, LatLng, Resolution};
 use super::fleet::tenant;
 use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::scope::{Area, Scope};
 use crate::model::status::{Link, Motion, Status};
@@ -139,13 +140,13 @@ impl Thing {
             tenant: tenant(),
             carrier,
             position: Position::from_degrees(self.place.0, self.place.1).unwrap(),
-            heading_deg: None,
+            heading_deg: Maybe::NONE,
             speed_mps: 0.0,
             status: Status::from_code(u8::try_from(all.status).unwrap()),
             motion: Motion::Stopped,
             link: Link::Live,
             late_risk: all.late_risk,
-            accuracy_m: None,
+            accuracy_m: Maybe::NONE,
             aboard_count: all.aboard,
             aboard: aboard.collect::<Vec<_>>().into(),
             fix_time: UnixMs(0),
