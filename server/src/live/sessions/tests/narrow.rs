@@ -80,7 +80,7 @@ fn what_is_told_in_parts_never_takes_a_marker_off_the_map_that_is_on_it() {
 #[test]
 fn nobody_waits_twice_as_long_for_news_of_a_cell_as_a_round_of_all_takes() {
     let mut world = World::new(narrow());
-    stir(&mut world, 0);
+    stir_within(&mut world, 0);
     world.settle_and_compare();
     let cells: BTreeSet<u64> = world.client.markers.values().map(|marker| marker.0).collect();
     let mut told_in = std::collections::BTreeMap::new();
