@@ -104,6 +104,8 @@ pub(super) struct Watcher {
     socket: Option<Socket>,
     pub(super) picture: Picture,
     epoch: u64,
+    /// It was told that it was not told all, and not yet that it was.
+    behind: bool,
     /// As the last frame with content told it.
     pub(super) level: wire::Level,
     views: BTreeMap<u32, View>,
@@ -161,6 +163,7 @@ impl Watcher {
             socket: None,
             picture: Picture::default(),
             epoch: 0,
+            behind: false,
             level: wire::Level::default(),
             views: BTreeMap::from([(1, view)]),
             wanted: 1,
@@ -226,7 +229,7 @@ impl Watcher {
         request.headers_mut().insert("sec-websocket-protocol", name.parse().expect("a value"));
         let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("upgraded");
         self.socket = Some(socket);
-        (self.unacked, self.answered, self.resumes) = (0, false, self.echoed != 0);
+        (self.unacked, self.answered, self.behind, self.resumes) = (0, false, false, self.echoed != 0);
         let key = self.key.clone();
         self.send(Kind::Auth(wire::Auth { token: key.clone() }), json!({"auth": {"token": key}})).await;
         if self.echoed == 0 {
@@ -270,7 +273,7 @@ impl Watcher {
         }
     }
 
-    /// Asks for its view anew and reads until that is answered: everything applied before the question is in what it then holds.
+    /// Asks for its view anew and reads until that is answered, in as many parts as it takes: everything applied before the question is in what it then holds.
     pub(super) async fn catch_up(&mut self) -> Result<(), String> {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         self.release().await;
@@ -285,11 +288,12 @@ impl Watcher {
     }
 
     async fn read_until(&mut self, deadline: tokio::time::Instant, reached: impl Fn(&Self) -> bool) -> Result<(), String> {
-        while !reached(self) {
+        while self.behind || !reached(self) {
             self.come_back().await;
             let socket = self.socket.as_mut().expect("just connected");
             let came = tokio::time::timeout_at(deadline, socket.next()).await;
-            let waiting = || format!("view {} was not answered; {} was, tick {}", self.wanted, self.echoed, self.picture.tick);
+            let (answered, how) = (self.echoed, if self.behind { " in part" } else { "" });
+            let waiting = || format!("view {} was not answered; {answered} was{how}, tick {}", self.wanted, self.picture.tick);
             let came = came.map_err(|_elapsed| waiting())?;
             self.receive(came).await;
         }
@@ -315,6 +319,9 @@ impl Watcher {
     fn apply(&mut self, frame: &Frame) {
         if let Some(hello) = &frame.hello {
             self.epoch = hello.epoch;
+        }
+        if let Some(lag) = &frame.lag {
+            self.behind = lag.behind;
         }
         if let Some(bye) = &frame.bye {
             assert_eq!(bye.code, 5, "only who acknowledges nothing is sent away: {bye:?}");
@@ -366,6 +373,7 @@ fn frame_of(value: &Value) -> Frame {
     });
     let hello = value.get("hello").map(|hello| wire::Hello { epoch: hex(&hello["epoch"]), ..wire::Hello::default() });
     let bye = value.get("bye").map(|bye| wire::Bye { code: int(bye, "code"), ..wire::Bye::default() });
+    let lag = value.get("lag").map(|lag| wire::Lag { behind: flag(lag, "behind"), merged_ticks: int(lag, "merged_ticks") });
     Frame {
         tick: int(value, "tick"),
         view_id: int(value, "view_id"),
@@ -375,6 +383,7 @@ fn frame_of(value: &Value) -> Frame {
         level,
         hello,
         bye,
+        lag,
         ..Frame::default()
     }
 }

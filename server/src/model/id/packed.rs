@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU8;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -40,6 +40,9 @@ const HEAD: usize = 8;
 const MAX_HERE: usize = 15;
 const VARIANT: u8 = 0b1100_0000;
 const RFC_VARIANT: u8 = 0b1000_0000;
+
+/// Ids are chosen by who sends them: without it somebody could choose many that fall on one place of a table.
+static SECRET: LazyLock<u64> = LazyLock::new(rand::random);
 
 /// A text written out; dereferences to it.
 pub struct IdText<'a>(Written<'a>);
@@ -78,7 +81,9 @@ impl Packed {
         Here::text(text).map_or_else(|| Self::Shared(Text::shared(text)), Self::Here)
     }
 
+    /// Another one in each process.
     pub(super) fn hash_with(&self, seed: u64) -> u64 {
+        let seed = seed ^ *SECRET;
         match self {
             Self::Here(here) => xxh3_64_with_seed(&here.bytes(), seed),
             Self::Shared(text) => xxh3_64_with_seed(text.bytes(), seed),
@@ -295,6 +300,15 @@ mod tests {
     #[test]
     fn a_packed_text_takes_the_bytes_of_a_uuid() {
         assert_eq!((size_of::<Packed>(), size_of::<Text>()), (16, 48));
+    }
+
+    #[test]
+    fn nobody_can_tell_a_hash_from_the_text() {
+        let near = Packed::text_of("van-7");
+        let long = Packed::text_of(&"n".repeat(40));
+        assert_ne!(long.hash_with(7), xxh3_64_with_seed("n".repeat(40).as_bytes(), 7));
+        assert_eq!(near.hash_with(7), Packed::text_of("van-7").hash_with(7));
+        assert_ne!(near.hash_with(7), near.hash_with(8));
     }
 
     #[test]
