@@ -9,6 +9,8 @@ pub mod link;
 mod load;
 pub mod motion;
 mod nearby;
+mod rare;
 pub mod settings;
 pub mod shard;
 pub mod significance;
+mod told;

@@ -2,9 +2,9 @@
 
 use super::due::{Due, link_of};
 use super::entry::{Entry, Verdict};
+use super::join::Facts;
 use super::nearby::Nearby;
 use super::settings::MarkerSettings;
-use super::significance::Shown;
 use crate::attention::NearStops;
 use crate::courtesy;
 use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
@@ -80,7 +80,7 @@ impl Fold {
             let hash = hash_of(change.tenant, &change.carrier);
             (hash, self.index.guess(hash))
         }));
-        self.look_ahead(found.iter().filter_map(|(_, slot)| *slot));
+        self.look_ahead(found.iter().filter_map(|(_, slot)| *slot), Entry::glance);
         for (change, (hash, slot)) in facts.changes.into_iter().zip(found.drain(..)) {
             self.apply_one(change, hash, slot);
         }
@@ -107,7 +107,7 @@ impl Fold {
         let dirty = std::mem::take(&mut self.dirty);
         let (mut changes, mut puts) = (ChangeParts::default(), ChangeParts::default());
         for some in dirty.chunks(LOOKED_AHEAD) {
-            self.look_ahead(some.iter().map(|dirty| dirty.slot));
+            self.look_ahead(some.iter().map(|dirty| dirty.slot), Entry::glance_at_all);
             for dirty in some {
                 self.settle(*dirty, &mut changes, &mut puts);
             }
@@ -121,8 +121,8 @@ impl Fold {
     }
 
     /// Looks at what these carriers show and changes nothing: the waits for memory overlap.
-    fn look_ahead(&self, slots: impl Iterator<Item = Slot>) {
-        let seen = slots.filter_map(|slot| self.slots.get(slot)).map(Entry::glance);
+    fn look_ahead(&self, slots: impl Iterator<Item = Slot>, glance: impl Fn(&Entry) -> i64) {
+        let seen = slots.filter_map(|slot| self.slots.get(slot)).map(glance);
         std::hint::black_box(seen.max());
     }
 
@@ -130,7 +130,7 @@ impl Fold {
     pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Marker> {
         let entry = self.entry(*tenant, carrier)?;
         let list = entry.list(self.log_time, &self.settings);
-        entry.marker(list.into(), self.log_time, entry.heard(), &self.settings)
+        entry.marker(list.into(), true, self.log_time, entry.heard(), &self.settings)
     }
 
     /// The log time at which a link changes or a promise is missed if nothing more is heard.
@@ -156,12 +156,12 @@ impl Fold {
     /// `slot` is where the carrier probably is, if one was found; an earlier change of the same message may have brought or removed it.
     fn apply_one(&mut self, change: FactChange, hash: u64, slot: Option<Slot>) {
         let FactChange { tenant, carrier, ingest_time, kind } = change;
-        let slot = slot.filter(|slot| self.slots.get(*slot).is_some_and(|entry| entry.is_of(tenant, &carrier)));
+        let slot = slot.filter(|slot| self.slots.get(*slot).is_some_and(|entry| entry.facts.is_of(tenant, &carrier)));
         let slot = match slot.or_else(|| self.find(hash, tenant, &carrier)) {
             Some(slot) => slot,
             // These only take away or add to what is known.
             None if matches!(kind, FactKind::AboardFix { .. } | FactKind::Alight { .. } | FactKind::Heard | FactKind::Forget) => return,
-            None => self.insert(hash, tenant, carrier),
+            None => self.insert(hash, tenant, &carrier),
         };
         let Some(entry) = self.slots.get_mut(slot) else { return };
         let ended = if let FactKind::Alight { ended, .. } = &kind { *ended } else { None };
@@ -189,24 +189,26 @@ impl Fold {
         }
     }
 
-    /// Looks only at the buckets that are due: who was heard meanwhile is put off, who was not is dirty.
+    /// Looks only at the groups that are due: who was heard meanwhile is put off, who was not is dirty.
     fn age(&mut self) {
-        while let Some((second, slots)) = self.due.take(self.log_time) {
-            for slot in slots {
-                let Some(entry) = self.slots.get_mut(slot).filter(|entry| entry.due == Maybe::some(second)) else { continue };
-                entry.due = Maybe::NONE;
-                let Some(shown) = &entry.shown else { continue };
-                let link_holds = shown.link() == link_of(entry, self.log_time, &self.settings);
-                let promise_ends = entry.promise_ends_at();
-                if promise_ends.is_some_and(|at| at <= self.log_time) {
-                    entry.let_list_be_old();
-                }
-                if link_holds && !entry.list_is_old() {
-                    self.due.put(entry, slot, promise_ends, self.log_time, &self.settings);
-                } else {
-                    mark(entry, Dirty { slot, since: self.log_time, ended: None }, &mut self.dirty);
-                }
+        while let Some(groups) = self.due.take(self.log_time) {
+            for slot in groups.flatten() {
+                self.age_one(slot);
             }
+        }
+    }
+
+    fn age_one(&mut self, slot: Slot) {
+        let Some(entry) = self.slots.get_mut(slot) else { return };
+        let Some(shown) = entry.shown() else { return };
+        let link_holds = shown.link() == link_of(entry, self.log_time, &self.settings);
+        let promise_ends = entry.promise_ends_at();
+        if promise_ends.is_some_and(|at| at <= self.log_time) {
+            entry.let_list_be_old();
+        }
+        self.due.put(entry, slot, promise_ends.filter(|at| *at > self.log_time), self.log_time, &self.settings);
+        if !link_holds || entry.list_is_old() {
+            mark(entry, Dirty { slot, since: self.log_time, ended: None }, &mut self.dirty);
         }
     }
 
@@ -215,23 +217,29 @@ impl Fold {
         let Some(entry) = self.slots.get_mut(slot) else { return };
         entry.dirty = Maybe::NONE;
         let verdict = entry.judge(changed, self.log_time, &self.settings);
-        let tenant = entry.tenant;
-        let remove = |shown: &Shown| MarkerChange::Remove { tenant, handle: shown.handle(), ended, ingest_time: changed };
-        let mut list_is_new = false;
+        let (tenant, before) = (entry.facts.tenant(), entry.shown_handle());
+        let remove = |handle| MarkerChange::Remove { tenant, handle, ended, ingest_time: changed };
         match verdict {
-            Verdict::Put(marker) => {
-                list_is_new = entry.shown.as_ref().is_none_or(|before| !before.aboard.is(&marker.aboard));
-                match entry.shown.replace(Shown::of(&marker)) {
-                    Some(before) if before.handle() != marker.handle => removals.push(remove(&before)),
+            Verdict::Put { marker, list_is_new } => {
+                match before {
+                    Some(before) if before != marker.handle => removals.push(remove(before)),
                     Some(_) => {}
                     None => self.shown += 1,
                 }
+                entry.note_put(&marker);
+                // The group's bucket is early enough for all that was listed before.
+                let promise_ends = if list_is_new { entry.promise_ends_at() } else { None };
+                self.due.put(entry, slot, promise_ends, self.log_time, &self.settings);
                 puts.push(MarkerChange::Put(marker));
             }
-            Verdict::Insignificant => self.suppressed += 1,
+            Verdict::Insignificant => {
+                self.suppressed += 1;
+                self.due.put(entry, slot, None, self.log_time, &self.settings);
+            }
             Verdict::Gone => {
-                if let Some(before) = entry.shown.take() {
-                    removals.push(remove(&before));
+                if let Some(before) = before {
+                    entry.note_gone();
+                    removals.push(remove(before));
                     self.shown -= 1;
                 }
             }
@@ -239,10 +247,6 @@ impl Fold {
         self.nearby.note(entry);
         if entry.facts.is_empty() {
             self.forget(slot);
-        } else if entry.shown.is_some() {
-            // A bucket that the entry stands in already is early enough for all that was listed then.
-            let promise_ends = if list_is_new || entry.due.is_none() { entry.promise_ends_at() } else { None };
-            self.due.put(entry, slot, promise_ends, self.log_time, &self.settings);
         }
     }
 
@@ -253,19 +257,19 @@ impl Fold {
 
     #[inline]
     fn find(&self, hash: u64, tenant: TenantId, carrier: &Carrier) -> Option<Slot> {
-        self.index.find(hash, |slot| self.slots.get(slot).is_some_and(|entry| entry.is_of(tenant, carrier)))
+        self.index.find(hash, |slot| self.slots.get(slot).is_some_and(|entry| entry.facts.is_of(tenant, carrier)))
     }
 
-    fn insert(&mut self, hash: u64, tenant: TenantId, carrier: Carrier) -> Slot {
-        let slot = self.slots.insert(Entry::new(tenant, carrier));
+    fn insert(&mut self, hash: u64, tenant: TenantId, carrier: &Carrier) -> Slot {
+        let slot = self.slots.insert(Entry::new(Facts::new(tenant, carrier)));
         let slots = &self.slots;
-        self.index.insert(hash, slot, |slot| slots.get(slot).map_or(0, |entry| hash_of(entry.tenant, &entry.carrier)));
+        self.index.insert(hash, slot, |slot| slots.get(slot).map_or(0, |entry| hash_of(entry.facts.tenant(), &entry.facts.carrier())));
         slot
     }
 
     fn forget(&mut self, slot: Slot) {
         let Some(entry) = self.slots.remove(slot) else { return };
-        self.index.remove(hash_of(entry.tenant, &entry.carrier), slot);
+        self.index.remove(hash_of(entry.facts.tenant(), &entry.facts.carrier()), slot);
     }
 }
 
@@ -292,7 +296,7 @@ mod tests {
 
     use super::*;
     use crate::attention::driver_key;
-    use crate::marker::join::Facts;
+    use crate::marker::significance::Shown;
     use crate::model::change::{DutyFact, Fix};
     use crate::model::event::OrderKey;
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
@@ -361,7 +365,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 208, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 128, "{}", size_of::<Entry>());
     }
 
     #[test]
@@ -498,7 +502,7 @@ mod tests {
         let mut fold = Fold::new(0, MarkerSettings::default());
         let duty = |time: i64, on: bool| {
             let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").unwrap() };
-            FactKind::Duty { duty: Arc::from([DutyFact { order, on }]), handle: Handle(1) }
+            FactKind::Duty { duty: Arc::from([DutyFact { order, on }]), own_is_hidden: !on, handle: Handle(1) }
         };
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0)]);
         put(&fold.take());
@@ -605,7 +609,7 @@ mod tests {
             let kind = match kind {
                 0..=3 if is_driver => FactKind::OwnFix { fix, handle },
                 4 if is_driver => FactKind::AboardFix { delivery: delivery(number), fix },
-                5 if is_driver => FactKind::Duty { duty: Arc::from([DutyFact { order: fix.order.clone(), on: flag }]), handle },
+                5 if is_driver => FactKind::Duty { duty: Arc::from([DutyFact { order: fix.order.clone(), on: flag }]), own_is_hidden: false, handle },
                 6 if is_driver => FactKind::Forget,
                 7 => FactKind::Alight { delivery: delivery(number), ended: flag.then_some(status) },
                 _ => FactKind::Board(boarding(number, status)),
@@ -628,7 +632,7 @@ mod tests {
             let last = steps.len() - 1;
             for (index, ((carrier, kind), pause, cut)) in steps.into_iter().enumerate() {
                 now += pause;
-                joined.entry(carrier.clone()).or_default().apply(kind.clone());
+                joined.entry(carrier.clone()).or_insert_with(|| Facts::new(acme(), &carrier)).apply(kind.clone());
                 apply(&mut fold, now, vec![change(carrier, now, kind)]);
                 if !cut && index != last {
                     continue;
@@ -642,12 +646,12 @@ mod tests {
                     }
                 }
                 for (carrier, facts) in &joined {
-                    let place = facts.place(carrier).filter(|_| facts.handle().is_some());
+                    let place = facts.place().filter(|_| facts.handle().is_some());
                     let Some(shown) = map.get(carrier) else {
                         prop_assert!(place.is_none(), "{carrier:?} is missing");
                         continue;
                     };
-                    prop_assert_eq!((shown.status, Some(shown.handle)), (facts.status(carrier), facts.handle()));
+                    prop_assert_eq!((shown.status, Some(shown.handle)), (facts.status(), facts.handle()));
                     prop_assert_eq!(shown.aboard_count as usize, facts.aboard_count());
                     prop_assert!(shown.aboard.iter().map(|it| (&it.delivery, it.status)).eq(facts.boardings().map(|it| (&it.delivery, it.status))));
                     let real = fold.marker(&acme(), carrier).expect("the facts show it");
@@ -664,6 +668,6 @@ mod tests {
 
     /// In this test a delivery may stand in two places, which `track` never says, so two carriers may go by one handle.
     fn map_keeps(marker: &Marker, joined: &HashMap<Carrier, Facts>) -> bool {
-        joined.get(&marker.carrier).is_some_and(|facts| facts.handle() == Some(marker.handle) && facts.place(&marker.carrier).is_some())
+        joined.get(&marker.carrier).is_some_and(|facts| facts.handle() == Some(marker.handle) && facts.place().is_some())
     }
 }

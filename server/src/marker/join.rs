@@ -2,33 +2,57 @@
 
 use std::sync::Arc;
 
-use super::load::{Load, is_visible};
+use super::load::is_visible;
+use super::rare::{Duty, Rare};
 use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
-use crate::model::event::OrderKey;
-use crate::model::id::{DeliveryId, Handle};
-use crate::model::maybe::Maybe;
+use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
+use crate::model::maybe::{Maybe, MaybeMs, Spare};
 use crate::model::position::Position;
+use crate::model::short::Short;
 use crate::model::status::Status;
-use crate::model::terms::Boarding;
+use crate::model::terms::Terms;
+use crate::model::time::UnixMs;
 
-/// What is known of one carrier. Small when nothing is aboard: there is one of these for every driver.
-#[derive(Debug, Default)]
+/// Whose they are and what is known of it. In one cache line: there is one of these for every driver and every delivery that waits.
+#[derive(Debug)]
 pub struct Facts {
-    /// What the marker goes by: the first handle offered.
-    handle: Maybe<Handle>,
+    /// Of either kind.
+    id: DriverId,
+    /// The delivery aboard, where there is one, as many carry one at a time.
+    pub(super) one: Option<Arc<Terms>>,
+    pub(super) rare: Option<Box<Rare>>,
+    tenant: TenantId,
+    own_fix: OwnFix,
     /// The driver's own, once it was offered.
-    own_handle: Maybe<Handle>,
-    own_fix: Option<OwnFix>,
-    /// Boxed, because few ever send any.
-    duty: Option<Box<Duty>>,
-    load: Load,
+    own_handle: Short<Handle>,
+    kind: Kind,
+    goes_by: GoesBy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Driver,
+    Delivery,
+}
+
+/// Whose handle the marker goes by: the first one offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GoesBy {
+    Nothing,
+    Own,
+    /// That of the one delivery aboard.
+    One,
+    /// Of a delivery that is gone, or one of many.
+    Kept,
 }
 
 /// Of a driver's own fix what is asked for again and again. Its way is weighed once, when it is the newest one that may be seen: without duty that is at once or
 /// never, and with duty it is kept there.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed)]
 struct OwnFix {
-    order: OrderKey,
+    /// None: nothing was heard of the driver itself.
+    time: MaybeMs,
     position: Position,
     accuracy_m: Maybe<f32>,
 }
@@ -36,180 +60,247 @@ struct OwnFix {
 /// How fast and where to its sender went at a fix, as far as was said.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Way {
-    speed_mps: Maybe<f32>,
-    heading_deg: Maybe<f32>,
-}
-
-#[derive(Debug)]
-struct Duty {
-    /// Sorted by order key.
-    facts: Arc<[DutyFact]>,
-    /// Of the own fix, when it came under this duty or one before.
-    way: Way,
+    pub(super) speed_mps: Maybe<f32>,
+    pub(super) heading_deg: Maybe<f32>,
 }
 
 /// A fix as it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Seen<'a> {
-    pub order: &'a OrderKey,
+pub struct Seen {
+    /// Its event time.
+    pub time: UnixMs,
     pub position: Position,
     pub accuracy_m: Maybe<f32>,
     pub speed_mps: Maybe<f32>,
     pub heading_deg: Maybe<f32>,
 }
 
-impl<'a> From<&'a Fix> for Seen<'a> {
-    fn from(fix: &'a Fix) -> Self {
+impl From<&Fix> for Seen {
+    fn from(fix: &Fix) -> Self {
         let Fix { order, position, accuracy_m, speed_mps, heading_deg } = fix;
-        Self { order, position: *position, accuracy_m: *accuracy_m, speed_mps: *speed_mps, heading_deg: *heading_deg }
+        Self { time: order.effective_time, position: *position, accuracy_m: *accuracy_m, speed_mps: *speed_mps, heading_deg: *heading_deg }
     }
 }
 
 /// Where a marker stands and how that is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Place<'a> {
-    At(Seen<'a>),
+pub enum Place {
+    At(Seen),
     WaitingAt(Position),
 }
 
+impl OwnFix {
+    fn none() -> Self {
+        Self { time: MaybeMs::none(), position: Position::from_e7(0, 0), accuracy_m: Maybe::NONE }
+    }
+}
+
 impl Facts {
+    pub fn new(tenant: TenantId, carrier: &Carrier) -> Self {
+        let (id, kind) = match carrier {
+            Carrier::Driver(driver) => (driver.clone(), Kind::Driver),
+            Carrier::Delivery(delivery) => (delivery.clone().renamed(), Kind::Delivery),
+        };
+        Self { id, one: None, rare: None, tenant, own_fix: OwnFix::none(), own_handle: Handle::NONE.into(), kind, goes_by: GoesBy::Nothing }
+    }
+
+    pub fn is_of(&self, tenant: TenantId, carrier: &Carrier) -> bool {
+        let is_it = match carrier {
+            Carrier::Driver(driver) => self.kind == Kind::Driver && self.id == *driver,
+            Carrier::Delivery(delivery) => self.kind == Kind::Delivery && self.id.is(delivery),
+        };
+        is_it && self.tenant == tenant
+    }
+
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    pub fn carrier(&self) -> Carrier {
+        match self.kind {
+            Kind::Driver => Carrier::Driver(self.id.clone()),
+            Kind::Delivery => Carrier::Delivery(self.id.clone().renamed()),
+        }
+    }
+
+    /// None of what waits.
+    pub fn driver(&self) -> Option<&DriverId> {
+        (self.kind == Kind::Driver).then_some(&self.id)
+    }
+
     /// Takes one more fact, and gives back the way of an own fix, which is for who weighs it now.
     pub fn apply(&mut self, kind: FactKind) -> Way {
-        let mut way = Way::default();
         match kind {
-            FactKind::OwnFix { fix, handle } => {
-                let Fix { order, position, accuracy_m, speed_mps, heading_deg } = fix;
-                self.own_fix = Some(OwnFix { order, position, accuracy_m });
-                way = Way { speed_mps, heading_deg };
-                if let Some(duty) = &mut self.duty {
-                    duty.way = way;
-                }
-                self.offer_own(handle);
-            }
-            FactKind::AboardFix { delivery, fix } => self.load.set_fix(&delivery, fix, duty_of(self.duty.as_deref())),
-            FactKind::Duty { duty, handle } => {
-                match &mut self.duty {
-                    Some(known) => known.facts = duty,
+            FactKind::OwnFix { fix, handle } => return self.take_own_fix(&fix, handle),
+            FactKind::AboardFix { delivery, fix } => self.set_fix(&delivery, fix),
+            FactKind::Duty { duty, own_is_hidden, handle } => {
+                let known = self.rare.as_mut().and_then(|rare| rare.duty.as_mut());
+                match known {
+                    Some(known) => (known.facts, known.own_is_hidden) = (duty, own_is_hidden),
                     None if duty.is_empty() => {}
-                    None => self.duty = Some(Box::new(Duty { facts: duty, way })),
+                    None => self.rare().duty = Some(Box::new(Duty { facts: duty, way: Way::default(), own_is_hidden })),
                 }
                 self.offer_own(handle);
-                self.recount_newest();
+                self.recount();
             }
-            FactKind::Board(boarding) => self.board(boarding),
-            FactKind::Alight { delivery, ended } => self.alight(&delivery, ended),
+            FactKind::Board(boarding) => {
+                let handle = self.handle().unwrap_or_else(|| boarding.handle);
+                self.board(boarding);
+                self.go_by(Some(handle));
+            }
+            FactKind::Alight { delivery, ended } => self.let_alight(&delivery, ended),
             FactKind::Heard => {}
-            FactKind::Forget => {
-                (self.own_fix, self.duty, self.own_handle) = (None, None, Maybe::NONE);
-                self.recount_newest();
-            }
+            FactKind::Forget => self.forget(),
         }
         if self.is_empty() {
-            *self = Self::default();
+            self.go_by(None);
+            self.own_handle = Handle::NONE.into();
+            if let Some(rare) = &mut self.rare {
+                rare.duty = None;
+            }
         }
+        self.tidy();
+        Way::default()
+    }
+
+    fn take_own_fix(&mut self, fix: &Fix, handle: Handle) -> Way {
+        let way = Way { speed_mps: fix.speed_mps, heading_deg: fix.heading_deg };
+        self.own_fix = OwnFix { time: MaybeMs::some(fix.order.effective_time), position: fix.position, accuracy_m: fix.accuracy_m };
+        if let Some(duty) = self.rare.as_mut().and_then(|rare| rare.duty.as_mut()) {
+            duty.way = way;
+            duty.own_is_hidden = !is_visible(&fix.order, &duty.facts);
+        }
+        self.offer_own(handle);
         way
+    }
+
+    /// Lets the driver's own facts go, but for the handle that its marker may go by.
+    fn forget(&mut self) {
+        let handle = self.handle();
+        (self.own_fix, self.own_handle) = (OwnFix::none(), Handle::NONE.into());
+        if let Some(rare) = &mut self.rare {
+            rare.duty = None;
+        }
+        self.go_by(handle);
+        self.recount();
     }
 
     /// True when nothing is known of the carrier any more.
     pub fn is_empty(&self) -> bool {
-        self.own_fix.is_none() && self.duty().is_empty() && self.load.is_nothing()
+        self.own_time().is_none() && self.duty().is_empty() && self.aboard_count() == 0
     }
 
     pub fn handle(&self) -> Option<Handle> {
-        self.handle.get()
-    }
-
-    /// Where the marker stands; none when there is none to show.
-    pub fn place(&self, carrier: &Carrier) -> Option<Place<'_>> {
-        match carrier {
-            Carrier::Driver(_) => self.newest_fix().map(Place::At),
-            Carrier::Delivery(_) => self.boardings().next().and_then(|waiting| waiting.pickup).map(Place::WaitingAt),
+        match self.goes_by {
+            GoesBy::Nothing => None,
+            GoesBy::Own => self.own_handle(),
+            GoesBy::One => self.one.as_ref().map(|one| one.handle),
+            GoesBy::Kept => self.rare.as_ref().and_then(|rare| rare.kept_handle.get()),
         }
     }
 
-    /// The newest visible fix by order key; none while the driver is off duty. The way of an own one is mostly not known any more.
-    pub fn newest_fix(&self) -> Option<Seen<'_>> {
+    /// Where the marker stands; none when there is none to show.
+    pub fn place(&self) -> Option<Place> {
+        match self.kind {
+            Kind::Driver => self.newest_fix().map(Place::At),
+            Kind::Delivery => self.boardings().next().and_then(|waiting| waiting.pickup).map(Place::WaitingAt),
+        }
+    }
+
+    /// Event time of the driver's own fix.
+    pub fn own_time(&self) -> Option<UnixMs> {
+        { self.own_fix.time }.get()
+    }
+
+    /// The newest visible fix by event time, of two at one moment the driver's own; none while the driver is off duty. The way of an own one is mostly not known
+    /// any more.
+    pub fn newest_fix(&self) -> Option<Seen> {
         self.newest_fix_of(Way::default())
     }
 
     /// As `newest_fix`, with the way that the last fact said.
-    pub fn newest_fix_of(&self, way: Way) -> Option<Seen<'_>> {
-        let duty = self.duty();
-        if duty.last().is_some_and(|latest| !latest.on) {
+    pub fn newest_fix_of(&self, way: Way) -> Option<Seen> {
+        let OwnFix { time, position, accuracy_m } = self.own_fix;
+        let Some(rare) = &self.rare else {
+            let Way { speed_mps, heading_deg } = way;
+            return time.get().map(|time| Seen { time, position, accuracy_m, speed_mps, heading_deg });
+        };
+        let duty = rare.duty.as_deref();
+        if rare.duty().last().is_some_and(|latest| !latest.on) {
             return None;
         }
-        let own = self.own_fix.as_ref().filter(|fix| is_visible(&fix.order, duty));
-        let aboard = self.load.newest(duty).map(Seen::from);
+        let Way { speed_mps, heading_deg } = duty.map_or(way, |duty| duty.way);
+        let own = time.get().filter(|_| duty.is_none_or(|duty| !duty.own_is_hidden));
+        let own = own.map(|time| Seen { time, position, accuracy_m, speed_mps, heading_deg });
+        let aboard = rare.newest_aboard().map(Seen::from);
         match (own, aboard) {
-            (Some(own), Some(aboard)) if *aboard.order > own.order => Some(aboard),
-            (Some(OwnFix { order, position, accuracy_m }), _) => {
-                let Way { speed_mps, heading_deg } = self.duty.as_ref().map_or(way, |duty| duty.way);
-                Some(Seen { order, position: *position, accuracy_m: *accuracy_m, speed_mps, heading_deg })
-            }
-            (None, aboard) => aboard,
+            (Some(own), Some(aboard)) if aboard.time > own.time => Some(aboard),
+            (own, aboard) => own.or(aboard),
         }
     }
 
     /// Of the delivery that is most advanced and not ended, the least id first. A waiting delivery shows its own, whatever it is.
-    pub fn status(&self, carrier: &Carrier) -> Option<Status> {
-        match carrier {
-            Carrier::Driver(_) => {
+    pub fn status(&self) -> Option<Status> {
+        match self.kind {
+            Kind::Driver => {
                 self.boardings().map(|boarding| boarding.status).filter(|status| !status.is_terminal()).max_by_key(|status| status.advance())
             }
-            Carrier::Delivery(_) => self.boardings().next().map(|waiting| waiting.status),
+            Kind::Delivery => self.boardings().next().map(|waiting| waiting.status),
         }
     }
 
-    /// The deliveries aboard, sorted by id.
-    pub fn boardings(&self) -> impl Iterator<Item = &Boarding> {
-        self.carried().iter()
+    pub(super) fn duty(&self) -> &[DutyFact] {
+        self.rare.as_ref().map_or(&[], |rare| rare.duty())
     }
 
-    pub fn aboard_count(&self) -> usize {
-        self.carried().len()
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
-    fn carried(&self) -> &[Boarding] {
-        self.load.carried()
+    /// Lets go of what nothing rare is left in.
+    pub(super) fn tidy(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_nothing()) {
+            self.rare = None;
+        }
     }
 
-    fn duty(&self) -> &[DutyFact] {
-        duty_of(self.duty.as_deref())
+    fn own_handle(&self) -> Option<Handle> {
+        Maybe::some(self.own_handle.get()).get()
     }
 
     fn offer_own(&mut self, handle: Handle) {
-        self.own_handle = Maybe::some(handle);
-        self.offer(handle);
+        // With each ping it is offered again.
+        if self.own_handle() == Some(handle) {
+            return;
+        }
+        let goes_by = self.handle().unwrap_or(handle);
+        self.own_handle = handle.into();
+        self.go_by(Some(goes_by));
     }
 
-    fn offer(&mut self, handle: Handle) {
-        if self.handle.is_none() {
-            self.handle = Maybe::some(handle);
+    /// Whoever's handle that is by now.
+    fn go_by(&mut self, handle: Option<Handle>) {
+        self.goes_by = match handle {
+            None => GoesBy::Nothing,
+            Some(handle) if self.own_handle() == Some(handle) => GoesBy::Own,
+            Some(handle) if self.one.as_ref().is_some_and(|one| one.handle == handle) => GoesBy::One,
+            Some(_) => GoesBy::Kept,
+        };
+        if self.goes_by == GoesBy::Kept {
+            self.rare().kept_handle = handle.into();
+        } else if let Some(rare) = &mut self.rare {
+            rare.kept_handle = Maybe::NONE;
         }
     }
 
-    fn board(&mut self, boarding: Boarding) {
-        self.offer(boarding.handle);
-        self.load.board(boarding, duty_of(self.duty.as_deref()));
-    }
-
-    fn alight(&mut self, delivery: &DeliveryId, ended: Option<Status>) {
-        let Some(gone) = self.load.alight(delivery, duty_of(self.duty.as_deref())) else { return };
+    fn let_alight(&mut self, delivery: &DeliveryId, ended: Option<Status>) {
+        let handle = self.handle();
+        let Some(gone) = self.alight(delivery) else { return };
         // A delivery that another carrier has now takes its handle along: no two markers may go by one handle.
-        let lent = self.handle == Maybe::some(gone.handle) && self.own_handle != self.handle;
-        if lent && ended.is_none() {
-            let next = self.load.carried().first().map(|carried| carried.handle);
-            self.handle = self.own_handle.get().or(next).into();
-        }
+        let lent = handle == Some(gone.handle) && self.own_handle() != handle;
+        let next = if lent && ended.is_none() { self.own_handle().or_else(|| self.boardings().next().map(|carried| carried.handle)) } else { handle };
+        self.go_by(next);
     }
-
-    fn recount_newest(&mut self) {
-        self.load.recount(duty_of(self.duty.as_deref()));
-    }
-}
-
-fn duty_of(duty: Option<&Duty>) -> &[DutyFact] {
-    duty.map_or(&[], |duty| &duty.facts)
 }
 
 #[cfg(test)]
@@ -220,8 +311,9 @@ mod tests {
 
     use super::*;
     use crate::marker::motion::{Estimate, MotionSettings};
-    use crate::model::id::{DriverId, EventId};
-    use crate::model::terms::Terms;
+    use crate::model::event::OrderKey;
+    use crate::model::id::EventId;
+    use crate::model::terms::{Boarding, Terms};
     use crate::model::time::UnixMs;
 
     fn fix(time: i64, id: u8) -> Fix {
@@ -247,6 +339,10 @@ mod tests {
             .iter()
             .map(|&(time, on)| DutyFact { order: OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("a").unwrap() }, on })
             .collect()
+    }
+
+    fn acme() -> TenantId {
+        TenantId::parse("acme").unwrap()
     }
 
     fn driver() -> Carrier {
@@ -291,7 +387,9 @@ mod tests {
                 return None;
             }
             let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.fix.as_deref()));
-            all.filter(|fix| self.on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order)).cloned()
+            let visible = all.filter(|fix| self.on_duty(fix));
+            let is_own = |fix: &Fix| self.own.as_ref().is_some_and(|own| std::ptr::eq(own, fix));
+            visible.max_by_key(|fix| (fix.order.effective_time, is_own(fix), fix.order.clone())).cloned()
         }
 
         fn status(&self) -> Option<Status> {
@@ -307,12 +405,12 @@ mod tests {
         }
     }
 
-    fn observe(estimate: &mut Option<Estimate>, fix: Option<Seen<'_>>, nothing_is_known: bool) {
+    fn observe(fed: &mut Option<(UnixMs, Estimate)>, fix: Option<Seen>, nothing_is_known: bool) {
         let settings = MotionSettings::default();
-        match (fix, estimate) {
-            (Some(fix), Some(estimate)) => estimate.observe(fix, &settings),
-            (Some(fix), estimate) => *estimate = Some(Estimate::first(fix, &settings)),
-            (None, estimate) if nothing_is_known => *estimate = None,
+        match (fix, fed) {
+            (Some(fix), Some((last, estimate))) => *last = estimate.observe(*last, fix, &settings),
+            (Some(fix), fed) => *fed = Some((fix.time, Estimate::first(fix, &settings))),
+            (None, fed) if nothing_is_known => *fed = None,
             (None, _) => {}
         }
     }
@@ -327,7 +425,7 @@ mod tests {
             3 => any_fix().prop_map(|fix| FactKind::OwnFix { fix, handle: Handle(1) }),
             4 => (0..5_u8, any_fix()).prop_map(|(number, fix)| FactKind::AboardFix { delivery: delivery(number), fix }),
             1 => proptest::collection::btree_map(1..40_i64, any::<bool>(), 0..4)
-                .prop_map(|facts| FactKind::Duty { duty: duty(&facts.into_iter().collect::<Vec<_>>()), handle: Handle(1) }),
+                .prop_map(|facts| FactKind::Duty { duty: duty(&facts.into_iter().collect::<Vec<_>>()), own_is_hidden: false, handle: Handle(1) }),
             4 => (0..5_u8, status, proptest::option::of(any_fix())).prop_map(|(number, status, fix)| FactKind::Board(boarding(number, status, fix))),
             2 => (0..5_u8, any::<bool>())
                 .prop_map(|(number, over)| FactKind::Alight { delivery: delivery(number), ended: over.then_some(Status::Delivered) }),
@@ -340,22 +438,25 @@ mod tests {
 
         #[test]
         fn the_join_equals_a_brute_force_join(kinds in proptest::collection::vec(any_kind(), 1..60)) {
-            let (mut facts, mut brute) = (Facts::default(), Brute::default());
+            let (mut facts, mut brute) = (Facts::new(acme(), &driver()), Brute::default());
             // Fed with what is kept of a fix, and with all of it.
             let (mut estimate, mut expected_estimate) = (None, None);
-            for kind in kinds {
+            for mut kind in kinds {
+                if let FactKind::Duty { duty, own_is_hidden, .. } = &mut kind {
+                    *own_is_hidden = brute.own.as_ref().is_some_and(|own| !is_visible(&own.order, duty));
+                }
                 let way = facts.apply(kind.clone());
                 brute.apply(kind);
                 // Equal order keys are one event, so one position: which of its copies is held does not matter.
                 let expected = brute.newest();
-                let told = |seen: Option<Seen<'_>>| seen.map(|seen| (seen.order.clone(), seen.position, seen.accuracy_m));
+                let told = |seen: Option<Seen>| seen.map(|seen| (seen.time, seen.position, seen.accuracy_m));
                 prop_assert_eq!(told(facts.newest_fix()), told(expected.as_ref().map(Seen::from)));
-                prop_assert_eq!(facts.place(&driver()), facts.newest_fix().map(Place::At));
+                prop_assert_eq!(facts.place(), facts.newest_fix().map(Place::At));
                 observe(&mut estimate, facts.newest_fix_of(way), facts.is_empty());
                 observe(&mut expected_estimate, expected.as_ref().map(Seen::from), facts.is_empty());
                 prop_assert_eq!(estimate, expected_estimate);
-                prop_assert_eq!(facts.status(&driver()), brute.status());
-                prop_assert!(facts.boardings().eq(brute.aboard.values()));
+                prop_assert_eq!(facts.status(), brute.status());
+                prop_assert!(facts.boardings().eq(brute.aboard.values().map(|it| &it.terms)));
                 prop_assert_eq!(facts.aboard_count(), brute.aboard.len());
                 prop_assert_eq!(facts.is_empty(), brute.own.is_none() && brute.duty.is_empty() && brute.aboard.is_empty());
                 prop_assert_eq!(facts.handle().is_none(), facts.is_empty());
@@ -365,22 +466,22 @@ mod tests {
 
     #[test]
     fn a_fix_inside_an_off_duty_interval_is_never_shown() {
-        let mut facts = Facts::default();
+        let mut facts = Facts::new(acme(), &driver());
         facts.apply(FactKind::Board(boarding(1, Status::PickedUp, Some(fix(10, 1)))));
         facts.apply(FactKind::OwnFix { fix: fix(25, 1), handle: Handle(1) });
-        facts.apply(FactKind::Duty { duty: duty(&[(20, false), (30, true)]), handle: Handle(1) });
-        assert_eq!(facts.newest_fix().unwrap().order.effective_time, UnixMs(10));
+        facts.apply(FactKind::Duty { duty: duty(&[(20, false), (30, true)]), own_is_hidden: true, handle: Handle(1) });
+        assert_eq!(facts.newest_fix().unwrap().time, UnixMs(10));
         facts.apply(FactKind::AboardFix { delivery: delivery(1), fix: fix(35, 1) });
-        assert_eq!(facts.newest_fix().unwrap().order.effective_time, UnixMs(35));
-        facts.apply(FactKind::Duty { duty: duty(&[(20, false)]), handle: Handle(1) });
+        assert_eq!(facts.newest_fix().unwrap().time, UnixMs(35));
+        facts.apply(FactKind::Duty { duty: duty(&[(20, false)]), own_is_hidden: true, handle: Handle(1) });
         assert_eq!(facts.newest_fix(), None);
-        facts.apply(FactKind::Duty { duty: duty(&[]), handle: Handle(1) });
-        assert_eq!(facts.newest_fix().unwrap().order.effective_time, UnixMs(35));
+        facts.apply(FactKind::Duty { duty: duty(&[]), own_is_hidden: false, handle: Handle(1) });
+        assert_eq!(facts.newest_fix().unwrap().time, UnixMs(35));
     }
 
     #[test]
     fn the_first_handle_offered_stays_while_the_carrier_is_known() {
-        let mut facts = Facts::default();
+        let mut facts = Facts::new(acme(), &driver());
         facts.apply(FactKind::Board(boarding(1, Status::PickedUp, None)));
         facts.apply(FactKind::Board(boarding(0, Status::PickedUp, None)));
         facts.apply(FactKind::OwnFix { fix: fix(1, 1), handle: Handle(1) });
@@ -394,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_delivery_that_goes_to_another_carrier_takes_its_handle_along() {
-        let mut facts = Facts::default();
+        let mut facts = Facts::new(acme(), &driver());
         facts.apply(FactKind::Board(boarding(1, Status::PickedUp, None)));
         facts.apply(FactKind::Board(boarding(2, Status::PickedUp, None)));
         facts.apply(FactKind::Alight { delivery: delivery(1), ended: None });
@@ -406,13 +507,13 @@ mod tests {
 
     #[test]
     fn a_waiting_delivery_stands_at_its_pickup_with_its_own_status() {
-        let mut facts = Facts::default();
-        let carrier = |number| Carrier::Delivery(delivery(number));
+        let waiting = |number| Facts::new(acme(), &Carrier::Delivery(delivery(number)));
+        let mut facts = waiting(2);
         facts.apply(FactKind::Board(boarding(2, Status::Cancelled, Some(fix(1, 1)))));
-        assert_eq!(facts.place(&carrier(2)), Some(Place::WaitingAt(Position::from_degrees(10.0, 2.0).unwrap())));
-        assert_eq!(facts.status(&carrier(2)), Some(Status::Cancelled));
-        let mut nowhere = Facts::default();
+        assert_eq!(facts.place(), Some(Place::WaitingAt(Position::from_degrees(10.0, 2.0).unwrap())));
+        assert_eq!(facts.status(), Some(Status::Cancelled));
+        let mut nowhere = waiting(3);
         nowhere.apply(FactKind::Board(boarding(3, Status::Created, None)));
-        assert_eq!(nowhere.place(&carrier(3)), None);
+        assert_eq!(nowhere.place(), None);
     }
 }

@@ -1,22 +1,12 @@
 //! The deliveries aboard one carrier, and the newest fix that names one of them. Knows nothing of the driver's own.
 
+use std::sync::Arc;
+
+use super::join::Facts;
 use crate::model::change::{DutyFact, Fix};
 use crate::model::event::OrderKey;
 use crate::model::id::DeliveryId;
-use crate::model::terms::Boarding;
-
-/// Many carry one at a time, so one has its place here; nothing is as few as none of the many, so that the whole is two pointers.
-#[derive(Debug)]
-pub(super) enum Load {
-    One(Boarding),
-    Many(Option<Box<Many>>),
-}
-
-impl Default for Load {
-    fn default() -> Self {
-        Self::NOTHING
-    }
-}
+use crate::model::terms::{Boarding, Terms};
 
 /// More than one.
 #[derive(Debug)]
@@ -25,84 +15,116 @@ pub(super) struct Many {
     carried: Vec<Boarding>,
     /// The newest visible fix of those in `carried`, so that a ping costs the same with 150 parcels as with one.
     newest: Option<Fix>,
+    /// How many the map was told of.
+    pub(super) told: usize,
 }
 
-impl Load {
-    const NOTHING: Self = Self::Many(None);
-
-    /// Sorted by delivery.
-    pub(super) fn carried(&self) -> &[Boarding] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many.as_ref().map_or(&[], |many| &many.carried),
-        }
+/// One has its place with the carrier, its fix among what is rare; more are `Many`.
+impl Facts {
+    /// The deliveries aboard, sorted by id.
+    pub fn boardings(&self) -> impl Iterator<Item = &Arc<Terms>> {
+        let many = self.many().map_or(&[][..], |many| &many.carried);
+        self.one.iter().chain(many.iter().map(|carried| &carried.terms))
     }
 
-    pub(super) fn is_nothing(&self) -> bool {
-        matches!(self, Self::Many(None))
+    pub fn aboard_count(&self) -> usize {
+        self.many().map_or(usize::from(self.one.is_some()), |many| many.carried.len())
     }
 
-    /// The newest fix that was sent on duty.
-    pub(super) fn newest(&self, duty: &[DutyFact]) -> Option<&Fix> {
-        match self {
-            Self::One(one) => one.fix.as_deref().filter(|fix| is_visible(&fix.order, duty)),
-            Self::Many(many) => many.as_ref()?.newest.as_ref(),
-        }
+    pub(super) fn many(&self) -> Option<&Many> {
+        self.rare.as_ref()?.many.as_deref()
+    }
+
+    fn many_mut(&mut self) -> Option<&mut Many> {
+        self.rare.as_mut()?.many.as_deref_mut()
     }
 
     /// Takes a delivery aboard, or what is new of it.
-    pub(super) fn board(&mut self, boarding: Boarding, duty: &[DutyFact]) {
-        match self {
-            Self::One(one) if one.delivery != boarding.delivery => {}
-            Self::Many(None) | Self::One(_) => {
-                *self = Self::One(boarding);
-                return;
-            }
-            Self::Many(Some(many)) => return many.board(boarding, duty),
+    pub(super) fn board(&mut self, boarding: Boarding) {
+        let Facts { one, rare, .. } = self;
+        if let Some(rare) = rare
+            && let Some(many) = rare.many.as_mut()
+        {
+            let duty = rare.duty.as_ref().map_or(&[][..], |duty| &duty.facts);
+            return many.board(boarding, duty);
         }
-        if let Self::One(one) = std::mem::take(self) {
-            let mut many = Many { carried: vec![one], newest: None };
-            many.recount(duty);
-            many.board(boarding, duty);
-            *self = Self::Many(Some(Box::new(many)));
+        match one.take_if(|one| one.delivery != boarding.delivery) {
+            None => {
+                let Boarding { terms, fix } = boarding;
+                *one = Some(terms);
+                if fix.is_some() || rare.as_ref().is_some_and(|rare| rare.fix.is_some()) {
+                    rare.get_or_insert_default().fix = fix;
+                }
+            }
+            Some(terms) => {
+                let rare = rare.get_or_insert_default();
+                let mut many = Many { carried: vec![Boarding { terms, fix: rare.fix.take() }], newest: None, told: 0 };
+                many.recount(rare.duty());
+                many.board(boarding, rare.duty());
+                rare.many = Some(Box::new(many));
+            }
         }
     }
 
-    pub(super) fn set_fix(&mut self, delivery: &DeliveryId, fix: Fix, duty: &[DutyFact]) {
-        match self {
-            Self::One(one) if one.delivery == *delivery => drop(replace(&mut one.fix, fix)),
-            Self::Many(None) | Self::One(_) => {}
-            Self::Many(Some(many)) => many.set_fix(delivery, fix, duty),
+    pub(super) fn set_fix(&mut self, delivery: &DeliveryId, fix: Fix) {
+        let is_the_one = self.one.as_ref().is_some_and(|one| one.delivery == *delivery);
+        if is_the_one {
+            replace(&mut self.rare().fix, fix);
+        } else if let Some(rare) = &mut self.rare
+            && let Some(many) = rare.many.as_mut()
+        {
+            let duty = rare.duty.as_ref().map_or(&[][..], |duty| &duty.facts);
+            many.set_fix(delivery, fix, duty);
         }
     }
 
     /// Lets a delivery go; none when it was not aboard.
-    pub(super) fn alight(&mut self, delivery: &DeliveryId, duty: &[DutyFact]) -> Option<Boarding> {
-        let gone = match self {
-            Self::One(one) if one.delivery == *delivery => match std::mem::take(self) {
-                Self::One(one) => return Some(one),
-                Self::Many(_) => return None,
-            },
-            Self::Many(None) | Self::One(_) => return None,
-            Self::Many(Some(many)) => many.alight(delivery, duty)?,
-        };
-        if let Self::Many(Some(many)) = self
-            && many.carried.len() == 1
-        {
-            *self = many.carried.pop().map_or(Self::NOTHING, Self::One);
+    pub(super) fn alight(&mut self, delivery: &DeliveryId) -> Option<Arc<Terms>> {
+        if let Some(one) = self.one.take_if(|one| one.delivery == *delivery) {
+            if let Some(rare) = &mut self.rare {
+                rare.fix = None;
+            }
+            return Some(one);
         }
-        Some(gone)
+        let rare = self.rare.as_mut()?;
+        let duty = rare.duty.as_ref().map_or(&[][..], |duty| &duty.facts);
+        let many = rare.many.as_mut()?;
+        let gone = many.alight(delivery, duty)?;
+        if many.carried.len() == 1
+            && let Some(Boarding { terms, fix }) = many.carried.pop()
+        {
+            (rare.many, rare.fix) = (None, fix);
+            self.one = Some(terms);
+        }
+        Some(gone.terms)
     }
 
     /// The driver's duty is another than was known.
-    pub(super) fn recount(&mut self, duty: &[DutyFact]) {
-        if let Self::Many(Some(many)) = self {
-            many.recount(duty);
+    pub(super) fn recount(&mut self) {
+        if let Some(rare) = &mut self.rare
+            && let Some(many) = rare.many.as_mut()
+        {
+            many.recount(rare.duty.as_ref().map_or(&[][..], |duty| &duty.facts));
+        }
+    }
+
+    /// The map was told of all that are aboard.
+    pub(super) fn note_told(&mut self) {
+        if let Some(many) = self.many_mut() {
+            many.told = many.carried.len();
         }
     }
 }
 
 impl Many {
+    pub(super) fn newest(&self) -> Option<&Fix> {
+        self.newest.as_ref()
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.told == self.carried.len()
+    }
+
     fn board(&mut self, boarding: Boarding, duty: &[DutyFact]) {
         let fix = boarding.fix.clone();
         let before = match self.find(&boarding.delivery) {

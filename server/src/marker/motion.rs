@@ -33,17 +33,18 @@ const LONGEST_LEG: Duration = Duration::from_secs(10);
 /// Faster than any delivery: the place is believed, the speed between the two is not.
 const TELEPORT_MPS: f32 = 100.0;
 
-/// What is estimated of one carrier. Follows log order, fed only with fixes newer than all before. There is one for each driver.
+/// What is estimated of one carrier. Follows log order, fed only with fixes newer than all before. There is one for each driver, so it is packed, and when the
+/// newest fix was is known to who feeds it.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, packed)]
 pub struct Estimate {
-    last: UnixMs,
     /// Where the present leg began; speed and heading that are not reported are measured from here.
     anchor: Position,
     speed_mps: f32,
     heading_deg: Maybe<f32>,
-    /// How long before `last` the carrier became slow; the greatest stands for longer than that.
+    /// How long before the newest fix the carrier became slow; the greatest stands for longer than that.
     slow_ms: Maybe<u32>,
-    /// How long before `last` the leg began: `leg_ms < LONGEST_LEG`, for a longer one ends.
+    /// How long before the newest fix the leg began: `leg_ms < LONGEST_LEG`, for a longer one ends.
     leg_ms: u16,
     motion: Motion,
 }
@@ -57,21 +58,19 @@ struct Leg {
 }
 
 impl Estimate {
-    pub fn first(fix: Seen<'_>, settings: &MotionSettings) -> Self {
-        let time = fix.order.effective_time;
+    pub fn first(fix: Seen, settings: &MotionSettings) -> Self {
         let speed_mps = fix.speed_mps.get().unwrap_or(0.0);
         let motion = if speed_mps > settings.moving_above_mps { Motion::Moving } else { Motion::Stopped };
         let heading_deg = fix.heading_deg.get().filter(|_| motion == Motion::Moving);
-        Self { last: time, anchor: fix.position, speed_mps, heading_deg: heading_deg.into(), slow_ms: Maybe::NONE, leg_ms: 0, motion }
+        Self { anchor: fix.position, speed_mps, heading_deg: heading_deg.into(), slow_ms: Maybe::NONE, leg_ms: 0, motion }
     }
 
-    /// Takes the next fix; one that is not newer than the last changes nothing.
-    pub fn observe(&mut self, fix: Seen<'_>, settings: &MotionSettings) {
-        let time = fix.order.effective_time;
-        if time <= self.last {
-            return;
+    /// Takes the next fix; one that is not newer than the one at `last` changes nothing. Returns when the newest of them was.
+    pub fn observe(&mut self, last: UnixMs, fix: Seen, settings: &MotionSettings) -> UnixMs {
+        if fix.time <= last {
+            return last;
         }
-        let passed = time.since(self.last);
+        let passed = fix.time.since(last);
         let leg = if fix.speed_mps.get().is_some() && fix.heading_deg.get().is_some() {
             (self.anchor, self.leg_ms) = (fix.position, 0);
             None
@@ -83,16 +82,11 @@ impl Estimate {
             (None, Some(leg)) => self.smooth(leg.speed_mps, leg.took, settings),
             (None, None) => {}
         }
-        self.last = time;
         self.judge(passed, settings);
         if self.motion == Motion::Moving {
-            self.heading_deg = fix.heading_deg.get().or(leg.and_then(|leg| leg.heading_deg)).or(self.heading_deg.get()).into();
+            self.heading_deg = fix.heading_deg.get().or(leg.and_then(|leg| leg.heading_deg)).or(self.heading_deg()).into();
         }
-    }
-
-    /// Event time of the newest fix taken.
-    pub fn last(&self) -> UnixMs {
-        self.last
+        fix.time
     }
 
     pub fn speed_mps(&self) -> f32 {
@@ -100,7 +94,7 @@ impl Estimate {
     }
 
     pub fn heading_deg(&self) -> Option<f32> {
-        self.heading_deg.get()
+        { self.heading_deg }.get()
     }
 
     pub fn motion(&self) -> Motion {
@@ -108,9 +102,9 @@ impl Estimate {
     }
 
     /// `passed` since the fix before.
-    fn end_leg(&mut self, fix: Seen<'_>, passed: Duration) -> Option<Leg> {
-        let moved_m = as_f32(self.anchor.distance_m(fix.position));
-        let took = passed + Duration::from_millis(self.leg_ms.into());
+    fn end_leg(&mut self, fix: Seen, passed: Duration) -> Option<Leg> {
+        let moved_m = as_f32({ self.anchor }.distance_m(fix.position));
+        let took = passed + Duration::from_millis({ self.leg_ms }.into());
         let noise_m = fix.accuracy_m.get().unwrap_or(0.0).clamp(LEAST_LEG_M, WORST_ACCURACY_M);
         if moved_m < noise_m && took < LONGEST_LEG {
             self.leg_ms = u16::try_from(took.as_millis()).expect("the longest leg is 10 s");
@@ -143,7 +137,7 @@ impl Estimate {
             return;
         }
         let passed_ms = u32::try_from(passed.as_millis()).unwrap_or(LONGEST_MS);
-        let slow_ms = self.slow_ms.get().map_or(0, |slow_ms| slow_ms.saturating_add(passed_ms).min(LONGEST_MS));
+        let slow_ms = { self.slow_ms }.get().map_or(0, |slow_ms| slow_ms.saturating_add(passed_ms).min(LONGEST_MS));
         self.slow_ms = Maybe::some(slow_ms);
         if slow_ms == LONGEST_MS || Duration::from_millis(slow_ms.into()) >= settings.stopped_after {
             self.motion = Motion::Stopped;
@@ -179,25 +173,55 @@ mod tests {
         Fix { order, position: Position::from_degrees(lat, lng).unwrap(), accuracy_m: Maybe::NONE, speed_mps: Maybe::NONE, heading_deg: Maybe::NONE }
     }
 
-    fn a_second_later(estimate: &Estimate) -> UnixMs {
-        estimate.last() + Duration::from_secs(1)
+    /// With the time of the newest fix.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Fed {
+        last: UnixMs,
+        estimate: Estimate,
+    }
+
+    impl Fed {
+        fn first(fix: &Fix, settings: &MotionSettings) -> Self {
+            Self { last: fix.order.effective_time, estimate: Estimate::first(Seen::from(fix), settings) }
+        }
+
+        fn observe(&mut self, fix: &Fix, settings: &MotionSettings) {
+            self.last = self.estimate.observe(self.last, Seen::from(fix), settings);
+        }
+    }
+
+    impl std::ops::Deref for Fed {
+        type Target = Estimate;
+
+        fn deref(&self) -> &Estimate {
+            &self.estimate
+        }
+    }
+
+    #[test]
+    fn an_estimate_is_small() {
+        assert!(size_of::<Option<Estimate>>() <= 23, "{}", size_of::<Option<Estimate>>());
+    }
+
+    fn a_second_later(fed: &Fed) -> UnixMs {
+        fed.last + Duration::from_secs(1)
     }
 
     /// Feeds a fix a second for `seconds`, going east at `speed_mps` from `from_lng`, without reported speed; returns the last longitude.
-    fn drive(estimate: &mut Estimate, from_lng: f64, speed_mps: f64, seconds: i64) -> f64 {
+    fn drive(estimate: &mut Fed, from_lng: f64, speed_mps: f64, seconds: i64) -> f64 {
         let settings = MotionSettings::default();
         let mut lng = from_lng;
         for _ in 0..seconds {
             lng += speed_mps / (111_195.08 * 57.0_f64.to_radians().cos());
             let fix = Fix { accuracy_m: Maybe::some(8.0), ..at(57.0, lng, a_second_later(estimate)) };
-            estimate.observe(Seen::from(&fix), &settings);
+            estimate.observe(&fix, &settings);
         }
         lng
     }
 
     #[test]
     fn speed_and_heading_are_measured_when_they_are_not_reported() {
-        let mut estimate = Estimate::first(Seen::from(&at(57.0, 12.0, UnixMs(0))), &MotionSettings::default());
+        let mut estimate = Fed::first(&at(57.0, 12.0, UnixMs(0)), &MotionSettings::default());
         assert_eq!((estimate.motion(), estimate.heading_deg()), (Motion::Stopped, None));
         drive(&mut estimate, 12.0, 10.0, 40);
         assert!((estimate.speed_mps() - 10.0).abs() < 0.3, "{estimate:?}");
@@ -207,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_carrier_stops_only_after_ten_slow_seconds_and_keeps_its_heading() {
-        let mut estimate = Estimate::first(Seen::from(&at(57.0, 12.0, UnixMs(0))), &MotionSettings::default());
+        let mut estimate = Fed::first(&at(57.0, 12.0, UnixMs(0)), &MotionSettings::default());
         let lng = drive(&mut estimate, 12.0, 10.0, 40);
         drive(&mut estimate, lng, 0.0, 8);
         assert_eq!(estimate.motion(), Motion::Moving);
@@ -216,7 +240,7 @@ mod tests {
         assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0);
         // The heading that a standing compass reports is not taken.
         let turned = Fix { heading_deg: Maybe::some(200.0), speed_mps: Maybe::some(0.0), ..at(57.0, lng, a_second_later(&estimate)) };
-        estimate.observe(Seen::from(&turned), &MotionSettings::default());
+        estimate.observe(&turned, &MotionSettings::default());
         assert!((estimate.heading_deg().unwrap() - 90.0).abs() < 1.0);
     }
 
@@ -224,12 +248,12 @@ mod tests {
     fn between_the_two_speeds_a_carrier_stays_what_it_was() {
         let settings = MotionSettings::default();
         let reported = |speed, time| Fix { speed_mps: Maybe::some(speed), heading_deg: Maybe::some(10.0), ..at(57.0, 12.0, time) };
-        let mut estimate = Estimate::first(Seen::from(&reported(1.0, UnixMs(0))), &settings);
+        let mut estimate = Fed::first(&reported(1.0, UnixMs(0)), &settings);
         let mut now = UnixMs(0);
-        let mut feed = |estimate: &mut Estimate, speed, seconds| {
+        let mut feed = |estimate: &mut Fed, speed, seconds| {
             for _ in 0..seconds {
                 now = now + Duration::from_secs(1);
-                estimate.observe(Seen::from(&reported(speed, now)), &settings);
+                estimate.observe(&reported(speed, now), &settings);
             }
             estimate.motion()
         };
@@ -241,12 +265,12 @@ mod tests {
 
     #[test]
     fn an_older_fix_and_a_teleport_change_no_speed() {
-        let mut estimate = Estimate::first(Seen::from(&at(57.0, 12.0, UnixMs(0))), &MotionSettings::default());
+        let mut estimate = Fed::first(&at(57.0, 12.0, UnixMs(0)), &MotionSettings::default());
         let lng = drive(&mut estimate, 12.0, 10.0, 40);
         let before = estimate;
-        estimate.observe(Seen::from(&at(57.0, 11.0, UnixMs(20_000))), &MotionSettings::default());
+        estimate.observe(&at(57.0, 11.0, UnixMs(20_000)), &MotionSettings::default());
         assert_eq!(estimate, before);
-        estimate.observe(Seen::from(&at(58.0, lng, a_second_later(&estimate))), &MotionSettings::default());
+        estimate.observe(&at(58.0, lng, a_second_later(&estimate)), &MotionSettings::default());
         assert!((estimate.speed_mps() - before.speed_mps()).abs() < f32::EPSILON);
         drive(&mut estimate, lng, 10.0, 1);
     }
@@ -254,10 +278,10 @@ mod tests {
     #[test]
     fn standing_noise_inside_the_accuracy_is_no_motion() {
         let settings = MotionSettings::default();
-        let mut estimate = Estimate::first(Seen::from(&at(57.0, 12.0, UnixMs(0))), &settings);
+        let mut estimate = Fed::first(&at(57.0, 12.0, UnixMs(0)), &settings);
         for second in 1..200 {
             let off = if second % 2 == 0 { 0.000_05 } else { -0.000_03 };
-            estimate.observe(Seen::from(&Fix { accuracy_m: Maybe::some(12.0), ..at(57.0 + off, 12.0, UnixMs(second * 1000)) }), &settings);
+            estimate.observe(&Fix { accuracy_m: Maybe::some(12.0), ..at(57.0 + off, 12.0, UnixMs(second * 1000)) }, &settings);
             assert_eq!(estimate.motion(), Motion::Stopped);
         }
     }

@@ -2,7 +2,6 @@
 
 use super::entry::Entry;
 use crate::attention::{NearStops, driver_key};
-use crate::model::change::Carrier;
 
 #[derive(Debug, Default)]
 pub(super) struct Nearby {
@@ -17,15 +16,16 @@ const MAX_DRIVERS: usize = 100_000;
 impl Nearby {
     /// Looks again at a carrier that was settled.
     pub(super) fn note(&mut self, entry: &mut Entry) {
-        let Carrier::Driver(driver) = &entry.carrier else { return };
+        let Some(driver) = entry.facts.driver() else { return };
+        let was_near = entry.near_stop();
         // Most carry nothing, and then nothing is looked up.
-        if entry.facts.aboard_count() == 0 && !entry.near_stop {
+        if entry.facts.aboard_count() == 0 && !was_near {
             return;
         }
-        let key = driver_key(entry.tenant, driver);
-        let near = entry.is_near_stop() && (entry.near_stop || self.drivers.len() < MAX_DRIVERS);
-        if near != entry.near_stop {
-            entry.near_stop = near;
+        let near = entry.is_near_stop() && (was_near || self.drivers.len() < MAX_DRIVERS);
+        if near != was_near {
+            let key = driver_key(entry.facts.tenant(), driver);
+            entry.set_near_stop(near);
             self.changed = true;
             let _was_there = if near { self.drivers.insert(key) } else { self.drivers.remove(&key) };
         }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::change::{AboardList, Marker};
-use crate::model::id::Handle;
+use crate::model::change::Marker;
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::short::Short;
@@ -24,21 +23,37 @@ impl Default for Significance {
     }
 }
 
-/// What the map has of a marker, as far as it decides whether a change is worth sending. There is one for each carrier.
-#[derive(Clone, Debug)]
+/// What the map has of a marker, as far as it decides whether a change of its place or its words is worth sending. There is one for each carrier, so it is packed.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed)]
 pub struct Shown {
-    pub position: Position,
-    heading_deg: Maybe<f32>,
-    aboard_count: u32,
-    pub aboard: AboardList,
-    handle: Short<Handle>,
+    position: Position,
     fix_time: Short<UnixMs>,
+    heading: Heading,
     words: Words,
 }
+
+/// 0.0..360.0 degrees in 65,535 steps, which is finer than any turn that counts; the greatest stands for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heading(u16);
 
 /// A marker's status, link, motion and risk in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Words(u8);
+
+impl Heading {
+    const NONE: Self = Self(u16::MAX);
+    const STEPS: f32 = 65_535.0;
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, and the greatest is taken out")]
+    fn of(degrees: Maybe<f32>) -> Self {
+        degrees.get().map_or(Self::NONE, |degrees| Self(((degrees / 360.0 * Self::STEPS) as u16).min(u16::MAX - 1)))
+    }
+
+    fn degrees(self) -> Option<f32> {
+        (self != Self::NONE).then(|| f32::from(self.0) * (360.0 / Self::STEPS))
+    }
+}
 
 impl Words {
     fn of(marker: &Marker) -> Self {
@@ -48,20 +63,16 @@ impl Words {
 }
 
 impl Shown {
-    pub fn of(marker: &Marker) -> Self {
-        Self {
-            position: marker.position,
-            heading_deg: marker.heading_deg,
-            aboard_count: marker.aboard_count,
-            aboard: marker.aboard.clone(),
-            handle: marker.handle.into(),
-            fix_time: marker.fix_time.into(),
-            words: Words::of(marker),
-        }
+    pub fn nothing() -> Self {
+        Self { position: Position::from_e7(0, 0), fix_time: UnixMs(0).into(), heading: Heading::NONE, words: Words(0) }
     }
 
-    pub fn handle(&self) -> Handle {
-        self.handle.get()
+    pub fn of(marker: &Marker) -> Self {
+        Self { position: marker.position, fix_time: marker.fix_time.into(), heading: Heading::of(marker.heading_deg), words: Words::of(marker) }
+    }
+
+    pub fn position(&self) -> Position {
+        self.position
     }
 
     pub fn fix_time(&self) -> UnixMs {
@@ -83,25 +94,23 @@ impl Shown {
 }
 
 impl Significance {
-    /// Whether `now` is worth sending to those who have `shown`.
+    /// Whether `now` is worth sending to those who have `shown`, under the same handle and with the same list.
     pub fn differs(&self, shown: &Shown, now: &Marker) -> bool {
-        let says_other =
-            shown.words != Words::of(now) || shown.handle() != now.handle || shown.aboard_count != now.aboard_count || !shown.aboard.is(&now.aboard);
-        says_other || self.moved(shown, now) || self.turned(shown, now)
+        shown.words != Words::of(now) || self.moved(shown, now) || self.turned(shown, now)
     }
 
     fn moved(&self, shown: &Shown, now: &Marker) -> bool {
         // An earlier fix than the one shown means that the shown one does not hold any more: it has to go.
         let fix_time = shown.fix_time();
         if now.fix_time < fix_time || now.fix_time.since(fix_time) >= self.elapsed {
-            return now.fix_time != fix_time || now.position != shown.position;
+            return now.fix_time != fix_time || now.position != shown.position();
         }
-        if now.position == shown.position {
+        if now.position == shown.position() {
             return false;
         }
         let least_m = f64::from(self.least_move_m(now));
         // No way is shorter than its part along the meridian, which costs no trigonometry and mostly decides.
-        shown.position.along_meridian_m(now.position) >= least_m || shown.position.distance_m(now.position) >= least_m
+        shown.position().along_meridian_m(now.position) >= least_m || shown.position().distance_m(now.position) >= least_m
     }
 
     /// Inside its accuracy a standing marker only seems to move; of a moving one the smoothed speed says that it is real.
@@ -113,7 +122,7 @@ impl Significance {
     }
 
     fn turned(&self, shown: &Shown, now: &Marker) -> bool {
-        match (shown.heading_deg.get(), now.heading_deg.get()) {
+        match (shown.heading.degrees(), now.heading_deg.get()) {
             (Some(before), Some(after)) => angle_between_deg(before, after) >= self.heading_deg,
             (before, after) => before.is_some() != after.is_some(),
         }
@@ -129,9 +138,8 @@ fn angle_between_deg(a: f32, b: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::change::{Aboard, Carrier};
-    use crate::model::id::{DeliveryId, DriverId, TenantId};
-    use crate::model::tags::Attributes;
+    use crate::model::change::{AboardList, Carrier};
+    use crate::model::id::{DriverId, Handle, TenantId};
 
     fn marker() -> Marker {
         Marker {
@@ -165,10 +173,10 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_small_and_its_words_come_back() {
-        assert!(size_of::<Option<Shown>>() <= 48, "{}", size_of::<Option<Shown>>());
+        assert!(size_of::<Shown>() <= 18, "{}", size_of::<Shown>());
         for (link, late_risk) in [(Link::Live, true), (Link::Delayed, false), (Link::Stale, true), (Link::Lost, false)] {
             let shown = Shown::of(&Marker { link, late_risk, status: Some(Status::Cancelled), ..marker() });
-            assert_eq!((shown.link(), shown.late_risk(), shown.handle(), shown.fix_time()), (link, late_risk, Handle(1), UnixMs(100_000)));
+            assert_eq!((shown.link(), shown.late_risk(), shown.fix_time()), (link, late_risk, UnixMs(100_000)));
         }
     }
 
@@ -205,8 +213,6 @@ mod tests {
         assert!(differs(&rule, &shown, &Marker { motion: Motion::Stopped, ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { link: Link::Lost, ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { late_risk: true, ..shown.clone() }));
-        let listed = Aboard::of(DeliveryId::parse("d").unwrap(), Status::Assigned, false, Attributes::default());
-        assert!(differs(&rule, &shown, &Marker { aboard: vec![listed].into(), ..shown.clone() }));
         assert!(differs(&rule, &shown, &Marker { fix_time: UnixMs(99_000), ..shown.clone() }));
         assert!(!differs(&rule, &shown, &Marker { heard: UnixMs(101_000), changed: UnixMs(101_000), ..shown.clone() }));
     }

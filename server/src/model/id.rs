@@ -76,6 +76,16 @@ impl<Of> Id<Of> {
         self.0.bytes()
     }
 
+    /// The same text as the name of another kind of thing: for who keeps beside it what kind that is.
+    pub fn renamed<Other>(self) -> Id<Other> {
+        Id(self.0, PhantomData)
+    }
+
+    /// Whether both are the same text.
+    pub fn is<Other>(&self, other: &Id<Other>) -> bool {
+        self.0 == other.0
+    }
+
     /// Tells ids apart in this process; no part of any format.
     pub fn hash_with(&self, seed: u64) -> u64 {
         self.0.hash_with(seed)

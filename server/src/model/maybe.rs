@@ -126,6 +126,12 @@ impl MaybeMs {
     }
 }
 
+impl Default for MaybeMs {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
 impl From<Option<UnixMs>> for MaybeMs {
     fn from(moment: Option<UnixMs>) -> Self {
         moment.map_or_else(Self::none, Self::some)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::change::DutyFact;
+use crate::model::change::{DutyFact, FactKind};
 use crate::model::event::{Body, Event, OrderKey};
 use crate::model::id::{self, DriverId, Handle};
 use crate::model::time::UnixMs;
@@ -87,6 +87,12 @@ impl Driver {
 
     pub(super) fn shared_duty(&self) -> Option<Arc<[DutyFact]>> {
         self.duty.as_deref().map(Arc::clone)
+    }
+
+    /// As the marker stage is told it; none of who never sent any.
+    pub(super) fn duty_told(&self) -> Option<FactKind> {
+        let own_is_hidden = self.fix.is_some() && self.visible_fix().is_none();
+        self.shared_duty().map(|duty| FactKind::Duty { duty, own_is_hidden, handle: self.handle })
     }
 
     pub fn on_duty(&self) -> bool {

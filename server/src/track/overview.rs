@@ -10,7 +10,7 @@ impl PartitionState {
     pub fn announcements(&self) -> impl Iterator<Item = FactChange> {
         let drivers = self.drivers.iter().flat_map(|driver| {
             // Duty first: it decides whether the fix may be shown.
-            let duty = driver.shared_duty().map(|duty| FactKind::Duty { duty, handle: driver.handle });
+            let duty = driver.duty_told();
             let fix = driver.fix.as_ref().map(|ping| FactKind::OwnFix { fix: ping.fix(), handle: driver.handle });
             duty.into_iter().chain(fix).map(|kind| {
                 let tenant = *self.tenants.id(driver.tenant);

@@ -123,8 +123,8 @@ impl PartitionState {
         let Some(id) = &event.delivery else {
             let Some(driver) = event.actor.as_ref().and_then(|id| self.drivers.find(tenant, id)) else { return };
             let (order, carrier) = (event.order_key(), || Carrier::Driver(driver.id.clone()));
-            if let Some(duty) = driver.shared_duty().filter(|duty| duty.iter().any(|fact| fact.order == order)) {
-                tell(carrier(), FactKind::Duty { duty, handle: driver.handle });
+            if let Some(told) = driver.duty_told().filter(|_| driver.duty().iter().any(|fact| fact.order == order)) {
+                tell(carrier(), told);
             }
             if let Some(ping) = driver.fix.as_ref().filter(|ping| ping.order == order) {
                 tell(carrier(), FactKind::OwnFix { fix: ping.fix(), handle: driver.handle });

@@ -109,7 +109,7 @@ impl PartitionState {
         let kind = match joined {
             DriverJoined::Nothing => Some(FactKind::Heard),
             DriverJoined::Fix => driver.fix.as_ref().map(|ping| FactKind::OwnFix { fix: ping.fix(), handle: driver.handle }),
-            DriverJoined::Duty => driver.shared_duty().map(|duty| FactKind::Duty { duty, handle: driver.handle }),
+            DriverJoined::Duty => driver.duty_told(),
         };
         if let Some(kind) = kind {
             tell(FactChange { tenant: *self.tenants.id(tenant), carrier: Carrier::Driver(driver.id.clone()), ingest_time, kind });
