@@ -1,6 +1,5 @@
 //! One carrier of a shard: its facts, what is estimated of it, and what the map has of it. Never knows of other carriers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::eta::{Underway, is_late_risk, next_stop};
@@ -13,7 +12,7 @@ use crate::model::id::TenantId;
 use crate::model::maybe::Maybe;
 use crate::model::short::Short;
 use crate::model::status::{Link, Motion};
-use crate::model::terms::Boarding;
+use crate::model::terms::{Boarding, SharedTerms};
 use crate::model::time::UnixMs;
 
 /// One carrier, with the one delivery that many carry: 208 bytes, and some 12 more in the tables of `fold.rs`.
@@ -170,7 +169,7 @@ impl Entry {
         };
         let listed = self.facts.boardings().filter(fits).map(|boarding| {
             let eta = settings.eta.eta(boarding, underway);
-            Aboard { terms: Arc::clone(&boarding.terms), late_risk: is_late_risk(boarding, eta, now), eta: eta.into() }
+            Aboard { terms: SharedTerms::clone(&boarding.terms), late_risk: is_late_risk(boarding, eta, now), eta: eta.into() }
         });
         listed.collect()
     }
@@ -231,6 +230,6 @@ fn is_close(a: &Aboard, b: &Aboard, tolerance: Duration) -> bool {
         (Some(a), Some(b)) => a.since(b).max(b.since(a)) < tolerance,
         (a, b) => a == b,
     };
-    let says_the_same = a.status == b.status && a.late_risk == b.late_risk && a.attributes == b.attributes && a.promised_by == b.promised_by;
+    let says_the_same = a.status == b.status && a.late_risk == b.late_risk && a.is_tagged_as(b) && a.promised_by == b.promised_by;
     close_eta && a.delivery == b.delivery && says_the_same
 }

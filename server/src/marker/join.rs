@@ -189,16 +189,16 @@ impl Facts {
     }
 
     fn board(&mut self, boarding: Boarding) {
-        self.offer(boarding.handle);
+        self.offer(boarding.handle.get());
         self.load.board(boarding, duty_of(self.duty.as_deref()));
     }
 
     fn alight(&mut self, delivery: &DeliveryId, ended: Option<Status>) {
         let Some(gone) = self.load.alight(delivery, duty_of(self.duty.as_deref())) else { return };
         // A delivery that another carrier has now takes its handle along: no two markers may go by one handle.
-        let lent = self.handle == Maybe::some(gone.handle) && self.own_handle != self.handle;
+        let lent = self.handle == Maybe::some(gone.handle.get()) && self.own_handle != self.handle;
         if lent && ended.is_none() {
-            let next = self.load.carried().first().map(|carried| carried.handle);
+            let next = self.load.carried().first().map(|carried| carried.handle.get());
             self.handle = self.own_handle.get().or(next).into();
         }
     }
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::marker::motion::{Estimate, MotionSettings};
     use crate::model::id::{DriverId, EventId};
-    use crate::model::terms::Terms;
+    use crate::model::terms::{SharedTerms, Terms};
     use crate::model::time::UnixMs;
 
     fn fix(time: i64, id: u8) -> Fix {
@@ -239,7 +239,7 @@ mod tests {
         let pickup = (number != 3).then(|| Position::from_degrees(10.0, f64::from(number)).unwrap());
         let handle = Handle(100 + u64::from(number));
         let terms = Terms { status, pickup, ..Terms::new(delivery(number), handle) };
-        Boarding { terms: Arc::new(terms), fix: fix.map(Box::new) }
+        Boarding { terms: SharedTerms::new(terms), fix: fix.map(Box::new) }
     }
 
     fn duty(facts: &[(i64, bool)]) -> Arc<[DutyFact]> {

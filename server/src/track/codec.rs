@@ -75,8 +75,8 @@ pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
     put_delivery_facts(out, delivery, &said);
     put_u64(out, u64::from(delivery.tenant));
     // Twice: version 1 has a place for the first one that it was given, which is asked of nobody.
-    put_u64(out, delivery.terms.handle.0);
-    put_u64(out, delivery.terms.handle.0);
+    put_u64(out, delivery.terms.handle.get().0);
+    put_u64(out, delivery.terms.handle.get().0);
     put_time(out, delivery.last_heard);
     put_flags(out, delivery.fix_flags);
     put_u8(out, u8::from(delivery.left));
@@ -91,7 +91,7 @@ fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery, said: &Said) {
     put_str(out, &delivery.id().as_str());
     put_register(out, delivery.created(said).as_ref(), put_created);
     put_register(out, said.assigned.as_ref(), |out, driver| put_str(out, &driver.as_str()));
-    let eta = said.eta.clone().zip(delivery.terms.reported_eta.get()).map(|(order, value)| Register { order, value });
+    let eta = said.eta.clone().zip(delivery.terms.reported_eta()).map(|(order, value)| Register { order, value });
     put_register(out, eta.as_ref(), |out, eta| put_time(out, *eta));
     put_option(out, delivery.fix.as_deref(), |out, fix| {
         put_str(out, &fix.actor.as_str());
@@ -137,11 +137,11 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     for fact in facts {
         said.statuses.insert(fact);
     }
-    terms.reported_eta = eta.as_ref().map(|register| register.value).into();
+    terms.set_reported_eta(eta.as_ref().map(|register| register.value));
     said.eta = eta.map(|register| register.order);
     said.created = created.map(|Register { order, value }| {
         (terms.pickup, terms.destination, terms.promised_by) = (value.pickup, value.destination, value.promised_by.into());
-        terms.attributes = value.attributes;
+        terms.set_attributes(value.attributes);
         Register { order, value: value.recipient_ref }
     });
     delivery.say(&said, terms);

@@ -385,7 +385,7 @@ mod tests {
         assert_eq!(told.apply(2 * DAY, &event("d", 4, Some("ann"), Some("d"), location(1.0))), [""; 0]);
         assert_eq!(told.counts(), (0, 0, 1));
         assert_eq!(told.apply(1 + 4 * DAY, &event("e", 5, Some("ann"), Some("d"), location(1.0))), ["ann: board d created"]);
-        let handle = told.0.delivery(&TenantId::parse("acme").unwrap(), &DeliveryId::parse("d").unwrap()).unwrap().terms.handle;
+        let handle = told.0.delivery(&TenantId::parse("acme").unwrap(), &DeliveryId::parse("d").unwrap()).unwrap().terms.handle.get();
         assert_eq!((told.counts(), handle), ((0, 1, 0), Handle::new(PartitionId(3), 2)), "a handle is never reused");
     }
 

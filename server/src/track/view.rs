@@ -90,7 +90,7 @@ impl DeliveryView {
         Self {
             tenant,
             delivery: delivery.id().clone(),
-            handle: delivery.terms.handle,
+            handle: delivery.terms.handle.get(),
             status: delivery.status(),
             status_since: said.statuses.standing().map(|standing| standing.since),
             history: history(&said.statuses),
@@ -101,7 +101,7 @@ impl DeliveryView {
             promised_by: created.promised_by,
             recipient_ref: created.recipient_ref,
             attributes: created.attributes,
-            reported_eta: delivery.terms.reported_eta.get(),
+            reported_eta: delivery.terms.reported_eta(),
             last_heard: delivery.last_heard,
             left_map: delivery.left,
         }
