@@ -18,6 +18,7 @@ pub mod driver;
 pub mod expiry;
 mod overview;
 pub mod parking;
+pub mod piece;
 pub mod ping;
 pub mod roster;
 pub mod said;

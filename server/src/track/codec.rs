@@ -77,10 +77,10 @@ pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
     // Twice: version 1 has a place for the first one that it was given, which is asked of nobody.
     put_u64(out, delivery.terms.handle.get().0);
     put_u64(out, delivery.terms.handle.get().0);
-    put_time(out, delivery.last_heard);
+    put_time(out, delivery.last_heard.get());
     put_flags(out, delivery.fix_flags);
     put_u8(out, u8::from(delivery.left));
-    put_fix_heard(out, delivery.fix.is_some(), delivery.last_heard);
+    put_fix_heard(out, delivery.fix.is_some(), delivery.last_heard.get());
     for fact in said.statuses.facts() {
         put_time(out, fact.ingest_time);
         put_flags(out, fact.flags);
@@ -123,7 +123,7 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     let mut facts = take_list(input, take_status_fact)?;
     let mut delivery = Delivery::new(id, take_u32(input)?, Handle(take_u64(input)?));
     delivery.lend(Handle(take_u64(input)?));
-    delivery.last_heard = take_time(input)?;
+    delivery.last_heard = take_time(input)?.into();
     delivery.fix_flags = take_flags(input)?;
     delivery.left = take_u8(input)? != 0;
     take_fix_heard(input, fix.is_some())?;

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use crate::model::change::Carrier;
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
 use crate::model::id::{self, DeliveryId, DriverId, Handle};
+use crate::model::short::Short;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
 use crate::model::terms::{Boarding, SharedTerms, Terms};
@@ -24,7 +25,7 @@ pub struct Delivery {
     /// It left the map, `LEAVES_MAP_AFTER` its end.
     pub(super) left: bool,
     /// The greatest ingest time of its events.
-    pub(super) last_heard: UnixMs,
+    pub(super) last_heard: Short<UnixMs>,
     pub(super) fix: Option<Box<DeliveryPing>>,
     pub(super) said: PackedSaid,
 }
@@ -60,7 +61,7 @@ impl Delivery {
             tenant,
             fix_flags: StampFlags::default(),
             left: false,
-            last_heard: UnixMs(i64::MIN),
+            last_heard: UnixMs(i64::MIN).into(),
             fix: None,
             said: PackedSaid::default(),
         }
@@ -70,7 +71,7 @@ impl Delivery {
     pub(super) fn join(&mut self, event: &Event, ingest_time: UnixMs) -> Joined {
         #[cfg(test)]
         crate::track::fault::strike("before", event);
-        self.last_heard = self.last_heard.max(ingest_time);
+        self.last_heard = self.last_heard.get().max(ingest_time).into();
         if let Body::Location(location) = &event.body {
             return self.join_fix(event, location);
         }
@@ -290,7 +291,7 @@ mod tests {
         assert_eq!(delivery.join(&ping(5, "b", "eve"), UnixMs(13)), Joined::Nothing);
         let (driver, kind) = delivery.assignment().unwrap();
         assert_eq!((&*driver.as_str(), kind), ("ann", AssignmentKind::Implied));
-        assert_eq!(delivery.last_heard, UnixMs(13));
+        assert_eq!(delivery.last_heard.get(), UnixMs(13));
     }
 
     #[test]

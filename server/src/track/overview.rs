@@ -20,7 +20,7 @@ impl PartitionState {
         let deliveries = self.deliveries.iter().filter(|delivery| !delivery.left).map(|delivery| {
             let kind = FactKind::Board(delivery.boarding());
             let tenant = *self.tenants.id(delivery.tenant);
-            FactChange { tenant, carrier: delivery.carrier(), ingest_time: delivery.last_heard, kind }
+            FactChange { tenant, carrier: delivery.carrier(), ingest_time: delivery.last_heard.get(), kind }
         });
         drivers.chain(deliveries)
     }
@@ -39,7 +39,7 @@ impl PartitionState {
         let heard = events.filter_map(|event| {
             let tenant = self.tenants.known(&event.tenant)?;
             if let Some(id) = &event.delivery {
-                return self.deliveries.find(tenant, id).map(|delivery| (delivery.last_heard, delivery.fix.as_ref().map(|fix| &fix.ping)));
+                return self.deliveries.find(tenant, id).map(|delivery| (delivery.last_heard.get(), delivery.fix.as_ref().map(|fix| &fix.ping)));
             }
             self.drivers.find(tenant, event.actor.as_ref()?).map(|driver| (driver.last_heard, driver.fix.as_ref()))
         });

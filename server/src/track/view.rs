@@ -102,7 +102,7 @@ impl DeliveryView {
             recipient_ref: created.recipient_ref,
             attributes: created.attributes,
             reported_eta: delivery.terms.reported_eta(),
-            last_heard: delivery.last_heard,
+            last_heard: delivery.last_heard.get(),
             left_map: delivery.left,
         }
     }
