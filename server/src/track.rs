@@ -11,6 +11,7 @@ pub mod snapshot;
 pub mod state;
 pub mod view;
 
+pub mod bits;
 pub mod bytes;
 pub mod codec;
 pub mod delivery;

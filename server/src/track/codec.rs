@@ -11,13 +11,13 @@ use crate::model::tags::Attributes;
 use crate::model::terms::Terms;
 use crate::model::time::UnixMs;
 use crate::track::bytes::{
-    CodecError, put_length, put_option, put_str, put_time, put_u8, put_u64, take_array, take_id, take_list, take_option, take_str, take_time,
-    take_u8, take_u32, take_u64,
+    CodecError, put_event_id, put_length, put_option, put_str, put_time, put_u8, put_u64, take_array, take_event_id, take_id, take_list, take_option,
+    take_str, take_time, take_u8, take_u32, take_u64,
 };
 use crate::track::delivery::{Delivery, Register};
 use crate::track::driver::Driver;
 use crate::track::ping::{DeliveryPing, Ping};
-use crate::track::said::{Said, put_event_id, take_event_id};
+use crate::track::said::Said;
 use crate::track::status::{StampFlags, StatusDetail, StatusFact};
 
 pub fn hash_driver(scratch: &mut Vec<u8>, tenant: &TenantId, driver: &Driver) -> u64 {

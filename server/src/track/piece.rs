@@ -4,7 +4,7 @@ use std::num::NonZeroU8;
 
 use smallvec::SmallVec;
 
-/// A byte that says what they are, then the bytes. Of those up to `WHOLE` lie in one piece of 48, with zeros after them: where they end has to be known to who
+/// A byte that says what they are, then the bytes. Of those up to 47 lie in one piece of 48, with zeros after them: where they end has to be known to who
 /// reads them. More go on in a second piece, which is as long as it must be.
 #[derive(Clone, Debug)]
 pub struct Piece(Box<Cut>);
@@ -12,18 +12,20 @@ pub struct Piece(Box<Cut>);
 /// The byte is never zero, so it also says whether they are whole.
 #[derive(Clone, Debug)]
 enum Cut {
-    Whole { kind: NonZeroU8, bytes: [u8; WHOLE] },
+    Whole { kind: NonZeroU8, bytes: [u8; Piece::WHOLE] },
     Begun { kind: NonZeroU8, head: [u8; HEAD], rest: Box<[u8]> },
 }
 
-const WHOLE: usize = 47;
 const HEAD: usize = 23;
 /// So many are joined without asking for memory.
 const JOINED: usize = 256;
 
 impl Piece {
+    /// So many bytes need no second piece.
+    pub const WHOLE: usize = 47;
+
     pub fn new(kind: NonZeroU8, bytes: &[u8]) -> Self {
-        let mut whole = [0; WHOLE];
+        let mut whole = [0; Self::WHOLE];
         Self(Box::new(if let Some(place) = whole.get_mut(..bytes.len()) {
             place.copy_from_slice(bytes);
             Cut::Whole { kind, bytes: whole }
@@ -64,14 +66,14 @@ mod tests {
     #[test]
     fn bytes_come_back_however_many_they_are_and_no_more_than_is_asked_are_joined() {
         let all: Vec<u8> = (1..=250).cycle().take(1_000).collect();
-        for length in [0, 1, HEAD, HEAD + 1, WHOLE - 1, WHOLE, WHOLE + 1, JOINED, JOINED + 1, 1_000] {
+        for length in [0, 1, HEAD, HEAD + 1, Piece::WHOLE - 1, Piece::WHOLE, Piece::WHOLE + 1, JOINED, JOINED + 1, 1_000] {
             let (bytes, kind) = (&all[..length], NonZeroU8::new(7).unwrap());
             let piece = Piece::new(kind, bytes);
             assert_eq!(piece.kind(), 7);
             for at_least in [0, 20, 30, usize::MAX] {
                 piece.read(at_least, |read| {
                     assert_eq!(&read[..length.min(at_least)], &bytes[..length.min(at_least)]);
-                    assert!(read.len() <= at_least.max(WHOLE) && read.iter().skip(length).all(|byte| *byte == 0));
+                    assert!(read.len() <= at_least.max(Piece::WHOLE) && read.iter().skip(length).all(|byte| *byte == 0));
                 });
             }
         }
