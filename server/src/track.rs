@@ -16,6 +16,7 @@ pub mod bytes;
 pub mod codec;
 pub mod delivery;
 pub mod driver;
+pub mod duty;
 pub mod expiry;
 mod overview;
 pub mod parking;

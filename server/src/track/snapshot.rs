@@ -42,8 +42,8 @@ pub fn encode(state: &PartitionState) -> Vec<u8> {
         put_str(&mut out, tenant.as_str());
     }
     put_length(&mut out, counts.drivers);
-    for driver in state.drivers.iter() {
-        codec::put_driver(&mut out, driver);
+    for known in state.known_drivers() {
+        codec::put_driver(&mut out, known);
     }
     put_length(&mut out, counts.deliveries);
     for delivery in state.deliveries.iter() {
@@ -85,9 +85,10 @@ fn decode_body(input: &mut &[u8], limits: Limits) -> Result<PartitionState, Code
         state.tenants.slot(&tenant);
     }
     for _ in 0..take_u64(input)? {
-        let driver = codec::driver(input)?;
+        let (driver, duty) = codec::driver(input)?;
         readmit(&mut state, &driver)?;
-        state.drivers.insert(driver);
+        let slot = state.drivers.insert(driver);
+        state.duties.restore(slot, duty);
     }
     for _ in 0..take_u64(input)? {
         let delivery = codec::delivery(input)?;
@@ -126,9 +127,9 @@ mod tests {
 
     /// All that anyone can ask of a state, by id.
     fn views(state: &PartitionState) -> BTreeMap<String, String> {
-        let drivers = state.drivers.iter().map(|driver| {
-            let tenant = *state.tenants.id(driver.tenant);
-            (format!("{tenant} driver {}", driver.id()), format!("{:?}", DriverView::of(tenant, driver)))
+        let drivers = state.known_drivers().map(|known| {
+            let tenant = *state.tenants.id(known.driver.tenant);
+            (format!("{tenant} driver {}", known.driver.id()), format!("{:?}", DriverView::of(tenant, known)))
         });
         let deliveries = state.deliveries.iter().map(|delivery| {
             let tenant = *state.tenants.id(delivery.tenant);
