@@ -10,6 +10,7 @@ mod load;
 pub mod motion;
 mod nearby;
 mod rare;
+pub mod seen;
 pub mod settings;
 pub mod shard;
 pub mod significance;

@@ -60,6 +60,11 @@ impl<T> Slots<T> {
     }
 
     /// With their slots.
+    pub fn iter_placed(&self) -> impl Iterator<Item = (Slot, &T)> {
+        (0..).zip(self.blocks.iter().flatten()).filter_map(|(slot, place)| Some((slot, place.as_ref()?)))
+    }
+
+    /// With their slots.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut T)> {
         (0..).zip(self.blocks.iter_mut().flatten()).filter_map(|(slot, place)| Some((slot, place.as_mut()?)))
     }

@@ -11,13 +11,16 @@ pub mod snapshot;
 pub mod state;
 pub mod view;
 
+pub mod bits;
 pub mod bytes;
 pub mod codec;
 pub mod delivery;
 pub mod driver;
+pub mod duty;
 pub mod expiry;
 mod overview;
 pub mod parking;
+pub mod piece;
 pub mod ping;
 pub mod roster;
 pub mod said;

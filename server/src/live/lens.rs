@@ -111,7 +111,7 @@ impl Filter {
         if self.late_risk && !marker.late_risk {
             return false;
         }
-        let holds = |aboard: &Aboard| (aboard.late_risk || !self.late_risk) && self.tags.is_met_by(&aboard.attributes);
+        let holds = |aboard: &Aboard| (aboard.late_risk || !self.late_risk) && self.tags.is_met_by(aboard.attributes());
         !self.asks_for_tags() || marker.aboard.iter().any(holds)
     }
 }

@@ -136,7 +136,7 @@ fn same_deliveries(old: &Marker, new: &Marker) -> bool {
 
 /// In what a filter may ask of a delivery. What it is expected at changes with each few moves, and is asked of nobody here.
 fn differ(a: &Aboard, b: &Aboard) -> bool {
-    a.status != b.status || a.late_risk != b.late_risk || a.attributes != b.attributes
+    a.status != b.status || a.late_risk != b.late_risk || !a.is_tagged_as(b)
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ impl Wanted {
     fn holds_listed(&self, row: &Found<'_>) -> bool {
         let RowFilter { tags, late_risk, .. } = &self.filter;
         let listed = || row.marker.aboard.binary_search_by(|aboard| aboard.delivery.cmp(row.delivery)).ok().map(|index| &row.marker.aboard[index]);
-        let holds = |aboard: &Aboard| (tags.is_empty() || tags.is_met_by(&aboard.attributes)) && (aboard.late_risk || !late_risk);
+        let holds = |aboard: &Aboard| (tags.is_empty() || tags.is_met_by(aboard.attributes())) && (aboard.late_risk || !late_risk);
         tags.is_empty() && !late_risk || listed().is_some_and(holds)
     }
 }

@@ -1,12 +1,12 @@
 //! One carrier of a shard: its facts, what is estimated of it, and what the map has of it. Never knows of other carriers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::eta::{Underway, is_late_risk, next_stop};
-use super::join::{Facts, Place, Way};
+use super::join::Facts;
 use super::load::Many;
 use super::motion::Estimate;
+use super::seen::{Place, Way};
 use super::settings::MarkerSettings;
 use super::significance::Shown;
 use super::told::{Flags, Listed};
@@ -14,7 +14,7 @@ use crate::model::change::{Aboard, AboardList, FactKind, Marker};
 use crate::model::maybe::{Maybe, MaybeMs};
 use crate::model::short::Short;
 use crate::model::status::{Link, Motion};
-use crate::model::terms::Terms;
+use crate::model::terms::SharedTerms;
 use crate::model::time::UnixMs;
 
 /// One carrier, with the one delivery that many carry: 128 bytes, and some 7 more in the tables of `fold.rs`.
@@ -177,7 +177,7 @@ impl Entry {
         if listed == Listed::Other
             && let (Some(one), [before]) = (&self.facts.one, &*before)
         {
-            let same = AboardList::of_one(Aboard { terms: Arc::clone(one), late_risk: before.late_risk, eta: before.eta });
+            let same = AboardList::of_one(Aboard { terms: SharedTerms::clone(one), late_risk: before.late_risk, eta: before.eta });
             self.note_list(&same);
             return (same, false);
         }
@@ -202,7 +202,7 @@ impl Entry {
         let open = self.facts.boardings().filter(|boarding| !boarding.status.is_terminal()).count();
         // What has ended stands on the map for a while yet, but never in the place of what is under way.
         let (mut open_room, mut ended_room) = (AT_MOST, if count <= AT_MOST { count } else { AT_MOST.saturating_sub(open) });
-        let fits = |terms: &&Arc<Terms>| {
+        let fits = |terms: &&SharedTerms| {
             let room = if terms.status.is_terminal() { &mut ended_room } else { &mut open_room };
             let fits = *room > 0;
             *room -= usize::from(fits);
@@ -210,7 +210,7 @@ impl Entry {
         };
         let listed = self.facts.boardings().filter(fits).map(|terms| {
             let eta = settings.eta.eta(terms, underway);
-            Aboard { terms: Arc::clone(terms), late_risk: is_late_risk(terms, eta, now), eta: eta.into() }
+            Aboard { terms: SharedTerms::clone(terms), late_risk: is_late_risk(terms, eta, now), eta: eta.into() }
         });
         listed.collect()
     }
@@ -272,6 +272,6 @@ fn is_close(a: &Aboard, b: &Aboard, tolerance: Duration) -> bool {
         (Some(a), Some(b)) => a.since(b).max(b.since(a)) < tolerance,
         (a, b) => a == b,
     };
-    let says_the_same = a.status == b.status && a.late_risk == b.late_risk && a.attributes == b.attributes && a.promised_by == b.promised_by;
+    let says_the_same = a.status == b.status && a.late_risk == b.late_risk && a.is_tagged_as(b) && a.promised_by == b.promised_by;
     close_eta && a.delivery == b.delivery && says_the_same
 }

@@ -39,7 +39,7 @@ impl EtaSettings {
         if terms.status.is_terminal() || terms.status == Status::Failed {
             return None;
         }
-        terms.reported_eta.get().or_else(|| {
+        terms.reported_eta().or_else(|| {
             let Underway { position, speed_mps, at } = underway?;
             let remaining_m = position.distance_m(next_stop(terms)?) * self.road_factor;
             Some(at + Duration::from_secs_f64(remaining_m / f64::from(speed_mps.max(self.least_speed_mps).max(0.1))))
@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn a_reported_time_outranks_and_an_ended_delivery_has_none() {
         let settings = EtaSettings::default();
-        let mut it = Terms { reported_eta: Some(UnixMs(7)).into(), ..terms(Status::EnRouteDropoff) };
+        let mut it = terms(Status::EnRouteDropoff);
+        it.set_reported_eta(Some(UnixMs(7)));
         assert_eq!(settings.eta(&it, Some(underway(5.0))), Some(UnixMs(7)));
         assert_eq!(settings.eta(&it, None), Some(UnixMs(7)));
         it.status = Status::Delivered;

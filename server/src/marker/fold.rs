@@ -303,7 +303,7 @@ mod tests {
     use crate::model::maybe::MaybeMs;
     use crate::model::position::Position;
     use crate::model::status::Link;
-    use crate::model::terms::{Boarding, Terms};
+    use crate::model::terms::{Boarding, SharedTerms, Terms};
 
     fn acme() -> TenantId {
         TenantId::parse("acme").unwrap()
@@ -344,7 +344,7 @@ mod tests {
     }
 
     fn boarding_of(terms: Terms) -> Boarding {
-        Boarding { terms: Arc::new(terms), fix: None }
+        Boarding { terms: SharedTerms::new(terms), fix: None }
     }
 
     fn apply(fold: &mut Fold, log_time: i64, changes: Vec<FactChange>) {
@@ -448,8 +448,9 @@ mod tests {
     fn what_is_expected_after_its_promise_is_at_risk_until_it_ends() {
         let mut fold = Fold::new(0, MarkerSettings::default());
         let promised = |status, reported_eta: Option<i64>| {
-            let (promised_by, reported_eta) = (MaybeMs::some(UnixMs(1_000_000)), reported_eta.map(UnixMs).into());
-            FactKind::Board(boarding_of(Terms { promised_by, reported_eta, ..terms(1, status) }))
+            let mut terms = Terms { promised_by: MaybeMs::some(UnixMs(1_000_000)), ..terms(1, status) };
+            terms.set_reported_eta(reported_eta.map(UnixMs));
+            FactKind::Board(boarding_of(terms))
         };
         // 11 km by road at 8 m/s are half an hour.
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0), change(driver(1), 1_000, promised(Status::PickedUp, None))]);

@@ -1,16 +1,15 @@
 //! The facts of one carrier, joined: its handle, where it is, its status, what is aboard. Pure; never estimates, so any order of facts ends in the same join.
 
-use std::sync::Arc;
-
 use super::load::is_visible;
 use super::rare::{Duty, Rare};
+use super::seen::{Place, Seen, Way};
 use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use crate::model::maybe::{Maybe, MaybeMs, Spare};
 use crate::model::position::Position;
 use crate::model::short::Short;
 use crate::model::status::Status;
-use crate::model::terms::Terms;
+use crate::model::terms::SharedTerms;
 use crate::model::time::UnixMs;
 
 /// Whose they are and what is known of it. In one cache line: there is one of these for every driver and every delivery that waits.
@@ -19,7 +18,7 @@ pub struct Facts {
     /// Of either kind.
     id: DriverId,
     /// The delivery aboard, where there is one, as many carry one at a time.
-    pub(super) one: Option<Arc<Terms>>,
+    pub(super) one: Option<SharedTerms>,
     pub(super) rare: Option<Box<Rare>>,
     tenant: TenantId,
     own_fix: OwnFix,
@@ -55,38 +54,6 @@ struct OwnFix {
     time: MaybeMs,
     position: Position,
     accuracy_m: Maybe<f32>,
-}
-
-/// How fast and where to its sender went at a fix, as far as was said.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Way {
-    pub(super) speed_mps: Maybe<f32>,
-    pub(super) heading_deg: Maybe<f32>,
-}
-
-/// A fix as it is looked at.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Seen {
-    /// Its event time.
-    pub time: UnixMs,
-    pub position: Position,
-    pub accuracy_m: Maybe<f32>,
-    pub speed_mps: Maybe<f32>,
-    pub heading_deg: Maybe<f32>,
-}
-
-impl From<&Fix> for Seen {
-    fn from(fix: &Fix) -> Self {
-        let Fix { order, position, accuracy_m, speed_mps, heading_deg } = fix;
-        Self { time: order.effective_time, position: *position, accuracy_m: *accuracy_m, speed_mps: *speed_mps, heading_deg: *heading_deg }
-    }
-}
-
-/// Where a marker stands and how that is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Place {
-    At(Seen),
-    WaitingAt(Position),
 }
 
 impl OwnFix {
@@ -144,7 +111,7 @@ impl Facts {
                 self.recount();
             }
             FactKind::Board(boarding) => {
-                let handle = self.handle().unwrap_or_else(|| boarding.handle);
+                let handle = self.handle().unwrap_or_else(|| boarding.handle.get());
                 self.board(boarding);
                 self.go_by(Some(handle));
             }
@@ -194,7 +161,7 @@ impl Facts {
         match self.goes_by {
             GoesBy::Nothing => None,
             GoesBy::Own => self.own_handle(),
-            GoesBy::One => self.one.as_ref().map(|one| one.handle),
+            GoesBy::One => self.one.as_ref().map(|one| one.handle.get()),
             GoesBy::Kept => self.rare.as_ref().and_then(|rare| rare.kept_handle.get()),
         }
     }
@@ -283,7 +250,7 @@ impl Facts {
         self.goes_by = match handle {
             None => GoesBy::Nothing,
             Some(handle) if self.own_handle() == Some(handle) => GoesBy::Own,
-            Some(handle) if self.one.as_ref().is_some_and(|one| one.handle == handle) => GoesBy::One,
+            Some(handle) if self.one.as_ref().is_some_and(|one| one.handle.get() == handle) => GoesBy::One,
             Some(_) => GoesBy::Kept,
         };
         if self.goes_by == GoesBy::Kept {
@@ -297,8 +264,9 @@ impl Facts {
         let handle = self.handle();
         let Some(gone) = self.alight(delivery) else { return };
         // A delivery that another carrier has now takes its handle along: no two markers may go by one handle.
-        let lent = handle == Some(gone.handle) && self.own_handle() != handle;
-        let next = if lent && ended.is_none() { self.own_handle().or_else(|| self.boardings().next().map(|carried| carried.handle)) } else { handle };
+        let lent = handle == Some(gone.handle.get()) && self.own_handle() != handle;
+        let next =
+            if lent && ended.is_none() { self.own_handle().or_else(|| self.boardings().next().map(|carried| carried.handle.get())) } else { handle };
         self.go_by(next);
     }
 }
@@ -306,6 +274,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
 
@@ -331,7 +300,7 @@ mod tests {
         let pickup = (number != 3).then(|| Position::from_degrees(10.0, f64::from(number)).unwrap());
         let handle = Handle(100 + u64::from(number));
         let terms = Terms { status, pickup, ..Terms::new(delivery(number), handle) };
-        Boarding { terms: Arc::new(terms), fix: fix.map(Box::new) }
+        Boarding { terms: SharedTerms::new(terms), fix: fix.map(Box::new) }
     }
 
     fn duty(facts: &[(i64, bool)]) -> Arc<[DutyFact]> {

@@ -1,12 +1,10 @@
 //! The deliveries aboard one carrier, and the newest fix that names one of them. Knows nothing of the driver's own.
 
-use std::sync::Arc;
-
 use super::join::Facts;
 use crate::model::change::{DutyFact, Fix};
 use crate::model::event::OrderKey;
 use crate::model::id::DeliveryId;
-use crate::model::terms::{Boarding, Terms};
+use crate::model::terms::{Boarding, SharedTerms};
 
 /// More than one.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub(super) struct Many {
 /// One has its place with the carrier, its fix among what is rare; more are `Many`.
 impl Facts {
     /// The deliveries aboard, sorted by id.
-    pub fn boardings(&self) -> impl Iterator<Item = &Arc<Terms>> {
+    pub fn boardings(&self) -> impl Iterator<Item = &SharedTerms> {
         let many = self.many().map_or(&[][..], |many| &many.carried);
         self.one.iter().chain(many.iter().map(|carried| &carried.terms))
     }
@@ -79,7 +77,7 @@ impl Facts {
     }
 
     /// Lets a delivery go; none when it was not aboard.
-    pub(super) fn alight(&mut self, delivery: &DeliveryId) -> Option<Arc<Terms>> {
+    pub(super) fn alight(&mut self, delivery: &DeliveryId) -> Option<SharedTerms> {
         if let Some(one) = self.one.take_if(|one| one.delivery == *delivery) {
             if let Some(rare) = &mut self.rare {
                 rare.fix = None;

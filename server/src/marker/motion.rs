@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::join::Seen;
+use super::seen::Seen;
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::status::Motion;

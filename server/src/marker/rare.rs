@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::join::Way;
 use super::load::{Many, is_visible};
+use super::seen::Way;
 use crate::model::change::{AboardList, DutyFact, Fix};
 use crate::model::id::Handle;
 use crate::model::maybe::{Maybe, MaybeMs};

@@ -1,12 +1,11 @@
 //! What the map has of a carrier, as far as that is not what the facts say: its handle and its list. Decides nothing; see `significance.rs`.
 
-use std::sync::Arc;
-
 use super::entry::Entry;
 use super::significance::Shown;
 use crate::model::change::{Aboard, AboardList, FactKind, Marker};
 use crate::model::id::Handle;
 use crate::model::maybe::{Maybe, MaybeMs};
+use crate::model::terms::SharedTerms;
 
 /// What the map lists of a carrier, and whether it has it at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +58,7 @@ impl Entry {
         let one = self.facts.one.clone().filter(|_| self.flags.listed() == Listed::One);
         self.facts.apply(kind);
         if let Some(terms) = one
-            && self.facts.one.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &terms))
+            && self.facts.one.as_ref().is_none_or(|now| !SharedTerms::ptr_eq(now, &terms))
         {
             self.facts.rare().listed = AboardList::of_one(Aboard { terms, late_risk: self.shown.late_risk(), eta: self.listed_eta });
             self.flags.set_listed(Listed::Other);
@@ -92,7 +91,7 @@ impl Entry {
         match self.flags.listed() {
             Listed::NotShown | Listed::Nothing => AboardList::default(),
             Listed::One => self.facts.one.as_ref().map_or_else(AboardList::default, |one| {
-                AboardList::of_one(Aboard { terms: Arc::clone(one), late_risk: self.shown.late_risk(), eta: self.listed_eta })
+                AboardList::of_one(Aboard { terms: SharedTerms::clone(one), late_risk: self.shown.late_risk(), eta: self.listed_eta })
             }),
             Listed::Other => self.facts.rare.as_ref().map_or_else(AboardList::default, |rare| rare.listed.clone()),
         }
@@ -101,7 +100,7 @@ impl Entry {
     /// Notes what the map lists from now on.
     pub(super) fn note_list(&mut self, list: &AboardList) {
         let one = match (&self.facts.one, &**list) {
-            (Some(one), [aboard]) if Arc::ptr_eq(one, &aboard.terms) => Some(aboard.eta),
+            (Some(one), [aboard]) if SharedTerms::ptr_eq(one, &aboard.terms) => Some(aboard.eta),
             _ => None,
         };
         let listed = if list.is_empty() { Listed::Nothing } else { one.map_or(Listed::Other, |_| Listed::One) };

@@ -11,7 +11,7 @@ use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
 use super::maybe::{Maybe, MaybeMs};
 use super::position::Position;
 use super::status::{Link, Motion, Status};
-use super::terms::{Boarding, Terms};
+use super::terms::{Boarding, SharedTerms, Terms};
 use super::time::UnixMs;
 
 // ---------------------------------------------------------------------------------------------------------------- track -> marker
@@ -239,7 +239,9 @@ impl AboardList {
     pub fn is(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (List::Many(list), List::Many(other)) => Arc::ptr_eq(list, other),
-            (List::One(one), List::One(other)) => Arc::ptr_eq(&one.terms, &other.terms) && (one.late_risk, one.eta) == (other.late_risk, other.eta),
+            (List::One(one), List::One(other)) => {
+                SharedTerms::ptr_eq(&one.terms, &other.terms) && (one.late_risk, one.eta) == (other.late_risk, other.eta)
+            }
             (List::Nothing, List::Nothing) => true,
             _ => false,
         }
@@ -282,7 +284,7 @@ impl PartialEq for AboardList {
 /// A delivery aboard, as a marker lists it.
 #[derive(Clone, Debug)]
 pub struct Aboard {
-    pub terms: Arc<Terms>,
+    pub terms: SharedTerms,
     /// It has not ended, and either its promise has passed or it is expected after it.
     pub late_risk: bool,
     /// Expected at its destination (before pickup: at its pickup): reported, or our own estimate.
@@ -301,8 +303,9 @@ impl Deref for Aboard {
 impl Aboard {
     /// Of which no more is known than this.
     pub(crate) fn of(delivery: DeliveryId, status: Status, late_risk: bool, attributes: super::tags::Attributes) -> Self {
-        let terms = Arc::new(Terms { status, attributes, ..Terms::new(delivery, Handle(0)) });
-        Self { terms, late_risk, eta: MaybeMs::none() }
+        let mut terms = Terms { status, ..Terms::new(delivery, Handle(0)) };
+        terms.set_attributes(attributes);
+        Self { terms: SharedTerms::new(terms), late_risk, eta: MaybeMs::none() }
     }
 }
 
@@ -310,6 +313,6 @@ impl Aboard {
 impl PartialEq for Aboard {
     fn eq(&self, other: &Self) -> bool {
         let said = |aboard: &Self| (aboard.status, aboard.late_risk, aboard.eta, aboard.promised_by);
-        said(self) == said(other) && self.delivery == other.delivery && self.attributes == other.attributes
+        said(self) == said(other) && self.delivery == other.delivery && self.is_tagged_as(other)
     }
 }

@@ -36,6 +36,8 @@ type Shard = Mutex<HashTable<(u64, Weak<Set>)>>;
 static KNOWN: [Shard; SHARDS] = [const { Mutex::new(HashTable::new()) }; SHARDS];
 
 impl Attributes {
+    pub const NONE: Self = Self(None);
+
     /// Of a name given twice the last value holds.
     pub fn new(mut pairs: Vec<Attribute>) -> Self {
         if pairs.is_empty() {

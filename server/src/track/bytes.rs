@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::model::id::Id;
+use crate::model::id::{EventId, Id};
 use crate::model::time::UnixMs;
 
 /// The bytes are not what this version writes.
@@ -71,6 +71,32 @@ pub fn take_str<'a>(input: &mut &'a [u8]) -> Result<&'a str, CodecError> {
 
 pub fn take_id<Of>(input: &mut &[u8]) -> Result<Id<Of>, CodecError> {
     Id::parse(take_str(input)?).ok().ok_or(CodecError::Invalid)
+}
+
+pub fn put_event_id(out: &mut Vec<u8>, id: &EventId) {
+    match id.uuid() {
+        Some(bytes) => put_uuid(out, bytes),
+        None => id.with_str(|text| put_str(out, text)),
+    }
+}
+
+pub fn take_event_id(input: &mut &[u8]) -> Result<EventId, CodecError> {
+    match take_uuid(input)? {
+        Some(bytes) => Ok(EventId::of_uuid(bytes)),
+        None => EventId::parse(take_str(input)?).ok().ok_or(CodecError::Invalid),
+    }
+}
+
+/// A canonical UUID as its 16 bytes after a zero; any other text begins with its length, which is never zero.
+fn put_uuid(out: &mut Vec<u8>, bytes: [u8; 16]) {
+    put_u8(out, 0);
+    out.extend_from_slice(&bytes);
+}
+
+fn take_uuid(input: &mut &[u8]) -> Result<Option<[u8; 16]>, CodecError> {
+    let Some(rest) = input.strip_prefix(&[0]) else { return Ok(None) };
+    *input = rest;
+    take_array(input).map(Some)
 }
 
 pub fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {

@@ -11,16 +11,16 @@ use crate::model::tags::Attributes;
 use crate::model::terms::Terms;
 use crate::model::time::UnixMs;
 use crate::track::bytes::{
-    CodecError, put_length, put_option, put_str, put_time, put_u8, put_u64, take_array, take_id, take_list, take_option, take_str, take_time,
-    take_u8, take_u32, take_u64,
+    CodecError, put_event_id, put_length, put_option, put_str, put_time, put_u8, put_u64, take_array, take_event_id, take_id, take_list, take_option,
+    take_str, take_time, take_u8, take_u32, take_u64,
 };
 use crate::track::delivery::{Delivery, Register};
-use crate::track::driver::Driver;
-use crate::track::ping::{DeliveryPing, Ping};
-use crate::track::said::{Said, put_event_id, take_event_id};
+use crate::track::driver::{Driver, Known};
+use crate::track::ping::{DeliveryPing, Ping, Spot};
+use crate::track::said::Said;
 use crate::track::status::{StampFlags, StatusDetail, StatusFact};
 
-pub fn hash_driver(scratch: &mut Vec<u8>, tenant: &TenantId, driver: &Driver) -> u64 {
+pub fn hash_driver(scratch: &mut Vec<u8>, tenant: &TenantId, driver: Known<'_>) -> u64 {
     scratch.clear();
     put_u8(scratch, 1);
     put_str(scratch, tenant.as_str());
@@ -38,26 +38,28 @@ pub fn hash_delivery(scratch: &mut Vec<u8>, tenant: &TenantId, delivery: &Delive
 
 // ------------------------------------------------------------------------------------------------------------------------ entities
 
-pub fn put_driver(out: &mut Vec<u8>, driver: &Driver) {
-    put_driver_facts(out, driver);
+pub fn put_driver(out: &mut Vec<u8>, known: Known<'_>) {
+    let driver = known.driver;
+    put_driver_facts(out, known);
     put_u64(out, u64::from(driver.tenant));
-    put_u64(out, driver.handle.0);
-    put_time(out, driver.last_heard);
+    put_u64(out, driver.handle().0);
+    put_time(out, driver.last_heard());
     put_flags(out, driver.fix_flags);
-    put_fix_heard(out, driver.fix.is_some(), driver.last_heard);
+    put_fix_heard(out, driver.fix().is_some(), driver.last_heard());
 }
 
-fn put_driver_facts(out: &mut Vec<u8>, driver: &Driver) {
-    put_str(out, &driver.id.as_str());
-    put_option(out, driver.fix.as_ref(), put_ping_facts);
-    put_length(out, driver.duty().len());
-    for fact in driver.duty() {
+fn put_driver_facts(out: &mut Vec<u8>, known: Known<'_>) {
+    put_str(out, &known.driver.id.as_str());
+    put_option(out, known.driver.ping().as_ref(), put_ping_facts);
+    put_length(out, known.duty().len());
+    for fact in known.duty() {
         put_order(out, &fact.order);
         put_u8(out, u8::from(fact.on));
     }
 }
 
-pub fn driver(input: &mut &[u8]) -> Result<Driver, CodecError> {
+/// And its duty.
+pub fn driver(input: &mut &[u8]) -> Result<(Driver, Vec<DutyFact>), CodecError> {
     let id: DriverId = take_id(input)?;
     let fix = take_option(input, take_ping_facts)?;
     let duty = take_list(input, |input| Ok(DutyFact { order: take_order(input)?, on: take_u8(input)? != 0 }))?;
@@ -66,8 +68,7 @@ pub fn driver(input: &mut &[u8]) -> Result<Driver, CodecError> {
     let last_heard = take_time(input)?;
     let fix_flags = take_flags(input)?;
     take_fix_heard(input, fix.is_some())?;
-    let duty = (!duty.is_empty()).then(|| Box::new(duty.into()));
-    Ok(Driver { id, tenant, fix_flags, handle, last_heard, fix, duty })
+    Ok((Driver::new(id, tenant, handle).restored(last_heard, fix, fix_flags), duty))
 }
 
 pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
@@ -75,12 +76,12 @@ pub fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
     put_delivery_facts(out, delivery, &said);
     put_u64(out, u64::from(delivery.tenant));
     // Twice: version 1 has a place for the first one that it was given, which is asked of nobody.
-    put_u64(out, delivery.terms.handle.0);
-    put_u64(out, delivery.terms.handle.0);
-    put_time(out, delivery.last_heard);
+    put_u64(out, delivery.terms.handle.get().0);
+    put_u64(out, delivery.terms.handle.get().0);
+    put_time(out, delivery.last_heard.get());
     put_flags(out, delivery.fix_flags);
     put_u8(out, u8::from(delivery.left));
-    put_fix_heard(out, delivery.fix.is_some(), delivery.last_heard);
+    put_fix_heard(out, delivery.fix.is_some(), delivery.last_heard.get());
     for fact in said.statuses.facts() {
         put_time(out, fact.ingest_time);
         put_flags(out, fact.flags);
@@ -91,7 +92,7 @@ fn put_delivery_facts(out: &mut Vec<u8>, delivery: &Delivery, said: &Said) {
     put_str(out, &delivery.id().as_str());
     put_register(out, delivery.created(said).as_ref(), put_created);
     put_register(out, said.assigned.as_ref(), |out, driver| put_str(out, &driver.as_str()));
-    let eta = said.eta.clone().zip(delivery.terms.reported_eta.get()).map(|(order, value)| Register { order, value });
+    let eta = said.eta.clone().zip(delivery.terms.reported_eta()).map(|(order, value)| Register { order, value });
     put_register(out, eta.as_ref(), |out, eta| put_time(out, *eta));
     put_option(out, delivery.fix.as_deref(), |out, fix| {
         put_str(out, &fix.actor.as_str());
@@ -123,7 +124,7 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     let mut facts = take_list(input, take_status_fact)?;
     let mut delivery = Delivery::new(id, take_u32(input)?, Handle(take_u64(input)?));
     delivery.lend(Handle(take_u64(input)?));
-    delivery.last_heard = take_time(input)?;
+    delivery.last_heard = take_time(input)?.into();
     delivery.fix_flags = take_flags(input)?;
     delivery.left = take_u8(input)? != 0;
     take_fix_heard(input, fix.is_some())?;
@@ -137,11 +138,11 @@ pub fn delivery(input: &mut &[u8]) -> Result<Delivery, CodecError> {
     for fact in facts {
         said.statuses.insert(fact);
     }
-    terms.reported_eta = eta.as_ref().map(|register| register.value).into();
+    terms.set_reported_eta(eta.as_ref().map(|register| register.value));
     said.eta = eta.map(|register| register.order);
     said.created = created.map(|Register { order, value }| {
         (terms.pickup, terms.destination, terms.promised_by) = (value.pickup, value.destination, value.promised_by.into());
-        terms.attributes = value.attributes;
+        terms.set_attributes(value.attributes);
         Register { order, value: value.recipient_ref }
     });
     delivery.say(&said, terms);
@@ -219,7 +220,7 @@ fn take_ping_facts(input: &mut &[u8]) -> Result<Ping, CodecError> {
     let position = take_position(input)?;
     let mut float = || take_option(input, |input| Ok(f32::from_bits(u32::from_le_bytes(take_array(input)?))));
     let location = Location { position, accuracy_m: float()?, speed_mps: float()?, heading_deg: float()?, altitude_m: float()?, battery: float()? };
-    Ok(Ping::new(order, location))
+    Ok(Ping { order, spot: Spot::of(&location) })
 }
 
 fn put_order(out: &mut Vec<u8>, order: &OrderKey) {

@@ -1,14 +1,14 @@
 //! What is known of one delivery: a join of its events, so that their order of arrival does not matter. Never knows what a map shows.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use crate::model::change::Carrier;
 use crate::model::event::{Body, Created, Event, Location, OrderKey};
 use crate::model::id::{self, DeliveryId, DriverId, Handle};
+use crate::model::short::Short;
 use crate::model::status::Status;
 use crate::model::tags::Attributes;
-use crate::model::terms::{Boarding, Terms};
+use crate::model::terms::{Boarding, SharedTerms, Terms};
 use crate::model::time::UnixMs;
 use crate::track::ping::{DeliveryPing, Ping, position_rank};
 use crate::track::roster::Entity;
@@ -19,13 +19,13 @@ use crate::track::status::{StampFlags, Standing, StatusDetail, StatusFact, Statu
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Shared with the marker stage, which was told them.
-    pub(super) terms: Arc<Terms>,
+    pub(super) terms: SharedTerms,
     pub(super) tenant: u32,
     pub(super) fix_flags: StampFlags,
     /// It left the map, `LEAVES_MAP_AFTER` its end.
     pub(super) left: bool,
     /// The greatest ingest time of its events.
-    pub(super) last_heard: UnixMs,
+    pub(super) last_heard: Short<UnixMs>,
     pub(super) fix: Option<Box<DeliveryPing>>,
     pub(super) said: PackedSaid,
 }
@@ -57,11 +57,11 @@ pub enum AssignmentKind {
 impl Delivery {
     pub(super) fn new(id: DeliveryId, tenant: u32, handle: Handle) -> Self {
         Self {
-            terms: Arc::new(Terms::new(id, handle)),
+            terms: SharedTerms::new(Terms::new(id, handle)),
             tenant,
             fix_flags: StampFlags::default(),
             left: false,
-            last_heard: UnixMs(i64::MIN),
+            last_heard: UnixMs(i64::MIN).into(),
             fix: None,
             said: PackedSaid::default(),
         }
@@ -71,7 +71,7 @@ impl Delivery {
     pub(super) fn join(&mut self, event: &Event, ingest_time: UnixMs) -> Joined {
         #[cfg(test)]
         crate::track::fault::strike("before", event);
-        self.last_heard = self.last_heard.max(ingest_time);
+        self.last_heard = self.last_heard.get().max(ingest_time).into();
         if let Body::Location(location) = &event.body {
             return self.join_fix(event, location);
         }
@@ -88,13 +88,13 @@ impl Delivery {
     /// Keeps what is said now, and the terms as that makes them.
     pub(super) fn say(&mut self, said: &Said, terms: Terms) {
         let status = said.statuses.standing().map_or(Status::Created, |standing| standing.status);
-        self.terms = Arc::new(Terms { status, ..terms });
+        self.terms = SharedTerms::new(Terms { status, ..terms });
         self.said = PackedSaid::of(said);
     }
 
     /// Gives it a handle for a new carrier.
     pub(super) fn lend(&mut self, handle: Handle) {
-        self.terms = Arc::new(Terms { handle, ..Terms::clone(&self.terms) });
+        self.terms = SharedTerms::new(Terms { handle: handle.into(), ..Terms::clone(&self.terms) });
     }
 
     pub(super) fn id(&self) -> &DeliveryId {
@@ -145,7 +145,7 @@ impl Delivery {
     }
 
     pub fn boarding(&self) -> Boarding {
-        Boarding { terms: Arc::clone(&self.terms), fix: self.fix.as_ref().map(|fix| Box::new(fix.ping.fix())) }
+        Boarding { terms: SharedTerms::clone(&self.terms), fix: self.fix.as_ref().map(|fix| Box::new(fix.ping.fix())) }
     }
 
     pub(super) fn created(&self, said: &Said) -> Option<Register<Created>> {
@@ -156,7 +156,7 @@ impl Delivery {
                 destination: self.terms.destination,
                 promised_by: self.terms.promised_by.get(),
                 recipient_ref: value.clone(),
-                attributes: self.terms.attributes.clone(),
+                attributes: self.terms.attributes().clone(),
             },
         })
     }
@@ -168,13 +168,13 @@ fn join_said(said: &mut Said, terms: &mut Terms, event: &Event, ingest_time: Uni
         Body::Created(created) => {
             let rank = |recipient: &Option<Box<str>>| {
                 let kept =
-                    (terms.pickup.map(position_rank), terms.destination.map(position_rank), terms.promised_by.get(), recipient, &terms.attributes);
+                    (terms.pickup.map(position_rank), terms.destination.map(position_rank), terms.promised_by.get(), recipient, terms.attributes());
                 kept.cmp(&created_rank(created))
             };
             let newer = Register::join(&mut said.created, event, rank, || created.recipient_ref.clone());
             if newer {
                 (terms.pickup, terms.destination, terms.promised_by) = (created.pickup, created.destination, created.promised_by.into());
-                terms.attributes = created.attributes.clone();
+                terms.set_attributes(created.attributes.clone());
             }
             // Both must see the event: `|`, not `||`.
             newer | join_status(&mut said.statuses, event, Status::Created, None, ingest_time)
@@ -189,9 +189,9 @@ fn join_said(said: &mut Said, terms: &mut Terms, event: &Event, ingest_time: Uni
             join_status(&mut said.statuses, event, change.status, detail, ingest_time)
         }
         Body::Eta { eta } => {
-            let mut known = said.eta.take().zip(terms.reported_eta.get()).map(|(order, value)| Register { order, value });
+            let mut known = said.eta.take().zip(terms.reported_eta()).map(|(order, value)| Register { order, value });
             let newer = Register::join(&mut known, event, |value| value.cmp(eta), || *eta);
-            terms.reported_eta = known.as_ref().map(|register| register.value).into();
+            terms.set_reported_eta(known.as_ref().map(|register| register.value));
             said.eta = known.map(|register| register.order);
             newer
         }
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(delivery.join(&ping(5, "b", "eve"), UnixMs(13)), Joined::Nothing);
         let (driver, kind) = delivery.assignment().unwrap();
         assert_eq!((&*driver.as_str(), kind), ("ann", AssignmentKind::Implied));
-        assert_eq!(delivery.last_heard, UnixMs(13));
+        assert_eq!(delivery.last_heard.get(), UnixMs(13));
     }
 
     #[test]

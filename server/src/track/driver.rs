@@ -1,31 +1,37 @@
-//! What is known of one driver: the newest ping of its own and its duty history, a join of its events. Never decides what is shown.
+//! What is known of one driver: the newest ping of its own, a join of its events, and beside it its duty. Never decides what is shown.
 
 use std::sync::Arc;
 
-use crate::model::change::{DutyFact, FactKind};
+use crate::model::change::{DutyFact, FactKind, Fix};
 use crate::model::event::{Body, Event, OrderKey};
-use crate::model::id::{self, DriverId, Handle};
+use crate::model::id::{self, DriverId, EventId, Handle};
+use crate::model::short::Short;
 use crate::model::time::UnixMs;
 use crate::track::delivery::stamp_flags;
-use crate::track::ping::Ping;
+use crate::track::duty::{Duty, on_duty_at};
+use crate::track::ping::{Ping, Spot};
 use crate::track::roster::Entity;
 use crate::track::status::StampFlags;
 
-/// Duty events kept of a driver, the greatest by order key.
-pub const MAX_DUTY_FACTS: usize = 32;
-
-/// The facts of a driver, from pings that name no delivery and from duty events.
+/// The facts of a driver, from pings that name no delivery. The newest of them lies here in two parts: as one, its end would be left empty.
 #[derive(Clone, Debug)]
 pub struct Driver {
     pub(super) id: DriverId,
+    /// Of the newest ping. Before there is one, before all.
+    fix_order: OrderKey,
+    spot: Option<Spot>,
     pub(super) tenant: u32,
-    pub(super) fix_flags: StampFlags,
-    pub(super) handle: Handle,
+    handle: Short<Handle>,
     /// The greatest ingest time of its events.
-    pub(super) last_heard: UnixMs,
-    pub(super) fix: Option<Ping>,
-    /// Sorted by order key, one a key; absent for the many who never sent any.
-    pub(super) duty: Option<Box<Arc<[DutyFact]>>>,
+    last_heard: Short<UnixMs>,
+    pub(super) fix_flags: StampFlags,
+}
+
+/// A driver and its duty, which is kept beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    pub(super) driver: &'a Driver,
+    pub(super) duty: Option<&'a Duty>,
 }
 
 /// What an event changed.
@@ -33,66 +39,70 @@ pub struct Driver {
 pub enum Joined {
     Nothing,
     Fix,
-    Duty,
-}
-
-/// Whether a driver was on duty at `moment`: as the last duty event before it says; who sent none before was on duty.
-pub fn on_duty_at(duty: &[DutyFact], moment: &OrderKey) -> bool {
-    let before = duty.partition_point(|fact| fact.order <= *moment);
-    before == 0 || duty[before - 1].on
 }
 
 impl Driver {
     pub(super) fn new(id: DriverId, tenant: u32, handle: Handle) -> Self {
-        Self { id, tenant, fix_flags: StampFlags::default(), handle, last_heard: UnixMs(i64::MIN), fix: None, duty: None }
+        let before_all = OrderKey { effective_time: UnixMs(i64::MIN), event_id: EventId::of_uuid([0x80; 16]) };
+        let (handle, last_heard) = (handle.into(), UnixMs(i64::MIN).into());
+        Self { id, fix_order: before_all, spot: None, tenant, handle, last_heard, fix_flags: StampFlags::default() }
     }
 
+    /// As a snapshot has it.
+    pub(super) fn restored(self, last_heard: UnixMs, fix: Option<Ping>, fix_flags: StampFlags) -> Self {
+        let (fix_order, spot) = fix.map_or((self.fix_order, None), |Ping { order, spot }| (order, Some(spot)));
+        Self { fix_order, spot, last_heard: last_heard.into(), fix_flags, ..self }
+    }
+
+    /// A duty event only says here that the driver is there.
     pub(super) fn join(&mut self, event: &Event, ingest_time: UnixMs) -> Joined {
-        self.last_heard = self.last_heard.max(ingest_time);
-        match &event.body {
-            Body::Location(location) => {
-                if self.fix.as_ref().is_some_and(|kept| kept.compare(event, location).is_ge()) {
-                    return Joined::Nothing;
-                }
-                self.fix = Some(Ping::of(event, location));
-                self.fix_flags = stamp_flags(event);
-                Joined::Fix
-            }
-            Body::Duty { on } => self.join_duty(DutyFact { order: event.order_key(), on: *on }),
-            _ => Joined::Nothing,
+        self.last_heard = self.last_heard().max(ingest_time).into();
+        let Body::Location(location) = &event.body else { return Joined::Nothing };
+        if self.spot.is_some_and(|spot| spot.compare(&self.fix_order, event, location).is_ge()) {
+            return Joined::Nothing;
         }
+        (self.fix_order, self.spot) = (event.order_key(), Some(Spot::of(location)));
+        self.fix_flags = stamp_flags(event);
+        Joined::Fix
     }
 
-    fn join_duty(&mut self, fact: DutyFact) -> Joined {
-        let mut duty = self.duty().to_vec();
-        match duty.binary_search_by(|kept| kept.order.cmp(&fact.order)) {
-            // Two contents under one key: "off" stays, for it hides.
-            Ok(at) if duty[at].on && !fact.on => duty[at] = fact,
-            Ok(_) => return Joined::Nothing,
-            Err(0) if duty.len() == MAX_DUTY_FACTS => return Joined::Nothing,
-            Err(at) => {
-                duty.insert(at, fact);
-                if duty.len() > MAX_DUTY_FACTS {
-                    duty.remove(0);
-                }
-            }
-        }
-        self.duty = Some(Box::new(duty.into()));
-        Joined::Duty
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.get()
     }
 
-    pub fn duty(&self) -> &[DutyFact] {
-        self.duty.as_ref().map_or(&[], |duty| duty)
+    pub(super) fn last_heard(&self) -> UnixMs {
+        self.last_heard.get()
     }
 
-    pub(super) fn shared_duty(&self) -> Option<Arc<[DutyFact]>> {
-        self.duty.as_deref().map(Arc::clone)
+    /// The newest ping.
+    pub(super) fn ping(&self) -> Option<Ping> {
+        self.spot.map(|spot| Ping { order: self.fix_order.clone(), spot })
     }
 
-    /// As the marker stage is told it; none of who never sent any.
+    /// It as the marker stage needs it.
+    pub(super) fn fix(&self) -> Option<Fix> {
+        self.spot.map(|spot| spot.fix(&self.fix_order))
+    }
+
+    /// Of the newest ping, when there is one.
+    pub(super) fn fix_time(&self) -> UnixMs {
+        self.fix_order.effective_time
+    }
+}
+
+impl<'a> Known<'a> {
+    pub fn duty(&self) -> &'a [DutyFact] {
+        self.duty.map_or(&[], |duty| duty)
+    }
+
+    pub(super) fn shared_duty(&self) -> Duty {
+        self.duty.map(Arc::clone).unwrap_or_default()
+    }
+
+    /// The duty as the marker stage is told it; none of who never sent any.
     pub(super) fn duty_told(&self) -> Option<FactKind> {
-        let own_is_hidden = self.fix.is_some() && self.visible_fix().is_none();
-        self.shared_duty().map(|duty| FactKind::Duty { duty, own_is_hidden, handle: self.handle })
+        let own_is_hidden = self.driver.ping().is_some_and(|ping| !on_duty_at(self.duty(), &ping.order));
+        self.duty.map(|duty| FactKind::Duty { duty: Arc::clone(duty), own_is_hidden, handle: self.driver.handle() })
     }
 
     pub fn on_duty(&self) -> bool {
@@ -100,8 +110,8 @@ impl Driver {
     }
 
     /// The newest ping, unless it was sent off duty: then nobody may see it.
-    pub fn visible_fix(&self) -> Option<&Ping> {
-        self.fix.as_ref().filter(|fix| on_duty_at(self.duty(), &fix.order))
+    pub fn visible_ping(&self) -> Option<Ping> {
+        self.driver.ping().filter(|ping| on_duty_at(self.duty(), &ping.order))
     }
 }
 
@@ -119,62 +129,31 @@ impl Entity for Driver {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::model::event::{Location, Stamp};
-    use crate::model::id::{EventId, PartitionId, TenantId};
-    use crate::model::position::Position;
-
-    fn event(time: i64, body: Body) -> Event {
-        Event {
-            id: EventId::parse(&format!("e{time:04}")).unwrap(),
-            tenant: TenantId::parse("acme").unwrap(),
-            actor: Some(DriverId::parse("ann").unwrap()),
-            delivery: None,
-            event_time: UnixMs(time),
-            schema_version: 1,
-            body,
-            stamp: Stamp { effective_time: UnixMs(time), ..Stamp::default() },
-            unknown: None,
-        }
-    }
-
-    fn driver() -> Driver {
-        Driver::new(DriverId::parse("ann").unwrap(), 0, Handle::new(PartitionId(0), 1))
-    }
+    use crate::model::id::{Offset, PartitionId, TenantId};
+    use crate::track::sample::{LIMITS, event, location};
+    use crate::track::state::PartitionState;
 
     #[test]
-    fn a_late_duty_event_hides_the_ping_that_was_sent_after_it() {
-        let position = Position::from_degrees(57.0, 11.0).unwrap();
-        let location = Location { position, accuracy_m: None, speed_mps: None, heading_deg: None, altitude_m: None, battery: None };
-        let mut driver = driver();
-        driver.join(&event(5, Body::Location(location)), UnixMs(5));
-        assert!(driver.visible_fix().is_some());
-        assert_eq!(driver.join(&event(4, Body::Duty { on: false }), UnixMs(9)), Joined::Duty);
-        assert!(driver.visible_fix().is_none());
-        driver.join(&event(6, Body::Duty { on: true }), UnixMs(10));
-        assert!(driver.visible_fix().is_none() && driver.on_duty());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        /// The model: sort all duty events, keep the greatest 32, and read off the last at or before the moment.
-        #[test]
-        fn any_order_of_duty_events_ends_as_the_sorted_list(on in prop::collection::vec(any::<bool>(), 1..50), order in any::<u64>(), moment in 0_i64..120) {
-            let sorted: Vec<(i64, bool)> = (0..).map(|index| 2 * index).zip(on).collect();
-            let mut arrivals = sorted.clone();
-            arrivals.sort_by_key(|(time, _)| time.cast_unsigned().wrapping_mul(order | 1).rotate_left(9));
-            let mut driver = driver();
-            for (time, on) in arrivals.iter().chain(&arrivals) {
-                driver.join(&event(*time, Body::Duty { on: *on }), UnixMs(1));
-            }
-            let kept = &sorted[sorted.len().saturating_sub(32)..];
-            prop_assert_eq!(driver.duty().iter().map(|fact| (fact.order.effective_time.0, fact.on)).collect::<Vec<_>>(), kept);
-            let expected = kept.iter().rev().find(|(time, _)| *time <= moment).is_none_or(|(_, on)| *on);
-            let at = OrderKey { effective_time: UnixMs(moment), event_id: EventId::parse("zzzz").unwrap() };
-            prop_assert_eq!(on_duty_at(driver.duty(), &at), expected);
-        }
+    fn a_late_duty_event_hides_the_ping_that_was_sent_after_it_and_says_so() {
+        let mut state = PartitionState::new(PartitionId(0), LIMITS);
+        let mut offset = 0;
+        let mut apply = |time: i64, body| {
+            offset += 1;
+            let (mut hidden, event) = (None, event(&format!("e{time:04}"), time, Some("ann"), None, body));
+            state.apply(Offset(offset), UnixMs(10), &event, &mut |change| {
+                if let FactKind::Duty { own_is_hidden, .. } = change.kind {
+                    hidden = Some(own_is_hidden);
+                }
+            });
+            let known = state.driver(&TenantId::parse("acme").unwrap(), &DriverId::parse("ann").unwrap()).unwrap();
+            (known.visible_ping().is_some(), hidden, known.on_duty(), known.duty().len())
+        };
+        assert_eq!(apply(2, Body::Duty { on: true }), (false, Some(false), true, 1), "what is not there is not hidden");
+        assert_eq!(apply(5, location(57.0)), (true, None, true, 1));
+        assert_eq!(apply(4, Body::Duty { on: false }), (false, Some(true), false, 2));
+        assert_eq!(apply(6, Body::Duty { on: true }), (false, Some(true), true, 3));
+        assert_eq!(apply(4, Body::Duty { on: true }), (false, None, true, 3), "off stays, for it hides");
+        assert_eq!(apply(7, location(57.0)), (true, None, true, 3));
     }
 }

@@ -121,13 +121,13 @@ impl PartitionState {
         let name = *self.tenants.id(tenant);
         let mut tell = |carrier, kind| tell(FactChange { tenant: name, carrier, ingest_time, kind });
         let Some(id) = &event.delivery else {
-            let Some(driver) = event.actor.as_ref().and_then(|id| self.drivers.find(tenant, id)) else { return };
-            let (order, carrier) = (event.order_key(), || Carrier::Driver(driver.id.clone()));
-            if let Some(told) = driver.duty_told().filter(|_| driver.duty().iter().any(|fact| fact.order == order)) {
+            let Some(known) = event.actor.as_ref().and_then(|id| self.driver(&event.tenant, id)) else { return };
+            let (order, handle, carrier) = (event.order_key(), known.driver.handle(), || Carrier::Driver(known.driver.id.clone()));
+            if let Some(told) = known.duty_told().filter(|_| known.duty().iter().any(|fact| fact.order == order)) {
                 tell(carrier(), told);
             }
-            if let Some(ping) = driver.fix.as_ref().filter(|ping| ping.order == order) {
-                tell(carrier(), FactKind::OwnFix { fix: ping.fix(), handle: driver.handle });
+            if let Some(fix) = known.driver.fix().filter(|fix| fix.order == order) {
+                tell(carrier(), FactKind::OwnFix { fix, handle });
             }
             return;
         };

@@ -8,10 +8,16 @@ use crate::model::id::DriverId;
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 
-/// What a ping says, and its place in the order.
+/// A ping's place in the order, and what it says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ping {
     pub order: OrderKey,
+    pub(super) spot: Spot,
+}
+
+/// What a ping says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spot {
     position: Position,
     accuracy_m: Maybe<f32>,
     speed_mps: Maybe<f32>,
@@ -29,13 +35,27 @@ pub struct DeliveryPing {
 
 impl Ping {
     pub(super) fn of(event: &Event, location: &Location) -> Self {
-        Self::new(event.order_key(), *location)
+        Self { order: event.order_key(), spot: Spot::of(location) }
     }
 
-    pub(super) fn new(order: OrderKey, location: Location) -> Self {
-        let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = location;
+    pub fn location(&self) -> Location {
+        self.spot.location()
+    }
+
+    pub(super) fn compare(&self, event: &Event, location: &Location) -> Ordering {
+        self.spot.compare(&self.order, event, location)
+    }
+
+    /// As the marker stage needs it.
+    pub fn fix(&self) -> Fix {
+        self.spot.fix(&self.order)
+    }
+}
+
+impl Spot {
+    pub(super) fn of(location: &Location) -> Self {
+        let Location { position, accuracy_m, speed_mps, heading_deg, altitude_m, battery } = *location;
         Self {
-            order,
             position,
             accuracy_m: accuracy_m.into(),
             speed_mps: speed_mps.into(),
@@ -45,7 +65,7 @@ impl Ping {
         }
     }
 
-    pub fn location(&self) -> Location {
+    fn location(&self) -> Location {
         Location {
             position: self.position,
             accuracy_m: self.accuracy_m.get(),
@@ -56,15 +76,15 @@ impl Ping {
         }
     }
 
-    /// Against the ping that `event` is: by order key, and under one key by content, so that the first to come does not decide.
-    pub(super) fn compare(&self, event: &Event, location: &Location) -> Ordering {
-        let by_key = self.order.effective_time.cmp(&event.stamp.effective_time).then_with(|| self.order.event_id.cmp(&event.id));
+    /// The ping that says this and has that place in the order, against the ping that `event` is: by order key, and under one key by content, so that the first
+    /// to come does not decide.
+    pub(super) fn compare(&self, order: &OrderKey, event: &Event, location: &Location) -> Ordering {
+        let by_key = order.effective_time.cmp(&event.stamp.effective_time).then_with(|| order.event_id.cmp(&event.id));
         by_key.then_with(|| location_rank(&self.location()).cmp(&location_rank(location)))
     }
 
-    /// As the marker stage needs it.
-    pub fn fix(&self) -> Fix {
-        Fix::of(self.order.clone(), &self.location())
+    pub(super) fn fix(&self, order: &OrderKey) -> Fix {
+        Fix::of(order.clone(), &self.location())
     }
 }
 

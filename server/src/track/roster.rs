@@ -91,6 +91,10 @@ impl<E: Entity> Roster<E> {
         self.entities.iter()
     }
 
+    pub fn iter_placed(&self) -> impl Iterator<Item = (Slot, &E)> {
+        self.entities.iter_placed()
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut E)> {
         self.entities.iter_mut()
     }

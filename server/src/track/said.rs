@@ -1,13 +1,22 @@
-//! What was said of a delivery beside its pings and its terms, packed into as few bytes as may be: there are very many deliveries, and of each little is said.
+//! What was said of a delivery beside its pings and its terms, packed into as few bits as may be: there are very many deliveries, and of each little is said.
 //! Never leaves memory; what goes to disk is written by `codec.rs`.
 
-use crate::model::event::{OrderKey, Proof};
-use crate::model::id::{DriverId, EventId};
+mod facts;
+
+use std::num::NonZeroU8;
+use std::sync::OnceLock;
+
+use facts::Before;
+use smallvec::SmallVec;
+
+use crate::model::event::OrderKey;
+use crate::model::id::{DriverId, MAX_ID_BYTES};
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
-use crate::track::bytes::{CodecError, put_option, put_str, put_u8, put_u64, take_array, take_id, take_option, take_str, take_u8, take_u64};
+use crate::track::bits::{BitReader, BitWriter, USUAL};
 use crate::track::delivery::Register;
-use crate::track::status::{StampFlags, StatusDetail, StatusFact, StatusHistory};
+use crate::track::piece::Piece;
+use crate::track::status::StatusHistory;
 
 /// Taken apart.
 #[derive(Clone, Debug, Default)]
@@ -23,229 +32,128 @@ pub struct Said {
 
 /// Of a delivery of which nothing was said nothing is kept.
 #[derive(Clone, Debug, Default)]
-pub struct PackedSaid(Option<Box<[u8]>>);
+pub struct PackedSaid(Option<Piece>);
 
-/// Two bytes that say what follows; the driver, for each ping that names a delivery asks who carries it; then the status events. Who created or assigned it is
-/// mostly one of those, and its number among them stands in the second byte.
+/// A byte that says what follows; the driver in whole bytes, for each ping that names a delivery asks who carries it; then the rest in bits. A delivery that was
+/// created and assigned, by events with ids that name their time, takes the 48 bytes of one piece.
 impl PackedSaid {
     pub fn of(said: &Said) -> Self {
-        let mut out = Vec::with_capacity(128);
-        let facts = said.statuses.facts();
-        let driver = said.assigned.as_ref().map(|assigned| &assigned.value);
-        let kind = driver.map_or(NO_DRIVER, |driver| if driver.uuid().is_some() { UUID_DRIVER } else { TEXT_DRIVER });
-        let count = u8::try_from(facts.len()).unwrap_or(ELSEWHERE).min(ELSEWHERE);
-        put_u8(&mut out, kind | u8::from(said.eta.is_some()) << 2 | count << 4);
-        let place = |order: Option<&OrderKey>| order.map_or(NOWHERE, |order| place_among(order, facts));
-        let (assigned, created) = (said.assigned.as_ref().map(|known| &known.order), said.created.as_ref().map(|known| &known.order));
-        put_u8(&mut out, place(assigned) | place(created) << 4);
-        if let Some(driver) = driver {
-            put_text(&mut out, driver.uuid(), &driver.as_str());
-        }
-        if count == ELSEWHERE {
-            put_u64(&mut out, facts.len() as u64);
-        }
-        let mut times = Times::default();
-        for fact in facts {
-            put_fact(&mut out, &mut times, fact);
-        }
-        let elsewhere = [assigned, created].into_iter().flatten().filter(|order| place(Some(*order)) == ELSEWHERE);
-        for order in elsewhere.chain(&said.eta) {
-            put_u8(&mut out, u8::from(order.event_id.uuid().is_some()));
-            put_order(&mut out, &mut times, order);
-        }
-        if let Some(created) = &said.created {
-            put_option(&mut out, created.value.as_deref(), put_str);
-        }
-        Self(Some(Box::from(&*out)))
+        let heard = said.statuses.facts().first().map_or(LATELY, |fact| fact.ingest_time);
+        let (kind, bytes) = pack(said, *EPOCH.get_or_init(|| heard));
+        Self(Some(Piece::new(kind, &bytes)))
     }
 
     pub fn open(&self) -> Said {
-        let Some(bytes) = &self.0 else { return Said::default() };
-        take(&mut &**bytes).expect("packed here, in this process")
+        let Some(piece) = &self.0 else { return Said::default() };
+        piece.read(usize::MAX, |bytes| unpack(piece.kind(), bytes, *EPOCH.get().expect("set before the first was packed")))
     }
 
     /// The driver it was assigned to.
     pub fn assigned(&self) -> Option<DriverId> {
-        let [kind, _, rest @ ..] = &**self.0.as_ref()? else { return None };
-        take_driver(&mut &*rest, *kind).expect("packed here, in this process")
+        let piece = self.0.as_ref()?;
+        let at_least = if piece.kind() & DRIVER == TEXT_DRIVER { 1 + MAX_ID_BYTES } else { 16 };
+        piece.read(at_least, |bytes| driver(piece.kind(), bytes)).0
     }
 }
 
-const NO_DRIVER: u8 = 0;
-const UUID_DRIVER: u8 = 1;
-const TEXT_DRIVER: u8 = 2;
-/// A place, or a count, that four bits do not tell.
-const ELSEWHERE: u8 = 15;
-const NOWHERE: u8 = 0;
+/// What the first time of each delivery is told as the difference to: when the first of all that this process packed was heard.
+static EPOCH: OnceLock<UnixMs> = OnceLock::new();
+/// The epoch where of the first one nothing was heard: the year 2026.
+const LATELY: UnixMs = UnixMs(1_780_000_000_000);
 
-/// The number of the status event that has this place in the order, counted from one.
-fn place_among(order: &OrderKey, facts: &[StatusFact]) -> u8 {
-    let known = facts.binary_search_by(|fact| fact.order.cmp(order)).ok().and_then(|index| u8::try_from(index + 1).ok());
-    known.filter(|number| *number < ELSEWHERE).unwrap_or(ELSEWHERE)
+// The first byte: two bits for the driver, never zero; two for the order of its creation; a flag each for what follows.
+const DRIVER: u8 = 3;
+const NO_DRIVER: u8 = 1;
+const UUID_DRIVER: u8 = 2;
+const TEXT_DRIVER: u8 = 3;
+/// It is that of the last status event that says so, or stands apart.
+const CREATED: u8 = 1 << 2;
+const CREATED_APART: u8 = 1 << 3;
+const ASSIGNED_APART: u8 = 1 << 4;
+const ETA: u8 = 1 << 5;
+const RECIPIENT: u8 = 1 << 6;
+const TWO_FACTS: u8 = 1 << 7;
+
+const COUNT_BITS: u32 = 6;
+const _: () = assert!(StatusHistory::MAX_KEPT < 1 << COUNT_BITS, "six bits count them");
+
+fn pack(said: &Said, epoch: UnixMs) -> (NonZeroU8, SmallVec<[u8; USUAL]>) {
+    let facts = said.statuses.facts();
+    let is_last = |order: &OrderKey, status| facts.iter().rfind(|fact| fact.status == status).is_some_and(|fact| fact.order == *order);
+    let created_apart = said.created.as_ref().map(|created| &created.order).filter(|order| !is_last(order, Status::Created));
+    let assigned_apart = said.assigned.as_ref().map(|assigned| &assigned.order).filter(|order| !is_last(order, Status::Assigned));
+    let recipient = said.created.as_ref().and_then(|created| created.value.as_deref());
+    let mut bits = BitWriter::default();
+    let mut kind = put_driver(&mut bits, said.assigned.as_ref().map(|assigned| &assigned.value));
+    let flags = [
+        (CREATED, said.created.is_some()),
+        (CREATED_APART, created_apart.is_some()),
+        (ASSIGNED_APART, assigned_apart.is_some()),
+        (ETA, said.eta.is_some()),
+        (RECIPIENT, recipient.is_some()),
+        (TWO_FACTS, facts.len() == 2),
+    ];
+    kind = flags.into_iter().filter(|(_, is_so)| *is_so).fold(kind, |kind, (flag, _)| kind | flag);
+    if facts.len() != 2 {
+        bits.put(facts.len() as u64, COUNT_BITS);
+    }
+    let mut before = Before::any(epoch);
+    for fact in facts {
+        before.put_fact(&mut bits, fact);
+    }
+    created_apart.into_iter().chain(assigned_apart).chain(&said.eta).for_each(|order| before.put_apart(&mut bits, order));
+    if let Some(recipient) = recipient {
+        bits.put_str(recipient);
+    }
+    (NonZeroU8::new(kind).expect("also no driver is a kind of driver"), bits.into_bytes())
 }
 
-fn take(input: &mut &[u8]) -> Result<Said, CodecError> {
-    let (kind, places) = (take_u8(input)?, take_u8(input)?);
-    let driver = take_driver(input, kind)?;
-    let count = if kind >> 4 == ELSEWHERE { take_u64(input)? } else { u64::from(kind >> 4) };
-    let (mut times, mut statuses) = (Times::default(), StatusHistory::default());
+fn unpack(kind: u8, bytes: &[u8], epoch: UnixMs) -> Said {
+    let is = |flag| kind & flag != 0;
+    let (driver, length) = driver(kind, bytes);
+    let mut bits = BitReader::new(&bytes[length..]);
+    let count = if is(TWO_FACTS) { 2 } else { bits.take(COUNT_BITS) };
+    let (mut before, mut statuses) = (Before::any(epoch), StatusHistory::default());
     for _ in 0..count {
-        statuses.insert(take_fact(input, &mut times)?);
+        statuses.insert(before.take_fact(&mut bits));
     }
-    let mut order = |input: &mut &[u8], place| match place {
-        NOWHERE => Ok(None),
-        ELSEWHERE => {
-            let is_uuid = take_u8(input)? != 0;
-            take_order(input, &mut times, is_uuid).map(Some)
+    let mut apart = |flag| is(flag).then(|| before.take_apart(&mut bits));
+    let (created, assigned, eta) = (apart(CREATED_APART), apart(ASSIGNED_APART), apart(ETA));
+    let last = |status| statuses.facts().iter().rfind(|fact| fact.status == status).map(|fact| fact.order.clone()).expect(PACKED);
+    let recipient = is(RECIPIENT).then(|| bits.take_string().into());
+    Said {
+        assigned: driver.map(|value| Register { order: assigned.unwrap_or_else(|| last(Status::Assigned)), value }),
+        created: is(CREATED).then(|| Register { order: created.unwrap_or_else(|| last(Status::Created)), value: recipient }),
+        eta,
+        statuses,
+    }
+}
+
+/// Why what is read here is there.
+const PACKED: &str = "packed here, in this process";
+
+/// The driver and after how many bytes it ends.
+fn driver(kind: u8, bytes: &[u8]) -> (Option<DriverId>, usize) {
+    match (kind & DRIVER, bytes) {
+        (UUID_DRIVER, _) => (Some(DriverId::of_uuid(*bytes.first_chunk().expect(PACKED))), 16),
+        (TEXT_DRIVER, [length, text @ ..]) => {
+            let length = usize::from(*length);
+            let text = std::str::from_utf8(&text[..length]).expect(PACKED);
+            (Some(DriverId::parse(text).expect(PACKED)), 1 + length)
         }
-        number => statuses.facts().get(usize::from(number) - 1).map(|fact| Some(fact.order.clone())).ok_or(CodecError::Invalid),
-    };
-    let (assigned, created) = (order(input, places & 15)?, order(input, places >> 4)?);
-    let eta = order(input, if kind & 4 == 0 { NOWHERE } else { ELSEWHERE })?;
-    let assigned = assigned.zip(driver).map(|(order, value)| Register { order, value });
-    let recipient = |input: &mut &[u8]| take_option(input, |input| Ok(take_str(input)?.into()));
-    let created = created.map(|order| Ok(Register { order, value: recipient(input)? })).transpose()?;
-    Ok(Said { assigned, created, eta, statuses })
-}
-
-/// Each time as the difference to what is expected: to the moment that a UUID of version 7 names, as much before or after it as the one before; else to the time
-/// before. A whole time takes six bytes, such a difference mostly one.
-#[derive(Default)]
-struct Times {
-    last: i64,
-    after_named: i64,
-    lag: i64,
-}
-
-impl Times {
-    fn expected(&self, named: Option<i64>) -> i64 {
-        named.map_or(self.last, |named| named.wrapping_add(self.after_named))
-    }
-
-    fn note(&mut self, time: i64, named: Option<i64>) {
-        self.last = time;
-        self.after_named = named.map_or(self.after_named, |named| time.wrapping_sub(named));
-    }
-
-    fn put(&mut self, out: &mut Vec<u8>, time: UnixMs, named: Option<i64>) {
-        put_step(out, time.0.wrapping_sub(self.expected(named)));
-        self.note(time.0, named);
-    }
-
-    fn take(&mut self, input: &mut &[u8], named: Option<i64>) -> Result<UnixMs, CodecError> {
-        let time = self.expected(named).wrapping_add(take_step(input)?);
-        self.note(time, named);
-        Ok(UnixMs(time))
-    }
-
-    /// When what happened last was heard.
-    fn put_heard(&mut self, out: &mut Vec<u8>, heard: UnixMs) {
-        let lag = heard.0.wrapping_sub(self.last);
-        put_step(out, lag.wrapping_sub(self.lag));
-        self.lag = lag;
-    }
-
-    fn take_heard(&mut self, input: &mut &[u8]) -> Result<UnixMs, CodecError> {
-        self.lag = self.lag.wrapping_add(take_step(input)?);
-        Ok(UnixMs(self.last.wrapping_add(self.lag)))
+        _ => (None, 0),
     }
 }
 
-fn put_step(out: &mut Vec<u8>, step: i64) {
-    put_u64(out, ((step << 1) ^ (step >> 63)).cast_unsigned());
-}
-
-fn take_step(input: &mut &[u8]) -> Result<i64, CodecError> {
-    let step = take_u64(input)?;
-    Ok((step >> 1).cast_signed() ^ -(step & 1).cast_signed())
-}
-
-/// The Unix milliseconds that begin a UUID of version 7.
-fn named_ms(id: &EventId) -> Option<i64> {
-    let (bytes, mut ms) = (id.uuid()?, [0; 8]);
-    ms[2..].copy_from_slice(&bytes[..6]);
-    (bytes[6] >> 4 == 7).then(|| i64::from_be_bytes(ms))
-}
-
-fn put_fact(out: &mut Vec<u8>, times: &mut Times, fact: &StatusFact) {
-    let StatusFact { order, status, detail, ingest_time, flags } = fact;
-    let is_uuid = order.event_id.uuid().is_some();
-    put_u8(out, status.code() | u8::from(flags.skewed) << 4 | u8::from(flags.late) << 5 | u8::from(detail.is_some()) << 6 | u8::from(is_uuid) << 7);
-    put_order(out, times, order);
-    times.put_heard(out, *ingest_time);
-    if let Some(detail) = detail {
-        put_option(out, detail.reason.as_deref(), put_str);
-        put_option(out, detail.proof.as_ref(), |out, proof| {
-            put_str(out, &proof.sha256);
-            put_str(out, &proof.url);
-        });
+fn put_driver(bits: &mut BitWriter, driver: Option<&DriverId>) -> u8 {
+    let Some(driver) = driver else { return NO_DRIVER };
+    if let Some(bytes) = driver.uuid() {
+        bits.put_bytes(&bytes);
+        return UUID_DRIVER;
     }
-}
-
-fn take_fact(input: &mut &[u8], times: &mut Times) -> Result<StatusFact, CodecError> {
-    let bits = take_u8(input)?;
-    let status = Status::from_code(bits & 15).ok_or(CodecError::Invalid)?;
-    let order = take_order(input, times, bits & 128 != 0)?;
-    let ingest_time = times.take_heard(input)?;
-    let detail = |input: &mut &[u8]| {
-        let reason = take_option(input, |input| Ok(Box::from(take_str(input)?)))?;
-        let proof = take_option(input, |input| Ok(Proof { sha256: take_str(input)?.into(), url: take_str(input)?.into() }))?;
-        Ok(Box::new(StatusDetail { reason, proof }))
-    };
-    let detail = if bits & 64 == 0 { None } else { Some(detail(input)?) };
-    Ok(StatusFact { order, status, detail, ingest_time, flags: StampFlags { skewed: bits & 16 != 0, late: bits & 32 != 0 } })
-}
-
-fn put_order(out: &mut Vec<u8>, times: &mut Times, order: &OrderKey) {
-    order.event_id.with_str(|text| put_text(out, order.event_id.uuid(), text));
-    times.put(out, order.effective_time, named_ms(&order.event_id));
-}
-
-fn take_order(input: &mut &[u8], times: &mut Times, is_uuid: bool) -> Result<OrderKey, CodecError> {
-    let event_id = if is_uuid { EventId::of_uuid(take_array(input)?) } else { EventId::parse(take_str(input)?).ok().ok_or(CodecError::Invalid)? };
-    Ok(OrderKey { effective_time: times.take(input, named_ms(&event_id))?, event_id })
-}
-
-fn take_driver(input: &mut &[u8], kind: u8) -> Result<Option<DriverId>, CodecError> {
-    match kind & 3 {
-        NO_DRIVER => Ok(None),
-        UUID_DRIVER => Ok(Some(DriverId::of_uuid(take_array(input)?))),
-        _ => take_id(input).map(Some),
-    }
-}
-
-/// Which of the two it is has to be known to who reads it.
-fn put_text(out: &mut Vec<u8>, uuid: Option<[u8; 16]>, text: &str) {
-    match uuid {
-        Some(bytes) => out.extend_from_slice(&bytes),
-        None => put_str(out, text),
-    }
-}
-
-pub(super) fn put_event_id(out: &mut Vec<u8>, id: &EventId) {
-    match id.uuid() {
-        Some(bytes) => put_uuid(out, bytes),
-        None => id.with_str(|text| put_str(out, text)),
-    }
-}
-
-pub(super) fn take_event_id(input: &mut &[u8]) -> Result<EventId, CodecError> {
-    match take_uuid(input)? {
-        Some(bytes) => Ok(EventId::of_uuid(bytes)),
-        None => EventId::parse(take_str(input)?).ok().ok_or(CodecError::Invalid),
-    }
-}
-
-/// A canonical UUID as its 16 bytes after a zero; any other text begins with its length, which is never zero.
-fn put_uuid(out: &mut Vec<u8>, bytes: [u8; 16]) {
-    put_u8(out, 0);
-    out.extend_from_slice(&bytes);
-}
-
-fn take_uuid(input: &mut &[u8]) -> Result<Option<[u8; 16]>, CodecError> {
-    let Some(rest) = input.strip_prefix(&[0]) else { return Ok(None) };
-    *input = rest;
-    take_array(input).map(Some)
+    bits.put(driver.as_str().len() as u64, 8);
+    bits.put_bytes(driver.as_str().as_bytes());
+    TEXT_DRIVER
 }
 
 #[cfg(test)]
@@ -253,51 +161,108 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::event::Proof;
+    use crate::model::id::EventId;
+    use crate::track::status::{StampFlags, StatusDetail, StatusFact};
+
+    const NOW_MS: i64 = 1_795_509_000_000;
+
+    fn time() -> impl Strategy<Value = i64> {
+        prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX), NOW_MS - 100_000..NOW_MS, Just(NOW_MS)]
+    }
+
+    /// A UUID of version 7 that names the lowest 48 bits of a time.
+    fn named(ms: i64, random: u128) -> EventId {
+        let number = u128::from(ms.cast_unsigned()) << 80 | 7 << 76 | (random & (0xfff << 64)) | 2 << 62 | (random & ((1 << 62) - 1));
+        EventId::of_uuid(number.to_be_bytes())
+    }
 
     fn order() -> impl Strategy<Value = OrderKey> {
-        (prop_oneof![any::<i64>(), 1_700_000_000_000..1_800_000_000_000_i64], "[0-9a-f]{8}-1234-1234-1234-123456789abc|[a-z]{1,40}")
-            .prop_map(|(time, id)| OrderKey { effective_time: UnixMs(time), event_id: EventId::parse(&id).unwrap() })
+        let uuid = any::<[u8; 16]>().prop_map(EventId::of_uuid);
+        let text = "[a-zA-Z0-9ö-]{1,32}|[a-z]{64}".prop_map(|text| EventId::parse(&text).unwrap());
+        let apart = (time(), prop_oneof![uuid, text]);
+        let near = (time(), prop_oneof![Just(0_i64), -90_000..90_000_i64, any::<i64>()], any::<u128>())
+            .prop_map(|(time, after, random)| (time, named(time.wrapping_sub(after), random)));
+        prop_oneof![apart, near].prop_map(|(time, event_id)| OrderKey { effective_time: UnixMs(time), event_id })
     }
 
     fn fact() -> impl Strategy<Value = StatusFact> {
-        let detail = prop::option::of(("[a-z]{0,9}", any::<bool>()).prop_map(|(reason, proven)| {
+        let detail = (prop::option::of("[a-zå]{0,300}"), any::<bool>()).prop_map(|(reason, proven)| {
             let proof = proven.then(|| Proof { sha256: "ab".repeat(32).into(), url: "https://x".into() });
-            Box::new(StatusDetail { reason: Some(reason.into()), proof })
-        }));
-        (order(), 0..Status::ALL.len(), detail, any::<i64>(), any::<(bool, bool)>()).prop_map(|(order, status, detail, heard, (skewed, late))| {
-            StatusFact { order, status: Status::ALL[status], detail, ingest_time: UnixMs(heard), flags: StampFlags { skewed, late } }
+            Box::new(StatusDetail { reason: reason.map(Into::into), proof })
+        });
+        let flags = prop::option::of(any::<(bool, bool)>()).prop_map(Option::unwrap_or_default);
+        let heard = prop_oneof![time().prop_map(Err), (-5_000..200_000_i64).prop_map(Ok)];
+        (order(), 0..Status::ALL.len(), prop::option::of(detail), heard, flags).prop_map(|(order, status, detail, heard, (skewed, late))| {
+            let ingest_time = UnixMs(heard.map_or_else(|time| time, |lag| order.effective_time.0.wrapping_add(lag)));
+            StatusFact { order, status: Status::ALL[status], detail, ingest_time, flags: StampFlags { skewed, late } }
         })
     }
 
+    fn driver_id() -> impl Strategy<Value = DriverId> {
+        prop_oneof![any::<[u8; 16]>().prop_map(DriverId::of_uuid), "[a-zö]{1,32}|[a-z]{64}".prop_map(|text| DriverId::parse(&text).unwrap())]
+    }
+
+    /// Of an order that stands apart, or is that of one of the facts.
+    fn pick(facts: &StatusHistory, own: OrderKey, which: prop::sample::Index) -> OrderKey {
+        let facts = facts.facts();
+        which.index(facts.len() + 1).checked_sub(1).map_or(own, |at| facts[at].order.clone())
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
         #[test]
-        fn what_was_packed_comes_out_as_it_was(facts in prop::collection::vec(fact(), 0..40), own in order(), driver in prop::option::of("[a-z]{1,40}"), by in any::<(bool, bool, bool)>()) {
-            let mut said = Said::default();
-            let first = facts.first().map_or(own.clone(), |fact| fact.order.clone());
+        fn what_was_packed_comes_out_as_it_was(
+            facts in prop::collection::vec(fact(), 0..40),
+            (created, assigned, eta) in (order(), order(), prop::option::of(order())),
+            which in any::<(prop::sample::Index, prop::sample::Index)>(),
+            driver in prop::option::of(driver_id()),
+            recipient in prop::option::of(prop::option::of("[a-z ö]{0,80}")),
+            epoch in time(),
+        ) {
+            let mut said = Said { eta, ..Said::default() };
             for fact in facts {
                 said.statuses.insert(fact);
             }
-            said.assigned = driver.map(|driver| Register { order: first.clone(), value: DriverId::parse(&driver).unwrap() });
-            said.created = by.0.then(|| Register { order: if by.1 { own.clone() } else { first }, value: by.2.then(|| "ref".into()) });
-            said.eta = by.2.then_some(own);
+            said.assigned = driver.map(|value| Register { order: pick(&said.statuses, assigned, which.0), value });
+            said.created = recipient.map(|value| Register { order: pick(&said.statuses, created, which.1), value: value.map(Into::into) });
             let packed = PackedSaid::of(&said);
             prop_assert_eq!(format!("{:?}", packed.open()), format!("{said:?}"));
-            prop_assert_eq!(packed.assigned(), said.assigned.map(|register| register.value));
+            prop_assert_eq!(packed.assigned(), said.assigned.as_ref().map(|register| register.value.clone()));
+            let (kind, bytes) = pack(&said, UnixMs(epoch));
+            prop_assert_eq!(format!("{:?}", unpack(kind.get(), &bytes, UnixMs(epoch))), format!("{said:?}"));
         }
     }
 
-    #[test]
-    fn little_was_said_of_most_deliveries() {
-        let order = |time: i64, id: &str| OrderKey { effective_time: UnixMs(1_795_509_000_000 + time), event_id: EventId::parse(id).unwrap() };
-        let orders = [order(0, "0192f0c1-2345-7abc-8def-0123456789ab"), order(500, "0192f0c1-2345-7abc-8def-0123456789ac")];
+    /// Created and assigned, at so many milliseconds after the epoch and by ids that name times so much later than they were; heard so much later than they were.
+    fn usual([created, assigned]: [i64; 2], named_after: [i64; 2], lag: [i64; 2]) -> Said {
         let mut said = Said::default();
-        for (order, status) in orders.iter().zip([Status::Created, Status::Assigned]) {
-            let ingest_time = UnixMs(order.effective_time.0 + 90);
+        for (index, (at, status)) in [(created, Status::Created), (assigned, Status::Assigned)].into_iter().enumerate() {
+            let order = OrderKey { effective_time: UnixMs(NOW_MS + at), event_id: named(NOW_MS + at + named_after[index], u128::MAX) };
+            let ingest_time = UnixMs(NOW_MS + at + lag[index]);
             said.statuses.insert(StatusFact { order: order.clone(), status, detail: None, ingest_time, flags: StampFlags::default() });
+            match status {
+                Status::Created => said.created = Some(Register { order, value: None }),
+                _ => said.assigned = Some(Register { order, value: DriverId::parse("0192f0c1-2345-7abc-8def-0123456789ad").unwrap() }),
+            }
         }
-        let [created, assigned] = orders;
-        said.created = Some(Register { order: created, value: None });
-        said.assigned = Some(Register { order: assigned, value: DriverId::parse("0192f0c1-2345-7abc-8def-0123456789ad").unwrap() });
-        assert!(PackedSaid::of(&said).0.is_some_and(|bytes| bytes.len() <= 64));
+        said
+    }
+
+    #[test]
+    fn what_was_said_of_most_deliveries_takes_one_piece() {
+        const HOUR: i64 = 3_600_000;
+        const DAY: i64 = 24 * HOUR;
+        let usual = [
+            ("soon after the start, days between", usual([6 * HOUR, 6 * DAY], [0, 0], [400, 90])),
+            ("years after the start, an hour between", usual([1_000 * DAY, 1_000 * DAY + HOUR], [0, 0], [900, 15])),
+            ("ids of when it was sent, a minute after it was", usual([-60_000, -59_999], [60_000, 59_999], [130_000, 130_001])),
+        ];
+        for (what, said) in usual {
+            let (kind, bytes) = pack(&said, UnixMs(NOW_MS));
+            assert!(bytes.len() <= Piece::WHOLE, "{what}: {}", bytes.len());
+            assert_eq!(format!("{:?}", unpack(kind.get(), &bytes, UnixMs(NOW_MS))), format!("{said:?}"));
+        }
     }
 }

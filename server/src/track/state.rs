@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::model::change::{Carrier, FactChange, FactKind};
+use crate::model::change::{Carrier, DutyFact, FactChange, FactKind};
 use crate::model::event::{Body, Event};
-use crate::model::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
+use crate::model::id::{DeliveryId, DriverId, Handle, Offset, PartitionId};
 use crate::model::time::UnixMs;
 use crate::slots::Slot;
 use crate::track::delivery::{Delivery, Joined};
-use crate::track::driver::{Driver, Joined as DriverJoined};
+use crate::track::driver::{Driver, Joined as DriverJoined, Known};
+use crate::track::duty::Duties;
 use crate::track::expiry::{Due, DueQueue, Sweep, Tombstones};
 use crate::track::roster::{Limits, Roster, Tenants};
 
@@ -32,6 +33,7 @@ pub struct PartitionState {
     pub(super) handles: u64,
     pub(super) tenants: Tenants,
     pub(super) drivers: Roster<Driver>,
+    pub(super) duties: Duties,
     pub(super) deliveries: Roster<Delivery>,
     pub(super) tombstones: Tombstones,
     driver_dues: Sweep,
@@ -62,6 +64,7 @@ impl PartitionState {
             handles: 0,
             tenants: Tenants::default(),
             drivers: Roster::default(),
+            duties: Duties::default(),
             deliveries: Roster::default(),
             tombstones: Tombstones::new(limits.tombstones),
             driver_dues: Sweep::default(),
@@ -103,13 +106,17 @@ impl PartitionState {
             slot
         };
         let driver = self.drivers.get_mut(slot).expect("it was found or inserted");
-        let joined = driver.join(event, ingest_time);
+        let (joined, handle) = (driver.join(event, ingest_time), driver.handle());
+        let duty_is_new = match event.body {
+            Body::Duty { on } => self.duties.join(slot, DutyFact { order: event.order_key(), on }).is_some(),
+            _ => false,
+        };
         #[cfg(test)]
         crate::track::fault::strike("joined", event);
         let kind = match joined {
+            _ if duty_is_new => Known { driver, duty: self.duties.get(slot) }.duty_told(),
+            DriverJoined::Fix => driver.fix().map(|fix| FactKind::OwnFix { fix, handle }),
             DriverJoined::Nothing => Some(FactKind::Heard),
-            DriverJoined::Fix => driver.fix.as_ref().map(|ping| FactKind::OwnFix { fix: ping.fix(), handle: driver.handle }),
-            DriverJoined::Duty => driver.duty_told(),
         };
         if let Some(kind) = kind {
             tell(FactChange { tenant: *self.tenants.id(tenant), carrier: Carrier::Driver(driver.id.clone()), ingest_time, kind });
@@ -205,11 +212,12 @@ impl PartitionState {
 
     /// Lets a driver go when it is time; else says when it will be.
     fn advance_driver(&mut self, slot: Slot, tell: &mut impl FnMut(FactChange)) -> Option<UnixMs> {
-        let at = self.drivers.get(slot)?.last_heard + DRIVER_LEAVES_AFTER;
+        let at = self.drivers.get(slot)?.last_heard() + DRIVER_LEAVES_AFTER;
         if at > self.log_time {
             return Some(at);
         }
         let driver = self.drivers.remove(slot)?;
+        self.duties.remove(slot);
         self.tenants.dismiss(driver.tenant);
         let tenant = *self.tenants.id(driver.tenant);
         tell(FactChange { tenant, carrier: Carrier::Driver(driver.id), ingest_time: self.log_time, kind: FactKind::Forget });
@@ -225,7 +233,7 @@ impl PartitionState {
             }
         }
         for (slot, driver) in self.drivers.iter_mut() {
-            self.driver_dues.note(Due { at: driver.last_heard + DRIVER_LEAVES_AFTER, slot });
+            self.driver_dues.note(Due { at: driver.last_heard() + DRIVER_LEAVES_AFTER, slot });
         }
     }
 
@@ -244,14 +252,6 @@ impl PartitionState {
 
     pub fn log_time(&self) -> UnixMs {
         self.log_time
-    }
-
-    pub fn driver(&self, tenant: &TenantId, id: &DriverId) -> Option<&Driver> {
-        self.drivers.find(self.tenants.known(tenant)?, id)
-    }
-
-    pub fn delivery(&self, tenant: &TenantId, id: &DeliveryId) -> Option<&Delivery> {
-        self.deliveries.find(self.tenants.known(tenant)?, id)
     }
 
     /// Events refused for `entity_limit` since this was last asked.
@@ -304,6 +304,7 @@ mod tests {
 
     use super::*;
     use crate::model::event::OrderKey;
+    use crate::model::id::TenantId;
     use crate::model::status::Status;
     use crate::track::delivery::AssignmentKind;
     use crate::track::ping::DeliveryPing;
@@ -385,7 +386,7 @@ mod tests {
         assert_eq!(told.apply(2 * DAY, &event("d", 4, Some("ann"), Some("d"), location(1.0))), [""; 0]);
         assert_eq!(told.counts(), (0, 0, 1));
         assert_eq!(told.apply(1 + 4 * DAY, &event("e", 5, Some("ann"), Some("d"), location(1.0))), ["ann: board d created"]);
-        let handle = told.0.delivery(&TenantId::parse("acme").unwrap(), &DeliveryId::parse("d").unwrap()).unwrap().terms.handle;
+        let handle = told.0.delivery(&TenantId::parse("acme").unwrap(), &DeliveryId::parse("d").unwrap()).unwrap().terms.handle.get();
         assert_eq!((told.counts(), handle), ((0, 1, 0), Handle::new(PartitionId(3), 2)), "a handle is never reused");
     }
 
@@ -428,8 +429,9 @@ mod tests {
 
     #[test]
     fn what_there_is_a_million_of_stays_small() {
-        let sizes = [size_of::<Driver>(), size_of::<Delivery>(), size_of::<DeliveryPing>(), size_of::<StatusFact>(), size_of::<Due>()];
-        assert_eq!(sizes, [104, 48, 72, 48, 12]);
+        // As `Slots` keeps them.
+        assert_eq!((size_of::<Option<Driver>>(), size_of::<Option<Delivery>>()), (88, 40));
+        assert_eq!((size_of::<DeliveryPing>(), size_of::<StatusFact>(), size_of::<Due>()), (72, 48, 12));
     }
 
     #[test]

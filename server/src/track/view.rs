@@ -10,7 +10,7 @@ use crate::model::status::Status;
 use crate::model::tags::Attributes;
 use crate::model::time::UnixMs;
 use crate::track::delivery::{AssignmentKind, Delivery};
-use crate::track::driver::Driver;
+use crate::track::driver::Known;
 use crate::track::ping::{DeliveryPing, Ping};
 use crate::track::status::{StampFlags, StatusHistory, Verdict};
 
@@ -76,7 +76,7 @@ pub struct DriverView {
     /// The newest own ping; absent when it was sent off duty, for then nobody may see it.
     pub fix: Option<FixView>,
     pub on_duty: bool,
-    /// Sorted by order key; for `driver::on_duty_at` on fixes that came with a delivery.
+    /// Sorted by order key; for `duty::on_duty_at` on fixes that came with a delivery.
     pub duty: Arc<[DutyFact]>,
     pub last_heard: UnixMs,
 }
@@ -90,7 +90,7 @@ impl DeliveryView {
         Self {
             tenant,
             delivery: delivery.id().clone(),
-            handle: delivery.terms.handle,
+            handle: delivery.terms.handle.get(),
             status: delivery.status(),
             status_since: said.statuses.standing().map(|standing| standing.since),
             history: history(&said.statuses),
@@ -101,8 +101,8 @@ impl DeliveryView {
             promised_by: created.promised_by,
             recipient_ref: created.recipient_ref,
             attributes: created.attributes,
-            reported_eta: delivery.terms.reported_eta.get(),
-            last_heard: delivery.last_heard,
+            reported_eta: delivery.terms.reported_eta(),
+            last_heard: delivery.last_heard.get(),
             left_map: delivery.left,
         }
     }
@@ -125,15 +125,16 @@ fn history(statuses: &StatusHistory) -> Vec<StatusView> {
 }
 
 impl DriverView {
-    pub fn of(tenant: TenantId, driver: &Driver) -> Self {
+    pub fn of(tenant: TenantId, known: Known<'_>) -> Self {
+        let driver = known.driver;
         Self {
             tenant,
             driver: driver.id.clone(),
-            handle: driver.handle,
-            fix: driver.visible_fix().map(|ping| FixView { ping: ping.clone(), actor: driver.id.clone(), flags: driver.fix_flags }),
-            on_duty: driver.on_duty(),
-            duty: driver.shared_duty().unwrap_or_default(),
-            last_heard: driver.last_heard,
+            handle: driver.handle(),
+            fix: known.visible_ping().map(|ping| FixView { ping, actor: driver.id.clone(), flags: driver.fix_flags }),
+            on_duty: known.on_duty(),
+            duty: known.shared_duty(),
+            last_heard: driver.last_heard(),
         }
     }
 }
