@@ -4,7 +4,8 @@ use super::load::is_visible;
 use super::rare::{Duty, Rare};
 use super::seen::{Place, Seen, Way};
 use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
-use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
+use crate::model::event::OrderKey;
+use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
 use crate::model::maybe::{Maybe, MaybeMs, Spare};
 use crate::model::position::Position;
 use crate::model::short::Short;
@@ -12,7 +13,7 @@ use crate::model::status::Status;
 use crate::model::terms::SharedTerms;
 use crate::model::time::UnixMs;
 
-/// Whose they are and what is known of it. In one cache line: there is one of these for every driver and every delivery that waits.
+/// Whose they are and what is known of it. Small: there is one of these for every driver and every delivery that waits.
 #[derive(Debug)]
 pub struct Facts {
     /// Of either kind.
@@ -20,6 +21,8 @@ pub struct Facts {
     /// The delivery aboard, where there is one, as many carry one at a time.
     pub(super) one: Option<SharedTerms>,
     pub(super) rare: Option<Box<Rare>>,
+    /// Of the own fix: of two at one moment the greater is the newer.
+    own_event: EventId,
     tenant: TenantId,
     own_fix: OwnFix,
     /// The driver's own, once it was offered.
@@ -62,13 +65,19 @@ impl OwnFix {
     }
 }
 
+/// Stands where no own fix is.
+fn no_event() -> EventId {
+    EventId::of_uuid([0x80; 16])
+}
+
 impl Facts {
     pub fn new(tenant: TenantId, carrier: &Carrier) -> Self {
         let (id, kind) = match carrier {
             Carrier::Driver(driver) => (driver.clone(), Kind::Driver),
             Carrier::Delivery(delivery) => (delivery.clone().renamed(), Kind::Delivery),
         };
-        Self { id, one: None, rare: None, tenant, own_fix: OwnFix::none(), own_handle: Handle::NONE.into(), kind, goes_by: GoesBy::Nothing }
+        let (own_event, own_fix, own_handle) = (no_event(), OwnFix::none(), Handle::NONE.into());
+        Self { id, one: None, rare: None, own_event, tenant, own_fix, own_handle, kind, goes_by: GoesBy::Nothing }
     }
 
     pub fn is_of(&self, tenant: TenantId, carrier: &Carrier) -> bool {
@@ -98,14 +107,14 @@ impl Facts {
     /// Takes one more fact, and gives back the way of an own fix, which is for who weighs it now.
     pub fn apply(&mut self, kind: FactKind) -> Way {
         match kind {
-            FactKind::OwnFix { fix, handle } => return self.take_own_fix(&fix, handle),
+            FactKind::OwnFix { fix, handle } => return self.take_own_fix(fix, handle),
             FactKind::AboardFix { delivery, fix } => self.set_fix(&delivery, fix),
-            FactKind::Duty { duty, own_is_hidden, handle } => {
+            FactKind::Duty { duty, handle } => {
                 let known = self.rare.as_mut().and_then(|rare| rare.duty.as_mut());
                 match known {
-                    Some(known) => (known.facts, known.own_is_hidden) = (duty, own_is_hidden),
+                    Some(known) => known.facts = duty,
                     None if duty.is_empty() => {}
-                    None => self.rare().duty = Some(Box::new(Duty { facts: duty, way: Way::default(), own_is_hidden })),
+                    None => self.rare().duty = Some(Box::new(Duty { facts: duty, way: Way::default() })),
                 }
                 self.offer_own(handle);
                 self.recount();
@@ -130,12 +139,13 @@ impl Facts {
         Way::default()
     }
 
-    fn take_own_fix(&mut self, fix: &Fix, handle: Handle) -> Way {
-        let way = Way { speed_mps: fix.speed_mps, heading_deg: fix.heading_deg };
-        self.own_fix = OwnFix { time: MaybeMs::some(fix.order.effective_time), position: fix.position, accuracy_m: fix.accuracy_m };
+    fn take_own_fix(&mut self, fix: Fix, handle: Handle) -> Way {
+        let Fix { order, position, accuracy_m, speed_mps, heading_deg } = fix;
+        let way = Way { speed_mps, heading_deg };
+        self.own_fix = OwnFix { time: MaybeMs::some(order.effective_time), position, accuracy_m };
+        self.own_event = order.event_id;
         if let Some(duty) = self.rare.as_mut().and_then(|rare| rare.duty.as_mut()) {
             duty.way = way;
-            duty.own_is_hidden = !is_visible(&fix.order, &duty.facts);
         }
         self.offer_own(handle);
         way
@@ -144,7 +154,7 @@ impl Facts {
     /// Lets the driver's own facts go, but for the handle that its marker may go by.
     fn forget(&mut self) {
         let handle = self.handle();
-        (self.own_fix, self.own_handle) = (OwnFix::none(), Handle::NONE.into());
+        (self.own_fix, self.own_event, self.own_handle) = (OwnFix::none(), no_event(), Handle::NONE.into());
         if let Some(rare) = &mut self.rare {
             rare.duty = None;
         }
@@ -179,8 +189,7 @@ impl Facts {
         { self.own_fix.time }.get()
     }
 
-    /// The newest visible fix by event time, of two at one moment the driver's own; none while the driver is off duty. The way of an own one is mostly not known
-    /// any more.
+    /// The newest visible fix by order key; none while the driver is off duty. The way of an own one is mostly not known any more.
     pub fn newest_fix(&self) -> Option<Seen> {
         self.newest_fix_of(Way::default())
     }
@@ -197,13 +206,11 @@ impl Facts {
             return None;
         }
         let Way { speed_mps, heading_deg } = duty.map_or(way, |duty| duty.way);
-        let own = time.get().filter(|_| duty.is_none_or(|duty| !duty.own_is_hidden));
+        let order = |effective_time| OrderKey { effective_time, event_id: self.own_event.clone() };
+        let own = time.get().filter(|time| duty.is_none_or(|duty| is_visible(&order(*time), &duty.facts)));
         let own = own.map(|time| Seen { time, position, accuracy_m, speed_mps, heading_deg });
-        let aboard = rare.newest_aboard().map(Seen::from);
-        match (own, aboard) {
-            (Some(own), Some(aboard)) if aboard.time > own.time => Some(aboard),
-            (own, aboard) => own.or(aboard),
-        }
+        let is_newer = |aboard: &Fix| own.is_none_or(|own| (aboard.order.effective_time, &aboard.order.event_id) > (own.time, &self.own_event));
+        rare.newest_aboard().filter(|aboard| is_newer(aboard)).map(Seen::from).or(own)
     }
 
     /// Of the delivery that is most advanced and not ended, the least id first. A waiting delivery shows its own, whatever it is.
@@ -280,8 +287,6 @@ mod tests {
 
     use super::*;
     use crate::marker::motion::{Estimate, MotionSettings};
-    use crate::model::event::OrderKey;
-    use crate::model::id::EventId;
     use crate::model::terms::{Boarding, Terms};
     use crate::model::time::UnixMs;
 
@@ -356,9 +361,7 @@ mod tests {
                 return None;
             }
             let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.fix.as_deref()));
-            let visible = all.filter(|fix| self.on_duty(fix));
-            let is_own = |fix: &Fix| self.own.as_ref().is_some_and(|own| std::ptr::eq(own, fix));
-            visible.max_by_key(|fix| (fix.order.effective_time, is_own(fix), fix.order.clone())).cloned()
+            all.filter(|fix| self.on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order)).cloned()
         }
 
         fn status(&self) -> Option<Status> {
@@ -394,7 +397,7 @@ mod tests {
             3 => any_fix().prop_map(|fix| FactKind::OwnFix { fix, handle: Handle(1) }),
             4 => (0..5_u8, any_fix()).prop_map(|(number, fix)| FactKind::AboardFix { delivery: delivery(number), fix }),
             1 => proptest::collection::btree_map(1..40_i64, any::<bool>(), 0..4)
-                .prop_map(|facts| FactKind::Duty { duty: duty(&facts.into_iter().collect::<Vec<_>>()), own_is_hidden: false, handle: Handle(1) }),
+                .prop_map(|facts| FactKind::Duty { duty: duty(&facts.into_iter().collect::<Vec<_>>()), handle: Handle(1) }),
             4 => (0..5_u8, status, proptest::option::of(any_fix())).prop_map(|(number, status, fix)| FactKind::Board(boarding(number, status, fix))),
             2 => (0..5_u8, any::<bool>())
                 .prop_map(|(number, over)| FactKind::Alight { delivery: delivery(number), ended: over.then_some(Status::Delivered) }),
@@ -410,10 +413,7 @@ mod tests {
             let (mut facts, mut brute) = (Facts::new(acme(), &driver()), Brute::default());
             // Fed with what is kept of a fix, and with all of it.
             let (mut estimate, mut expected_estimate) = (None, None);
-            for mut kind in kinds {
-                if let FactKind::Duty { duty, own_is_hidden, .. } = &mut kind {
-                    *own_is_hidden = brute.own.as_ref().is_some_and(|own| !is_visible(&own.order, duty));
-                }
+            for kind in kinds {
                 let way = facts.apply(kind.clone());
                 brute.apply(kind);
                 // Equal order keys are one event, so one position: which of its copies is held does not matter.
@@ -438,13 +438,13 @@ mod tests {
         let mut facts = Facts::new(acme(), &driver());
         facts.apply(FactKind::Board(boarding(1, Status::PickedUp, Some(fix(10, 1)))));
         facts.apply(FactKind::OwnFix { fix: fix(25, 1), handle: Handle(1) });
-        facts.apply(FactKind::Duty { duty: duty(&[(20, false), (30, true)]), own_is_hidden: true, handle: Handle(1) });
+        facts.apply(FactKind::Duty { duty: duty(&[(20, false), (30, true)]), handle: Handle(1) });
         assert_eq!(facts.newest_fix().unwrap().time, UnixMs(10));
         facts.apply(FactKind::AboardFix { delivery: delivery(1), fix: fix(35, 1) });
         assert_eq!(facts.newest_fix().unwrap().time, UnixMs(35));
-        facts.apply(FactKind::Duty { duty: duty(&[(20, false)]), own_is_hidden: true, handle: Handle(1) });
+        facts.apply(FactKind::Duty { duty: duty(&[(20, false)]), handle: Handle(1) });
         assert_eq!(facts.newest_fix(), None);
-        facts.apply(FactKind::Duty { duty: duty(&[]), own_is_hidden: false, handle: Handle(1) });
+        facts.apply(FactKind::Duty { duty: duty(&[]), handle: Handle(1) });
         assert_eq!(facts.newest_fix().unwrap().time, UnixMs(35));
     }
 

@@ -31,8 +31,6 @@ pub(super) struct Duty {
     pub(super) facts: Arc<[DutyFact]>,
     /// Of the own fix, when it came under this duty or one before.
     pub(super) way: Way,
-    /// The own fix was sent off duty.
-    pub(super) own_is_hidden: bool,
 }
 
 impl Rare {

@@ -77,9 +77,8 @@ pub enum FactKind {
     OwnFix { fix: Fix, handle: Handle },
     /// The newest ping that names this delivery, which is aboard the carrier.
     AboardFix { delivery: DeliveryId, fix: Fix },
-    /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty. And whether its own newest ping, told before, was sent off
-    /// duty.
-    Duty { duty: Arc<[DutyFact]>, own_is_hidden: bool, handle: Handle },
+    /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty.
+    Duty { duty: Arc<[DutyFact]>, handle: Handle },
     /// The delivery is with this carrier and this is what is known of it; replaces what was said of it before.
     Board(Boarding),
     /// The delivery is not with this carrier any more: it went to another, or left the map with the status `ended`.

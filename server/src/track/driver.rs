@@ -101,8 +101,7 @@ impl<'a> Known<'a> {
 
     /// The duty as the marker stage is told it; none of who never sent any.
     pub(super) fn duty_told(&self) -> Option<FactKind> {
-        let own_is_hidden = self.driver.ping().is_some_and(|ping| !on_duty_at(self.duty(), &ping.order));
-        self.duty.map(|duty| FactKind::Duty { duty: Arc::clone(duty), own_is_hidden, handle: self.driver.handle() })
+        self.duty.map(|duty| FactKind::Duty { duty: Arc::clone(duty), handle: self.driver.handle() })
     }
 
     pub fn on_duty(&self) -> bool {
@@ -135,25 +134,17 @@ mod tests {
     use crate::track::state::PartitionState;
 
     #[test]
-    fn a_late_duty_event_hides_the_ping_that_was_sent_after_it_and_says_so() {
+    fn a_late_duty_event_hides_the_ping_that_was_sent_after_it() {
         let mut state = PartitionState::new(PartitionId(0), LIMITS);
         let mut offset = 0;
         let mut apply = |time: i64, body| {
             offset += 1;
-            let (mut hidden, event) = (None, event(&format!("e{time:04}"), time, Some("ann"), None, body));
-            state.apply(Offset(offset), UnixMs(10), &event, &mut |change| {
-                if let FactKind::Duty { own_is_hidden, .. } = change.kind {
-                    hidden = Some(own_is_hidden);
-                }
-            });
+            state.apply(Offset(offset), UnixMs(10), &event(&format!("e{time:04}"), time, Some("ann"), None, body), &mut |_| {});
             let known = state.driver(&TenantId::parse("acme").unwrap(), &DriverId::parse("ann").unwrap()).unwrap();
-            (known.visible_ping().is_some(), hidden, known.on_duty(), known.duty().len())
+            (known.visible_ping().is_some(), known.on_duty(), known.duty().len())
         };
-        assert_eq!(apply(2, Body::Duty { on: true }), (false, Some(false), true, 1), "what is not there is not hidden");
-        assert_eq!(apply(5, location(57.0)), (true, None, true, 1));
-        assert_eq!(apply(4, Body::Duty { on: false }), (false, Some(true), false, 2));
-        assert_eq!(apply(6, Body::Duty { on: true }), (false, Some(true), true, 3));
-        assert_eq!(apply(4, Body::Duty { on: true }), (false, None, true, 3), "off stays, for it hides");
-        assert_eq!(apply(7, location(57.0)), (true, None, true, 3));
+        assert_eq!(apply(5, location(57.0)), (true, true, 0));
+        assert_eq!(apply(4, Body::Duty { on: false }), (false, false, 1));
+        assert_eq!(apply(6, Body::Duty { on: true }), (false, true, 2));
     }
 }
