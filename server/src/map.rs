@@ -10,6 +10,7 @@ mod markers;
 mod moves;
 pub mod placed;
 pub mod query;
+pub mod removals;
 pub mod seek;
 pub mod viewport;
 pub mod watcher;

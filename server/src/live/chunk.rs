@@ -219,13 +219,13 @@ impl<'a> Build<'a> {
     fn removals(&self, message: &mut wire::Cell, base: Tick) {
         let mut seen = HashSet::new();
         for removal in self.cell.removals_since(base) {
-            let elsewhere = self.map.marker(removal.handle);
-            if !seen.insert(removal.handle) || elsewhere.is_some_and(|placed| placed.stands_in(self.cell.key)) {
+            let elsewhere = self.map.marker(removal.handle());
+            if !seen.insert(removal.handle()) || elsewhere.is_some_and(|placed| placed.stands_in(self.cell.key)) {
                 continue;
             }
             // Whose status it was is not known any more: who sees a part is told the bare number, which says nothing to who does not know it.
-            let ended = removal.ended.filter(|_| !self.filter.is_narrowed()).map_or(0, |status| i32::from(status.code()));
-            let leave = wire::Leave { handle: removal.handle.0, ended, gone: removal.gone };
+            let ended = removal.ended().filter(|_| !self.filter.is_narrowed()).map_or(0, |status| i32::from(status.code()));
+            let leave = wire::Leave { handle: removal.handle().0, ended, gone: removal.is_gone() };
             match elsewhere {
                 Some(placed) => self.leave(message, leave, placed, base),
                 None => message.leaves.push(leave),

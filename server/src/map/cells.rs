@@ -1,6 +1,5 @@
 //! One H3 cell at one level: who is in it, what changed in its newest tick, and a bounded memory of what left. Never knows a session's state.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use h3o::CellIndex;
@@ -10,6 +9,7 @@ use super::counts::Counts;
 use super::inner::InnerHexagon;
 use super::levels::Level;
 use super::placed::Ground;
+use super::removals::{Removal, Removals};
 use super::watcher::Watcher;
 use crate::model::change::Marker;
 use crate::model::id::Handle;
@@ -22,7 +22,7 @@ use crate::slots::Slot;
 pub struct Tick(pub u64);
 
 /// A tick where there are very many: enough for thirteen years of ten a second, after which it stands still.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ShortTick(u32);
 
 impl From<Tick> for ShortTick {
@@ -68,17 +68,6 @@ impl Entry {
     }
 }
 
-/// What left a cell, and when.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Removal {
-    pub handle: Handle,
-    pub tick: Tick,
-    /// It left the map, not only the cell.
-    pub gone: bool,
-    pub ended: Option<Status>,
-}
-
-/// `floor <= tick of every removal kept`; every removal after `floor` is kept.
 #[derive(Debug)]
 pub struct Cell {
     pub key: CellKey,
@@ -99,9 +88,7 @@ pub struct Cell {
     members: Vec<Slot>,
     /// Of a level of counts.
     pub counts: Counts,
-    removals: VecDeque<Removal>,
-    /// A base before this tick cannot be answered with a difference: some removals after it are forgotten.
-    floor: Tick,
+    removals: Removals,
     /// When the box last grew: a base before this tick may not hold the cell at all.
     pub grew: Tick,
     /// When the cell's checksum was last due.
@@ -110,7 +97,7 @@ pub struct Cell {
 
 impl Cell {
     /// Removals remembered by each cell.
-    pub const MAX_REMOVALS: usize = 256;
+    pub const MAX_REMOVALS: usize = Removals::MAX;
 
     pub fn new(key: CellKey, tick: Tick, floor: Tick) -> Self {
         Self {
@@ -124,8 +111,7 @@ impl Cell {
             indexed: Rects::new(),
             members: Vec::new(),
             counts: Counts::default(),
-            removals: VecDeque::new(),
-            floor,
+            removals: Removals::since(floor),
             grew: tick,
             verified: tick,
         }
@@ -169,9 +155,9 @@ impl Cell {
         grew
     }
 
-    /// Whether a base of this tick can be answered with a difference.
+    /// Whether a base of this tick can be answered with a difference: no removal after it is forgotten.
     pub fn reaches_back_to(&self, base: Tick) -> bool {
-        base >= self.floor
+        self.removals.reach_back_to(base)
     }
 
     /// The handles that may have changed since `base`, when they are at hand; some may be gone by now. None: all members have to be asked.
@@ -184,11 +170,11 @@ impl Cell {
 
     /// Removals since `base`, the newest first; what came back since is among them.
     pub fn removals_since(&self, base: Tick) -> impl Iterator<Item = &Removal> {
-        self.removals.iter().rev().take_while(move |removal| removal.tick > base)
+        self.removals.after(base)
     }
 
     pub fn newest_removal(&self) -> Tick {
-        self.removals.back().map_or(Tick(0), |removal| removal.tick)
+        self.removals.newest()
     }
 
     pub fn watchers(&self) -> &[Watcher] {
@@ -243,20 +229,8 @@ impl Cell {
 
     /// Remembers what left.
     pub fn remember(&mut self, removal: Removal) {
-        if self.removals.len() == Self::MAX_REMOVALS
-            && let Some(forgotten) = self.removals.pop_front()
-        {
-            self.floor = forgotten.tick;
-        }
-        self.removals.push_back(removal);
+        self.removals.remember(removal);
     }
-}
-
-/// How a marker left a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    Cell,
-    Map(Option<Status>),
 }
 
 pub fn status_code(marker: &Marker) -> u8 {

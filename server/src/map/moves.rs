@@ -6,10 +6,11 @@ use h3o::{CellIndex, LatLng};
 
 use super::TenantMap;
 use super::boxes::{CellBox, Indexed};
-use super::cells::{Cell, CellKey, Left, Removal, Tick};
+use super::cells::{Cell, CellKey, Tick};
 use super::counts::Counted;
 use super::levels::Level;
 use super::placed::{Ground, News, Placed, Stand};
+use super::removals::{Left, Removal};
 use super::watcher::Interest;
 use crate::model::change::Marker;
 use crate::model::id::Handle;
@@ -127,11 +128,7 @@ impl TenantMap {
             if let Some(placed) = follower.and_then(|follower| self.markers.at_mut(follower)) {
                 placed.stands[level].index = index;
             }
-            let (gone, ended) = match left {
-                Left::Cell => (false, None),
-                Left::Map(ended) => (true, ended),
-            };
-            cell.remember(Removal { handle, tick, gone, ended });
+            cell.remember(Removal::new(handle, tick, left));
         }
         if cell.note(None, tick) {
             self.dirty.push(key);
