@@ -65,9 +65,9 @@ impl Map {
     /// first is applied, the waits for memory overlap.
     pub fn look_ahead(&self, changes: &[MarkerChange]) {
         let known = changes.iter().filter_map(|change| {
-            let MarkerChange::Put(marker) = change else { return None };
-            let map = self.tenants.get(&marker.tenant)?;
-            let placed = map.marker(marker.handle)?;
+            let MarkerChange::Put { tenant, marker } = change else { return None };
+            let map = self.tenants.get(tenant)?;
+            let placed = map.marker(marker.handle())?;
             let finest = &map.levels[Level::Markers8.index()];
             let told = finest.watched.contains(&placed.finest()).then(|| finest.cells.get(&placed.finest())).flatten();
             Some(placed.glance() ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
@@ -79,7 +79,7 @@ impl Map {
     /// Applies a change as part of `tick`.
     pub fn apply(&mut self, change: MarkerChange, tick: Tick) {
         match change {
-            MarkerChange::Put(marker) => self.tenant_mut(&{ marker.tenant }).put(marker, tick),
+            MarkerChange::Put { tenant, marker } => self.tenant_mut(&tenant).put(marker, tick),
             MarkerChange::Remove { tenant, handle, ended, .. } => {
                 if let Some(map) = self.tenants.get_mut(&tenant) {
                     map.remove(handle, ended, tick);
@@ -163,8 +163,8 @@ impl TenantMap {
             // What is aboard may have changed while nobody was told of that.
             None => self.members(cell).filter(|placed| placed.newest_change(cell.key.level) > base).collect(),
         };
-        changed.sort_unstable_by_key(|placed| placed.marker.handle);
-        changed.dedup_by_key(|placed| placed.marker.handle);
+        changed.sort_unstable_by_key(|placed| placed.marker.handle());
+        changed.dedup_by_key(|placed| placed.marker.handle());
         changed
     }
 

@@ -15,7 +15,7 @@ use super::tally;
 use crate::map::TenantMap;
 use crate::map::cells::{Cell, Entry, Tick, meta_of};
 use crate::map::placed::Placed;
-use crate::model::change::Marker;
+use crate::model::marker::Marker;
 use crate::model::position::Position;
 use crate::model::scope::Overlap;
 use crate::model::time::UnixMs;
@@ -74,7 +74,7 @@ pub fn encode_arrivals<'m>(
     let mut message = build.header(cell.origin());
     for placed in arrived {
         let Some((entry, marker)) = build.seen(placed, placed.entry(cell.key.level)) else { continue };
-        build.note_age(marker.changed);
+        build.note_age(marker.changed());
         message.enters.push(build.enter(&entry, &marker));
     }
     (!message.enters.is_empty()).then(|| Chunk { bytes: spelled(&message, format), oldest: build.oldest, tally: None })
@@ -186,7 +186,7 @@ impl<'a> Build<'a> {
     fn difference(&mut self, base: Tick, mut message: wire::Cell, verify: Verify) -> Option<wire::Cell> {
         let mut moved = Vec::new();
         for placed in self.map.changed_since(self.cell, base) {
-            let (handle, entry) = (placed.marker.handle, placed.entry(self.cell.key.level));
+            let (handle, entry) = (placed.marker.handle(), placed.entry(self.cell.key.level));
             // A base older than the last change of status may or may not have shown it through this lens, and neither does it say on which side
             // of the area's edge it was: an enter that overwrites and a leave that counts only if it is there are right either way.
             let unsure = self.filter.is_unsure(&entry, base) || self.overlap == Overlap::Some;
@@ -196,7 +196,7 @@ impl<'a> Build<'a> {
                 }
                 continue;
             };
-            self.note_age(marker.changed);
+            self.note_age(marker.changed());
             if entry.entered > base || unsure {
                 message.enters.push(self.enter(&entry, &marker));
             } else {
@@ -258,14 +258,14 @@ impl<'a> Build<'a> {
 
     fn checksum(&self) -> (u32, u32) {
         self.matching().fold((0, 0), |(entries, sum), (entry, marker)| {
-            let of = checksum_of(marker.handle.0, entry.position.lat_e7(), entry.position.lng_e7(), entry.meta);
+            let of = checksum_of(marker.handle().0, entry.position.lat_e7(), entry.position.lng_e7(), entry.meta);
             (entries + 1, sum.wrapping_add(of))
         })
     }
 
     fn enter(&self, entry: &Entry, marker: &Marker) -> wire::Enter {
         let (dlat_e7, dlng_e7) = self.delta(entry.position);
-        wire::Enter { dlat_e7, dlng_e7, ..enter_of(marker.handle, entry.meta, marker, self.now) }
+        wire::Enter { dlat_e7, dlng_e7, ..enter_of(marker.handle(), entry.meta, marker, self.now) }
     }
 
     fn delta(&self, position: Position) -> (i32, i32) {

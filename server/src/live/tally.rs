@@ -27,7 +27,7 @@ pub(super) fn of(map: &TenantMap, cell: &Cell, filter: &Filter) -> Tally {
     }
     let mut sum = Sum { filter, centre: cell.origin(), counts: StatusCounts::default(), north: 0.0, east: 0.0, markers: 0.0 };
     if let Some(deliveries) = scope.deliveries() {
-        let carriers: HashSet<_> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle).collect();
+        let carriers: HashSet<_> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle()).collect();
         carriers.into_iter().filter_map(|handle| map.marker(handle)).for_each(|placed| sum.add_in(cell.key, placed));
     } else if let Some(drivers) = scope.drivers() {
         drivers.iter().filter_map(|id| map.by_driver(id)).for_each(|placed| sum.add_in(cell.key, placed));
@@ -76,7 +76,7 @@ impl Sum<'_> {
     fn add(&mut self, placed: &Placed) {
         let Some(seen) = self.filter.seen(&placed.marker) else { return };
         self.counts[usize::from(status_code(&seen))] += 1;
-        self.weigh(seen.position, 1.0);
+        self.weigh(seen.position(), 1.0);
     }
 
     /// Adds what of a cell lies in the area.

@@ -11,10 +11,9 @@ use super::levels::Level;
 use super::placed::Ground;
 use super::removals::{Removal, Removals};
 use super::watcher::Watcher;
-use crate::model::change::Marker;
 use crate::model::id::Handle;
+use crate::model::marker::Marker;
 use crate::model::position::Position;
-use crate::model::status::{Motion, Status};
 use crate::slots::Slot;
 
 /// Counts the map's ticks since the live stage started; what happens between two ticks carries the later one's number.
@@ -234,18 +233,17 @@ impl Cell {
 }
 
 pub fn status_code(marker: &Marker) -> u8 {
-    marker.status.map_or(0, Status::code)
+    marker.words().status_code()
 }
 
 /// The bits of `Enter.meta` in `waypost.proto`, as the finest level shows them.
 pub fn meta_of(marker: &Marker) -> u32 {
-    let mut meta = u32::from(status_code(marker)) | u32::from(marker.link as u8) << 4;
-    meta |= u32::from(marker.motion == Motion::Moving) << 6;
-    meta |= marker.aboard_count.min(127) << 24 | u32::from(marker.late_risk) << 31;
-    if let Some(heading) = marker.heading_deg.get() {
+    let words = marker.words();
+    let mut meta = u32::from(words.code() & 0x7f) | u32::from(words.late_risk()) << 31 | marker.aboard_count().min(127) << 24;
+    if let Some(heading) = marker.heading_deg().get() {
         meta |= 1 << 7 | (rounded(heading / 360.0 * 256.0) & 0xff) << 8;
     }
-    meta | rounded(marker.speed_mps * 2.0).min(255) << 16
+    meta | rounded(marker.speed_mps() * 2.0).min(255) << 16
 }
 
 /// The nearest whole number, a half upwards, for what is not negative; a few instructions where `f32::round` is a call.

@@ -1,7 +1,7 @@
 //! How many markers a cell of counts has of which kind. Never knows which markers those are.
 
 use super::cells::status_code;
-use crate::model::change::Marker;
+use crate::model::marker::Marker;
 
 /// By status code; 0 counts idle drivers.
 pub type StatusCounts = [u32; 13];
@@ -15,7 +15,7 @@ pub struct Counted {
 
 impl Counted {
     pub fn of(marker: &Marker) -> Self {
-        Self { status: status_code(marker), late_risk: marker.late_risk }
+        Self { status: status_code(marker), late_risk: marker.late_risk() }
     }
 }
 

@@ -12,8 +12,8 @@ use super::levels::Level;
 use super::placed::{Ground, News, Placed, Stand};
 use super::removals::{Left, Removal};
 use super::watcher::Interest;
-use crate::model::change::Marker;
 use crate::model::id::Handle;
+use crate::model::marker::Marker;
 use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::slots::Slot;
@@ -21,9 +21,9 @@ use crate::slots::Slot;
 impl TenantMap {
     /// Puts a marker on the map, or what is new of it.
     pub(super) fn put(&mut self, marker: Marker, tick: Tick) {
-        let Some(slot) = self.markers.slot(marker.handle) else { return self.add(marker, tick) };
+        let Some(slot) = self.markers.slot(marker.handle()) else { return self.add(marker, tick) };
         let Some(placed) = self.markers.at_mut(slot) else { return };
-        let (handle, position, before) = (marker.handle, marker.position, placed.finest());
+        let (handle, position, before) = (marker.handle(), marker.position(), placed.finest());
         let inside = placed.ground.inner.contains(position);
         let finest = if inside { before } else { finest_cell(position) };
         let news = placed.renew(marker, tick);
@@ -79,7 +79,7 @@ impl TenantMap {
     }
 
     fn add(&mut self, marker: Marker, tick: Tick) {
-        let (handle, position, counted) = (marker.handle, marker.position, Counted::of(&marker));
+        let (handle, position, counted) = (marker.handle(), marker.position(), Counted::of(&marker));
         let finest = finest_cell(position);
         let ground = self.ground(finest, tick);
         let slot = self.markers.insert(Placed::new(marker, ground, tick));

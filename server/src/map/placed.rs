@@ -8,7 +8,8 @@ use super::cells::{CellKey, Entry, ShortTick, Tick, meta_of};
 use super::counts::Counted;
 use super::inner::InnerHexagon;
 use super::levels::Level;
-use crate::model::change::{Aboard, Marker};
+use crate::model::change::Aboard;
+use crate::model::marker::Marker;
 
 /// A marker, where it stands, and when it last changed.
 ///
@@ -88,14 +89,14 @@ impl Placed {
     /// Looks into each cache line that `renew` needs; what it says means nothing.
     pub(super) fn glance(&self) -> u64 {
         // The position is looked at first, or that would wait for the ground.
-        let position = self.marker.position;
+        let position = self.marker.position();
         let ground = u64::from(self.ground.inner.contains(position));
-        ground ^ self.changed().0 ^ u64::from(self.marker.heading_deg.get().map_or(0, f32::to_bits))
+        ground ^ self.changed().0 ^ u64::from(self.marker.accuracy_m().get().map_or(0, f32::to_bits))
     }
 
     /// As the cells of a level of markers show it.
     pub fn entry(&self, level: Level) -> Entry {
-        let (position, meta) = (level.shown(self.marker.position), level.masked(meta_of(&self.marker)));
+        let (position, meta) = (level.shown(self.marker.position()), level.masked(meta_of(&self.marker)));
         let (entered, changed) = (self.stands[level.index()].entered.tick(), self.shown_changed[level.index()].tick());
         Entry { position, meta, entered, changed, status_changed: self.status_changed.tick() }
     }
@@ -103,12 +104,12 @@ impl Placed {
     /// Takes up what is new of the marker, wherever it is now.
     pub(super) fn renew(&mut self, marker: Marker, tick: Tick) -> News {
         let old = &self.marker;
-        let same_id = old.carrier == marker.carrier;
-        let same_ids = same_id && (old.aboard.is(&marker.aboard) || same_deliveries(old, &marker));
+        let same_id = old.is_of_same(&marker);
+        let same_ids = same_id && (old.aboard().is(marker.aboard()) || same_deliveries(old, &marker));
         let (was, now) = (Counted::of(old), Counted::of(&marker));
-        let (old_position, position) = (old.position, marker.position);
-        let same_list = old.aboard.is(&marker.aboard);
-        let aboard = !same_ids || !same_list && old.aboard.iter().zip(marker.aboard.iter()).any(|(a, b)| differ(a, b));
+        let (old_position, position) = (old.position(), marker.position());
+        let same_list = old.aboard().is(marker.aboard());
+        let aboard = !same_ids || !same_list && old.aboard().iter().zip(marker.aboard().iter()).any(|(a, b)| differ(a, b));
         let changed_meta = meta_of(old) ^ meta_of(&marker);
         let old = std::mem::replace(&mut self.marker, marker);
 
@@ -131,7 +132,7 @@ impl Placed {
 }
 
 fn same_deliveries(old: &Marker, new: &Marker) -> bool {
-    old.aboard.len() == new.aboard.len() && old.aboard.iter().zip(new.aboard.iter()).all(|(a, b)| a.delivery == b.delivery)
+    old.aboard().len() == new.aboard().len() && old.aboard().iter().zip(new.aboard().iter()).all(|(a, b)| a.delivery == b.delivery)
 }
 
 /// In what a filter may ask of a delivery. What it is expected at changes with each few moves, and is asked of nobody here.
@@ -149,11 +150,11 @@ mod tests {
     fn a_marker_is_small_and_a_glance_looks_into_each_line_that_an_update_needs() {
         const LINE: usize = 64;
         let marker = offset_of!(Placed, marker);
-        let mut seen = [offset_of!(Placed, changed), marker + offset_of!(Marker, position), marker + offset_of!(Marker, heading_deg)];
+        let mut seen = [offset_of!(Placed, changed), marker + Marker::OFFSETS[0], marker + Marker::OFFSETS[1]];
         seen.sort_unstable();
         let end = marker + size_of::<Marker>();
         assert!(seen[0] < LINE && seen.windows(2).all(|two| two[1] - two[0] <= LINE) && end - seen[2] <= LINE, "{seen:?} of {end}");
         assert_eq!(size_of::<Option<Placed>>(), size_of::<Placed>());
-        assert!(size_of::<Placed>() <= 144, "{}", size_of::<Placed>());
+        assert!(size_of::<Placed>() <= 120, "{}", size_of::<Placed>());
     }
 }

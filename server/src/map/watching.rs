@@ -122,8 +122,9 @@ mod tests {
     use crate::map::Map;
     use crate::map::cells::{Entry, LensId};
     use crate::map::placed::Placed;
-    use crate::model::change::{AboardList, Carrier, Marker, MarkerChange};
+    use crate::model::change::{AboardList, MarkerChange};
     use crate::model::id::{DriverId, Handle, TenantId};
+    use crate::model::marker::{Marker, MarkerParts};
     use crate::model::maybe::Maybe;
     use crate::model::position::Position;
     use crate::model::status::{Link, Motion, Status};
@@ -170,10 +171,9 @@ mod tests {
     }
 
     fn marker(number: u64, place: (f64, f64), status: usize) -> Marker {
-        Marker {
+        Marker::of(MarkerParts {
             handle: Handle(number),
-            tenant: tenant(),
-            carrier: Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap()),
+            driver: Some(DriverId::parse(&format!("van-{number}")).unwrap()),
             position: Position::from_degrees(place.0, place.1).unwrap(),
             heading_deg: Maybe::NONE,
             speed_mps: 0.0,
@@ -183,18 +183,17 @@ mod tests {
             late_risk: false,
             accuracy_m: Maybe::NONE,
             aboard: AboardList::default(),
-            aboard_count: 0,
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(0),
-        }
+        })
     }
 
     /// What a watched cell of markers shows, without the ticks.
     fn shown(map: &TenantMap, key: CellKey) -> HashMap<Handle, (Position, u32)> {
         let entries = |placed: &Placed| {
             let Entry { position, meta, .. } = placed.entry(key.level);
-            (placed.marker.handle, (position, meta))
+            (placed.marker.handle(), (position, meta))
         };
         map.cell(key).map(|cell| map.members(cell).map(entries).collect()).unwrap_or_default()
     }
@@ -218,7 +217,7 @@ mod tests {
             let mut wishes = Vec::new();
             for step in steps {
                 match step {
-                    Step::Put { number, place, status } => maps.apply(MarkerChange::Put(marker(number, place, status)), tick),
+                    Step::Put { number, place, status } => maps.apply(MarkerChange::Put { tenant: tenant(), marker: marker(number, place, status) }, tick),
                     Step::Remove { number } => {
                         maps.apply(MarkerChange::Remove { tenant: tenant(), handle: Handle(number), ended: None, ingest_time: UnixMs(0) }, tick);
                     }
@@ -226,7 +225,7 @@ mod tests {
                 }
                 let map = maps.tenant_mut(&tenant());
                 for placed in map.markers.range(0, map.markers.places()) {
-                    last_cell.insert(placed.marker.handle.0, placed.finest());
+                    last_cell.insert(placed.marker.handle().0, placed.finest());
                 }
                 let key = |number: u64, level: usize| Some(CellKey { level: Level::ALL[level], cell: Level::ALL[level].cell_above(*last_cell.get(&number)?) });
                 match step {
@@ -250,7 +249,7 @@ mod tests {
                         for key in watched(map).into_iter().filter(|key| !key.level.is_counts()) {
                             let now = shown(map, key);
                             prop_assert!(now == before[&key] || dirty.contains(&key), "{:?} changed and nobody was told", key);
-                            let told: Vec<Handle> = map.changed_since(map.cell(key).unwrap(), Tick(tick.0 - 1)).iter().map(|placed| placed.marker.handle).collect();
+                            let told: Vec<Handle> = map.changed_since(map.cell(key).unwrap(), Tick(tick.0 - 1)).iter().map(|placed| placed.marker.handle()).collect();
                             prop_assert!(now.iter().all(|(handle, entry)| before[&key].get(handle) == Some(entry) || told.contains(handle)));
                         }
                         tick = Tick(tick.0 + 1);

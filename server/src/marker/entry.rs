@@ -8,8 +8,9 @@ use super::join::{Facts, Place};
 use super::motion::Estimate;
 use super::settings::MarkerSettings;
 use super::significance::Shown;
-use crate::model::change::{Aboard, AboardList, Carrier, FactKind, Marker};
+use crate::model::change::{Aboard, AboardList, Carrier, FactKind};
 use crate::model::id::TenantId;
+use crate::model::marker::{Marker, MarkerParts};
 use crate::model::maybe::Maybe;
 use crate::model::short::Short;
 use crate::model::status::{Link, Motion};
@@ -139,8 +140,10 @@ impl Entry {
             return before.clone();
         }
         let list = self.list(now, settings);
-        let says_the_same = list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
-        let list = if says_the_same { before.clone() } else { list.into() };
+        let says_the_same = list.count() == before.count()
+            && list.len() == before.len()
+            && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
+        let list = if says_the_same { before.clone() } else { list };
         self.listed_at = Stopwatch::at(now);
         list
     }
@@ -151,7 +154,7 @@ impl Entry {
         open.filter_map(|aboard| aboard.promised_by.get()).min().map(|promised_by| promised_by + Duration::from_millis(1))
     }
 
-    pub(super) fn list(&self, now: UnixMs, settings: &MarkerSettings) -> Vec<Aboard> {
+    pub(super) fn list(&self, now: UnixMs, settings: &MarkerSettings) -> AboardList {
         const AT_MOST: usize = Marker::MAX_LISTED;
         let speed_mps = self.estimate.map_or(0.0, |estimate| estimate.speed_mps());
         let underway = match self.facts.place(&self.carrier) {
@@ -172,7 +175,7 @@ impl Entry {
             let eta = settings.eta.eta(boarding, underway);
             Aboard { terms: Arc::clone(&boarding.terms), late_risk: is_late_risk(boarding, eta, now), eta: eta.into() }
         });
-        listed.collect()
+        AboardList::of(listed.collect(), count)
     }
 
     pub(super) fn marker(&self, aboard: AboardList, now: UnixMs, changed: UnixMs, settings: &MarkerSettings) -> Option<Marker> {
@@ -185,10 +188,10 @@ impl Entry {
             Some(shown) if shown.aboard.is(&aboard) => shown.late_risk(),
             _ => aboard.late_risk(),
         };
-        Some(Marker {
+        let driver = if let Carrier::Driver(driver) = &self.carrier { Some(driver.clone()) } else { None };
+        Some(Marker::of(MarkerParts {
             handle,
-            tenant: self.tenant,
-            carrier: self.carrier.clone(),
+            driver,
             position,
             heading_deg: self.estimate.and_then(|estimate| estimate.heading_deg()).into(),
             speed_mps: self.estimate.map_or(0.0, |estimate| estimate.speed_mps()),
@@ -198,11 +201,10 @@ impl Entry {
             late_risk,
             accuracy_m,
             aboard,
-            aboard_count: u32::try_from(self.facts.aboard_count()).unwrap_or(u32::MAX),
             fix_time,
             heard: self.heard(),
             changed,
-        })
+        }))
     }
 }
 
