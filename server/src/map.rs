@@ -151,14 +151,17 @@ impl TenantMap {
         self.levels[key.level.index()].cells.get_mut(&key.cell).map(Box::as_mut)
     }
 
-    /// The markers in a cell of a level of markers.
-    pub fn members(&self, cell: &Cell) -> impl Iterator<Item = &Placed> {
-        cell.members().iter().filter_map(|slot| self.markers.at(*slot))
+    /// The markers in a cell of a level of markers: those of the finest cells in it.
+    pub fn members<'m>(&'m self, cell: &'m Cell) -> impl Iterator<Item = &'m Placed> {
+        let (finest, level) = (Level::Markers8, cell.key.level);
+        let below = (level == Level::Markers6).then(|| cell.key.cell.children(finest.resolution())).into_iter().flatten();
+        let cells = (level == finest).then_some(cell).into_iter().chain(below.filter_map(move |cell| self.cell(CellKey { level: finest, cell })));
+        cells.flat_map(|cell| cell.members().iter().filter_map(|slot| self.markers.at(*slot)))
     }
 
     /// Markers of a cell that may have changed since `base`, by handle.
-    pub fn changed_since(&self, cell: &Cell, base: Tick) -> Vec<&Placed> {
-        let mut changed: Vec<&Placed> = match cell.touched_since(base) {
+    pub fn changed_since<'m>(&'m self, cell: &'m Cell, base: Tick) -> Vec<&'m Placed> {
+        let mut changed: Vec<&'m Placed> = match cell.touched_since(base) {
             Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
             // What is aboard may have changed while nobody was told of that.
             None => self.members(cell).filter(|placed| placed.newest_change(cell.key.level) > base).collect(),

@@ -145,7 +145,7 @@ impl<'a> Build<'a> {
     /// After a long time there is more to say of what came and went than of what is there.
     fn or_whole(&self, difference: wire::Cell) -> wire::Cell {
         let told = difference.enters.len() + difference.leaves.len();
-        if self.filter.is_narrowed() || told < self.cell.members().len() {
+        if self.filter.is_narrowed() || told < self.cell.population() as usize {
             return difference;
         }
         let whole = self.whole();

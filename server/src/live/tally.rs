@@ -48,7 +48,7 @@ pub(super) fn overlap(cell: &Cell, scope: &Scope) -> Overlap {
 
 fn held(cell: &Cell, filter: &Filter) -> StatusCounts {
     let mut counts = StatusCounts::default();
-    let all = if filter.asks_for_late_risk() { cell.counts.late() } else { cell.counts.all() };
+    let all = if filter.asks_for_late_risk() { cell.counts().late() } else { cell.counts().all() };
     for (code, markers) in (0_u8..).zip(all) {
         if filter.holds_status(code) {
             counts[usize::from(code)] = markers;

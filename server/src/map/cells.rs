@@ -5,7 +5,7 @@ use std::sync::Arc;
 use h3o::CellIndex;
 
 use super::boxes::{CellBox, Rects};
-use super::counts::Counts;
+use super::counts::{Counted, Counts};
 use super::inner::InnerHexagon;
 use super::levels::Level;
 use super::placed::Ground;
@@ -83,16 +83,36 @@ pub struct Cell {
     area: CellBox,
     /// As they stand in the tree of occupied cells; empty when the cell is.
     pub indexed: Rects,
-    /// Of a level of markers.
-    members: Vec<Slot>,
-    /// Of a level of counts.
-    pub counts: Counts,
+    held: Held,
     removals: Removals,
     /// When the box last grew: a base before this tick may not hold the cell at all.
     pub grew: Tick,
     /// When the cell's checksum was last due.
     pub verified: Tick,
 }
+
+/// What a cell knows of its markers.
+#[derive(Debug)]
+enum Held {
+    /// Of the finest level: where each is kept.
+    Members(Vec<Slot>),
+    /// Of a coarser level of markers: how many there are. Which those are the finest cells below know.
+    Below(u32),
+    /// Of a level of counts.
+    Counts(Counts),
+}
+
+impl Held {
+    fn of(level: Level) -> Self {
+        match level {
+            Level::Markers8 => Self::Members(Vec::new()),
+            Level::Markers6 => Self::Below(0),
+            Level::Counts4 | Level::Counts2 | Level::Counts1 => Self::Counts(Counts::default()),
+        }
+    }
+}
+
+static NO_COUNTS: Counts = Counts::NONE;
 
 impl Cell {
     /// Removals remembered by each cell.
@@ -108,8 +128,7 @@ impl Cell {
             touched_is_whole: false,
             area: CellBox::of(key.cell),
             indexed: Rects::new(),
-            members: Vec::new(),
-            counts: Counts::default(),
+            held: Held::of(key.level),
             removals: Removals::since(floor),
             grew: tick,
             verified: tick,
@@ -117,12 +136,21 @@ impl Cell {
     }
 
     pub fn population(&self) -> u32 {
-        if self.key.level.is_counts() { self.counts.markers() } else { u32::try_from(self.members.len()).unwrap_or(u32::MAX) }
+        match &self.held {
+            Held::Members(members) => u32::try_from(members.len()).unwrap_or(u32::MAX),
+            Held::Below(markers) => *markers,
+            Held::Counts(counts) => counts.markers(),
+        }
     }
 
-    /// Where its markers are kept.
-    pub fn members(&self) -> &[Slot] {
-        &self.members
+    /// Of a cell of the finest level: where its markers are kept.
+    pub(super) fn members(&self) -> &[Slot] {
+        if let Held::Members(members) = &self.held { members } else { &[] }
+    }
+
+    /// Of a cell of counts.
+    pub fn counts(&self) -> &Counts {
+        if let Held::Counts(counts) = &self.held { counts } else { &NO_COUNTS }
     }
 
     pub fn origin(&self) -> Position {
@@ -214,16 +242,42 @@ impl Cell {
         self.touched_is_whole = false;
     }
 
-    /// Takes a marker in and says at which index.
-    pub fn admit(&mut self, slot: Slot) -> u32 {
-        self.members.push(slot);
-        self.population() - 1
+    /// Takes a marker in; says at which index it is, where there are any.
+    pub(super) fn admit(&mut self, slot: Slot, counted: Counted) -> Option<u32> {
+        match &mut self.held {
+            Held::Members(members) => {
+                if members.len() == members.capacity() {
+                    // In small steps: most of what twice as much has room for would stand empty in very many cells.
+                    members.reserve_exact((members.len() / 4).max(4));
+                }
+                members.push(slot);
+                return u32::try_from(members.len() - 1).ok();
+            }
+            Held::Below(markers) => *markers += 1,
+            Held::Counts(counts) => counts.add(counted),
+        }
+        None
     }
 
-    /// Takes the marker at `index` out; returns the one that is at that index now.
-    pub fn dismiss(&mut self, index: u32) -> Option<Slot> {
-        self.members.swap_remove(index as usize);
-        self.members.get(index as usize).copied()
+    /// Takes a marker out, where there are indices that at `index`; returns the one that is at that index now.
+    pub(super) fn dismiss(&mut self, index: u32, counted: Counted) -> Option<Slot> {
+        match &mut self.held {
+            Held::Members(members) => {
+                members.swap_remove(index as usize);
+                return members.get(index as usize).copied();
+            }
+            Held::Below(markers) => *markers -= 1,
+            Held::Counts(counts) => counts.remove(counted),
+        }
+        None
+    }
+
+    /// Counts a marker that stays under something else.
+    pub(super) fn recount(&mut self, old: Counted, now: Counted) {
+        if let Held::Counts(counts) = &mut self.held {
+            counts.remove(old);
+            counts.add(now);
+        }
     }
 
     /// Remembers what left.

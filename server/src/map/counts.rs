@@ -30,6 +30,8 @@ pub struct Counts {
 }
 
 impl Counts {
+    pub(super) const NONE: Self = Self { all: None, late: None, markers: 0 };
+
     pub fn markers(&self) -> u32 {
         self.markers
     }

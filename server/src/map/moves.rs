@@ -9,7 +9,7 @@ use super::boxes::{CellBox, Indexed};
 use super::cells::{Cell, CellKey, Tick};
 use super::counts::Counted;
 use super::levels::Level;
-use super::placed::{Ground, News, Placed, Stand};
+use super::placed::{Ground, News, Placed};
 use super::removals::{Left, Removal};
 use super::watcher::Interest;
 use crate::model::id::Handle;
@@ -100,16 +100,15 @@ impl TenantMap {
     fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, tick: Tick) {
         let forgotten = self.forgotten;
         let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(Cell::new(key, tick, forgotten)));
-        if key.level.is_counts() {
-            cell.counts.add(counted);
-        } else {
-            let index = cell.admit(slot);
-            if let Some(placed) = self.markers.at_mut(slot) {
-                placed.stands[key.level.index()] = Stand { entered: tick.into(), index };
-                placed.shown_changed[key.level.index()] = tick.into();
-                if let Some(ground) = &cell.ground {
-                    placed.ground = Arc::clone(ground);
-                }
+        let index = cell.admit(slot, counted);
+        if !key.level.is_counts()
+            && let Some(placed) = self.markers.at_mut(slot)
+        {
+            placed.entered[key.level.index()] = tick.into();
+            placed.shown_changed[key.level.index()] = tick.into();
+            placed.index = index.unwrap_or(placed.index);
+            if let Some(ground) = &cell.ground {
+                placed.ground = Arc::clone(ground);
             }
         }
         if cell.note(Some(handle), tick) {
@@ -120,14 +119,12 @@ impl TenantMap {
     fn leave(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, left: Left, tick: Tick) {
         let level = key.level.index();
         let Some(cell) = self.levels[level].cells.get_mut(&key.cell) else { return };
-        if key.level.is_counts() {
-            cell.counts.remove(counted);
-        } else {
-            let index = self.markers.at(slot).map_or(0, |placed| placed.stands[level].index);
-            let follower = cell.dismiss(index);
-            if let Some(placed) = follower.and_then(|follower| self.markers.at_mut(follower)) {
-                placed.stands[level].index = index;
-            }
+        let index = self.markers.at(slot).map_or(0, |placed| placed.index);
+        let follower = cell.dismiss(index, counted);
+        if let Some(placed) = follower.and_then(|follower| self.markers.at_mut(follower)) {
+            placed.index = index;
+        }
+        if !key.level.is_counts() {
             cell.remember(Removal::new(handle, tick, left));
         }
         if cell.note(None, tick) {
@@ -183,8 +180,7 @@ impl TenantMap {
         }
         let key = key_above(level, finest);
         let Some(cell) = self.levels[level.index()].cells.get_mut(&key.cell) else { return };
-        cell.counts.remove(news.old);
-        cell.counts.add(news.now);
+        cell.recount(news.old, news.now);
         if shown && cell.note(None, tick) {
             self.dirty.push(key);
         }

@@ -26,7 +26,10 @@ pub struct Placed {
     /// When it last changed as each level of markers shows it.
     pub(super) shown_changed: [ShortTick; Level::OF_MARKERS],
     pub marker: Marker,
-    pub(super) stands: [Stand; Level::OF_MARKERS],
+    /// When it came into the cell of each level, or its id changed: a base before this tick does not have it.
+    pub(super) entered: [ShortTick; Level::OF_MARKERS],
+    /// Its index among the members of its finest cell.
+    pub(super) index: u32,
 }
 
 /// A cell of the finest level, as its markers need it.
@@ -35,15 +38,6 @@ pub(super) struct Ground {
     pub(super) finest: CellIndex,
     /// Lies inside `finest`.
     pub(super) inner: InnerHexagon,
-}
-
-/// A marker's place in the cell of one level.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stand {
-    /// When it came into the cell, or its id changed: a base before this tick does not have it.
-    pub(super) entered: ShortTick,
-    /// Its index among the cell's members.
-    pub(super) index: u32,
 }
 
 /// What was new of a marker.
@@ -64,9 +58,8 @@ impl Placed {
     /// Stands in no cell yet.
     pub(super) fn new(marker: Marker, ground: Arc<Ground>, tick: Tick) -> Self {
         let tick = ShortTick::from(tick);
-        let stand = Stand { entered: tick, index: 0 };
-        let (shown_changed, stands) = ([tick; Level::OF_MARKERS], [stand; Level::OF_MARKERS]);
-        Self { ground, changed: tick, status_changed: tick, shown_changed, marker, stands }
+        let each = [tick; Level::OF_MARKERS];
+        Self { ground, changed: tick, status_changed: tick, shown_changed: each, marker, entered: each, index: 0 }
     }
 
     pub fn changed(&self) -> Tick {
@@ -97,7 +90,7 @@ impl Placed {
     /// As the cells of a level of markers show it.
     pub fn entry(&self, level: Level) -> Entry {
         let (position, meta) = (level.shown(self.marker.position()), level.masked(meta_of(&self.marker)));
-        let (entered, changed) = (self.stands[level.index()].entered.tick(), self.shown_changed[level.index()].tick());
+        let (entered, changed) = (self.entered[level.index()].tick(), self.shown_changed[level.index()].tick());
         Entry { position, meta, entered, changed, status_changed: self.status_changed.tick() }
     }
 
@@ -124,7 +117,7 @@ impl Placed {
                 self.shown_changed[index] = tick.into();
             }
             if !same_id {
-                self.stands[index].entered = tick.into();
+                self.entered[index] = tick.into();
             }
         }
         News { same_id, old: was, now, aboard, shown, renamed: (!same_ids).then_some(old) }

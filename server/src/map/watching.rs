@@ -23,18 +23,22 @@ type ViewportKey = (Level, [u64; 4]);
 
 impl TenantMap {
     pub fn watch(&mut self, key: CellKey, watcher: Watcher) {
+        let level_map = &self.levels[key.level.index()];
+        let Some(cell) = level_map.cells.get(&key.cell) else { return };
+        let newly = !level_map.watched.contains(&key.cell);
+        // Who is the first to be told of what is aboard may come back with what it held before that was noted.
+        let keener = watcher.interest > Interest::Shown && !level_map.keen.contains_key(&key.cell);
+        let newest = ((newly || keener) && !key.level.is_counts())
+            .then(|| self.members(cell).map(|placed| placed.newest_change(key.level)).max().unwrap_or(Tick(0)));
+
         let level_map = &mut self.levels[key.level.index()];
         let Some(cell) = level_map.cells.get_mut(&key.cell) else { return };
-        let newly = level_map.watched.insert(key.cell);
+        level_map.watched.insert(key.cell);
         if newly {
             // It may have changed in the tick under way already, and would not be told of the next change in it as of the first.
             self.dirty.push(key);
         }
-        // Who is the first to be told of what is aboard may come back with what it held before that was noted.
-        let keener = watcher.interest > Interest::Shown && !level_map.keen.contains_key(&key.cell);
-        if (newly || keener) && !key.level.is_counts() {
-            let members = cell.members().iter().filter_map(|slot| self.markers.at(*slot));
-            let newest = members.map(|placed| placed.newest_change(key.level)).max().unwrap_or(Tick(0));
+        if let Some(newest) = newest {
             let before = cell.changed;
             cell.wake(newest);
             if !newly && cell.changed > before {

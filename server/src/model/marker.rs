@@ -219,7 +219,7 @@ mod tests {
         let marker = Marker::of(parts.clone());
         assert_eq!(format!("{:?}", marker.parts()), format!("{parts:?}"));
         assert_eq!((marker.handle(), marker.position(), marker.speed_mps().to_bits()), (parts.handle, parts.position, parts.speed_mps.to_bits()));
-        assert_eq!((marker.aboard_count(), marker.aboard(), marker.words().code()), (1, &parts.aboard, 0b1_1_11_1100));
+        assert_eq!((marker.aboard_count(), marker.aboard(), marker.words().code()), (1, &parts.aboard, 0b1111_1100));
     }
 
     #[test]
