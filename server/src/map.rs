@@ -4,6 +4,7 @@ mod arrivals;
 pub mod boxes;
 pub mod cells;
 pub mod counts;
+mod ground;
 mod inner;
 pub mod levels;
 mod markers;
@@ -28,6 +29,7 @@ use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use arrivals::Arrivals;
 use boxes::Indexed;
 use cells::{Cell, CellKey, Tick};
+use ground::Grounds;
 use levels::Level;
 use markers::Markers;
 use placed::Placed;
@@ -68,9 +70,9 @@ impl Map {
             let MarkerChange::Put { tenant, marker } = change else { return None };
             let map = self.tenants.get(tenant)?;
             let placed = map.marker(marker.handle())?;
-            let finest = &map.levels[Level::Markers8.index()];
-            let told = finest.watched.contains(&placed.finest()).then(|| finest.cells.get(&placed.finest())).flatten();
-            Some(placed.glance() ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
+            let (ground, finest) = (map.grounds.at(placed.ground), &map.levels[Level::Markers8.index()]);
+            let told = finest.watched.contains(&ground.finest).then(|| finest.cells.get(&ground.finest)).flatten();
+            Some(placed.glance(ground) ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
         });
         // What is found is of no use here; without a use it would not be looked for.
         std::hint::black_box(known.fold(0, u64::wrapping_add));
@@ -94,6 +96,7 @@ impl Map {
 pub struct TenantMap {
     markers: Markers,
     arrivals: Arrivals,
+    grounds: Grounds,
     levels: [LevelMap; 5],
     /// Cells that somebody watches and that changed since `take_dirty`.
     dirty: Vec<CellKey>,
@@ -134,6 +137,15 @@ impl TenantMap {
         self.markers.get(handle)
     }
 
+    /// The cell of the finest level that a marker of this map stands in.
+    pub fn finest(&self, placed: &Placed) -> CellIndex {
+        self.grounds.at(placed.ground).finest
+    }
+
+    pub fn stands_in(&self, placed: &Placed, key: CellKey) -> bool {
+        key.level.cell_above(self.finest(placed)) == key.cell
+    }
+
     /// The marker that carries a delivery (or is it, while it waits). A delivery beyond those that a marker lists is not found.
     pub fn by_delivery(&self, delivery: &DeliveryId) -> Option<&Placed> {
         self.markers.by_delivery(delivery)
@@ -162,7 +174,9 @@ impl TenantMap {
     /// Markers of a cell that may have changed since `base`, by handle.
     pub fn changed_since<'m>(&'m self, cell: &'m Cell, base: Tick) -> Vec<&'m Placed> {
         let mut changed: Vec<&'m Placed> = match cell.touched_since(base) {
-            Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
+            Some(touched) => {
+                touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| self.stands_in(placed, cell.key)).collect()
+            }
             // What is aboard may have changed while nobody was told of that.
             None => self.members(cell).filter(|placed| placed.newest_change(cell.key.level) > base).collect(),
         };
@@ -205,7 +219,9 @@ impl TenantMap {
                     break;
                 }
                 level_map.emptied.remove(&cell);
-                level_map.cells.remove(&cell);
+                if let Some(ground) = level_map.cells.remove(&cell).and_then(|cell| cell.ground.get()) {
+                    self.grounds.remove(ground);
+                }
                 self.forgotten = self.forgotten.max(tick);
             }
         }

@@ -220,7 +220,7 @@ impl<'a> Build<'a> {
         let mut seen = HashSet::new();
         for removal in self.cell.removals_since(base) {
             let elsewhere = self.map.marker(removal.handle());
-            if !seen.insert(removal.handle()) || elsewhere.is_some_and(|placed| placed.stands_in(self.cell.key)) {
+            if !seen.insert(removal.handle()) || elsewhere.is_some_and(|placed| self.map.stands_in(placed, self.cell.key)) {
                 continue;
             }
             // Whose status it was is not known any more: who sees a part is told the bare number, which says nothing to who does not know it.

@@ -28,9 +28,9 @@ pub(super) fn of(map: &TenantMap, cell: &Cell, filter: &Filter) -> Tally {
     let mut sum = Sum { filter, centre: cell.origin(), counts: StatusCounts::default(), north: 0.0, east: 0.0, markers: 0.0 };
     if let Some(deliveries) = scope.deliveries() {
         let carriers: HashSet<_> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle()).collect();
-        carriers.into_iter().filter_map(|handle| map.marker(handle)).for_each(|placed| sum.add_in(cell.key, placed));
+        carriers.into_iter().filter_map(|handle| map.marker(handle)).for_each(|placed| sum.add_in(map, cell.key, placed));
     } else if let Some(drivers) = scope.drivers() {
-        drivers.iter().filter_map(|id| map.by_driver(id)).for_each(|placed| sum.add_in(cell.key, placed));
+        drivers.iter().filter_map(|id| map.by_driver(id)).for_each(|placed| sum.add_in(map, cell.key, placed));
     } else {
         sum.add_cell(map, cell);
     }
@@ -67,8 +67,8 @@ struct Sum<'a> {
 }
 
 impl Sum<'_> {
-    fn add_in(&mut self, key: CellKey, placed: &Placed) {
-        if placed.stands_in(key) {
+    fn add_in(&mut self, map: &TenantMap, key: CellKey, placed: &Placed) {
+        if map.stands_in(placed, key) {
             self.add(placed);
         }
     }

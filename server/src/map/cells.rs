@@ -1,18 +1,15 @@
 //! One H3 cell at one level: who is in it, what changed in its newest tick, and a bounded memory of what left. Never knows a session's state.
 
-use std::sync::Arc;
-
 use h3o::CellIndex;
 
 use super::boxes::{CellBox, Rects};
 use super::counts::{Counted, Counts};
-use super::inner::InnerHexagon;
 use super::levels::Level;
-use super::placed::Ground;
 use super::removals::{Removal, Removals};
 use super::watcher::Watcher;
 use crate::model::id::Handle;
 use crate::model::marker::Marker;
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::slots::Slot;
 
@@ -71,7 +68,7 @@ impl Entry {
 pub struct Cell {
     pub key: CellKey,
     /// Of a cell of the finest level; goes with each marker that enters.
-    pub(super) ground: Option<Arc<Ground>>,
+    pub(super) ground: Maybe<Slot>,
     watchers: Vec<Watcher>,
     /// Of a level of counts, or watched: when something in it last changed. What nobody looks at is not kept up to date but made so again
     /// when somebody does (`watch`).
@@ -118,10 +115,10 @@ impl Cell {
     /// Removals remembered by each cell.
     pub const MAX_REMOVALS: usize = Removals::MAX;
 
-    pub fn new(key: CellKey, tick: Tick, floor: Tick) -> Self {
+    pub(super) fn new(key: CellKey, ground: Maybe<Slot>, tick: Tick, floor: Tick) -> Self {
         Self {
             key,
-            ground: (key.level == Level::Markers8).then(|| Arc::new(Ground { finest: key.cell, inner: InnerHexagon::of(key.cell) })),
+            ground,
             watchers: Vec::new(),
             changed: Tick(0),
             touched: Vec::new(),

@@ -169,14 +169,8 @@ fn sole_delivery(marker: &Marker) -> Option<&DeliveryId> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use h3o::CellIndex;
-
     use super::*;
     use crate::map::cells::Tick;
-    use crate::map::inner::InnerHexagon;
-    use crate::map::placed::Ground;
     use crate::model::change::Aboard;
     use crate::model::marker::MarkerParts;
     use crate::model::maybe::Maybe;
@@ -211,12 +205,11 @@ mod tests {
 
     #[test]
     fn a_delivery_is_found_with_who_has_it_last_whether_that_one_carries_others_or_not() {
-        let ground = Arc::new(Ground { finest: CellIndex::base_cells().next().unwrap(), inner: InnerHexagon::EMPTY });
         let mut markers = Markers::default();
         let van = |number| Some(DriverId::parse(&format!("van-{number}")).unwrap());
         let put = |markers: &mut Markers, marker: Marker| {
             let Some(slot) = markers.slot(marker.handle()) else {
-                let slot = markers.insert(Placed::new(marker, Arc::clone(&ground), Tick(1)));
+                let slot = markers.insert(Placed::new(marker, Tick(1)));
                 return markers.note_ids(slot);
             };
             if let Some(old) = markers.at_mut(slot).unwrap().renew(marker, Tick(1)).renamed {

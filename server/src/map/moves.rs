@@ -1,15 +1,14 @@
 //! How a marker comes, moves and goes: which cells it enters and leaves, which boxes grow, whom that concerns. Never answers a question.
 
-use std::sync::Arc;
-
 use h3o::{CellIndex, LatLng};
 
 use super::TenantMap;
 use super::boxes::{CellBox, Indexed};
 use super::cells::{Cell, CellKey, Tick};
 use super::counts::Counted;
+use super::ground::Grounds;
 use super::levels::Level;
-use super::placed::{Ground, News, Placed};
+use super::placed::{News, Placed};
 use super::removals::{Left, Removal};
 use super::watcher::Interest;
 use crate::model::id::Handle;
@@ -23,8 +22,9 @@ impl TenantMap {
     pub(super) fn put(&mut self, marker: Marker, tick: Tick) {
         let Some(slot) = self.markers.slot(marker.handle()) else { return self.add(marker, tick) };
         let Some(placed) = self.markers.at_mut(slot) else { return };
-        let (handle, position, before) = (marker.handle(), marker.position(), placed.finest());
-        let inside = placed.ground.inner.contains(position);
+        let (handle, position) = (marker.handle(), marker.position());
+        let ground = self.grounds.at(placed.ground);
+        let (before, inside) = (ground.finest, ground.inner.contains(position));
         let finest = if inside { before } else { finest_cell(position) };
         let news = placed.renew(marker, tick);
         if let Some(old) = &news.renamed {
@@ -69,7 +69,7 @@ impl TenantMap {
 
     pub(super) fn remove(&mut self, handle: Handle, ended: Option<Status>, tick: Tick) {
         let Some(slot) = self.markers.slot(handle) else { return };
-        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (placed.finest(), Counted::of(&placed.marker))) else { return };
+        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (self.finest(placed), Counted::of(&placed.marker))) else { return };
         for level in Level::ALL {
             self.leave(key_above(level, finest), slot, handle, counted, Left::Map(ended), tick);
         }
@@ -81,8 +81,7 @@ impl TenantMap {
     fn add(&mut self, marker: Marker, tick: Tick) {
         let (handle, position, counted) = (marker.handle(), marker.position(), Counted::of(&marker));
         let finest = finest_cell(position);
-        let ground = self.ground(finest, tick);
-        let slot = self.markers.insert(Placed::new(marker, ground, tick));
+        let slot = self.markers.insert(Placed::new(marker, tick));
         self.markers.note_ids(slot);
         self.arrivals.note(slot);
         for level in Level::ALL {
@@ -91,15 +90,9 @@ impl TenantMap {
         self.make_room(finest, position, true, tick);
     }
 
-    fn ground(&mut self, finest: CellIndex, tick: Tick) -> Arc<Ground> {
-        let (key, forgotten) = (key_above(Level::Markers8, finest), self.forgotten);
-        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(Cell::new(key, tick, forgotten)));
-        cell.ground.as_ref().map(Arc::clone).expect("a cell of the finest level has one")
-    }
-
     fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, tick: Tick) {
-        let forgotten = self.forgotten;
-        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(Cell::new(key, tick, forgotten)));
+        let (forgotten, grounds) = (self.forgotten, &mut self.grounds);
+        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(new_cell(key, grounds, tick, forgotten)));
         let index = cell.admit(slot, counted);
         if !key.level.is_counts()
             && let Some(placed) = self.markers.at_mut(slot)
@@ -107,9 +100,7 @@ impl TenantMap {
             placed.entered[key.level.index()] = tick.into();
             placed.shown_changed[key.level.index()] = tick.into();
             placed.index = index.unwrap_or(placed.index);
-            if let Some(ground) = &cell.ground {
-                placed.ground = Arc::clone(ground);
-            }
+            placed.ground = cell.ground.get().unwrap_or(placed.ground);
         }
         if cell.note(Some(handle), tick) {
             self.dirty.push(key);
@@ -226,6 +217,11 @@ fn extend_over(cell: &mut Cell, below: &CellBox, position: Position, tick: Tick)
         return cell.extend(position, tick) | cell.extend(cell.key.level.shown(position), tick);
     }
     cell.extend_over(below, tick)
+}
+
+fn new_cell(key: CellKey, grounds: &mut Grounds, tick: Tick, forgotten: Tick) -> Cell {
+    let ground = (key.level == Level::Markers8).then(|| grounds.add(key.cell));
+    Cell::new(key, ground.into(), tick, forgotten)
 }
 
 fn finest_cell(position: Position) -> CellIndex {

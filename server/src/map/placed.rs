@@ -1,15 +1,12 @@
 //! A marker of the map, with what its cells need to know of it. Never looks into a cell.
 
-use std::sync::Arc;
-
-use h3o::CellIndex;
-
-use super::cells::{CellKey, Entry, ShortTick, Tick, meta_of};
+use super::cells::{Entry, ShortTick, Tick, meta_of};
 use super::counts::Counted;
-use super::inner::InnerHexagon;
+use super::ground::Ground;
 use super::levels::Level;
 use crate::model::change::Aboard;
 use crate::model::marker::Marker;
+use crate::slots::Slot;
 
 /// A marker, where it stands, and when it last changed.
 ///
@@ -18,26 +15,18 @@ use crate::model::marker::Marker;
 #[derive(Debug)]
 #[repr(C)]
 pub struct Placed {
-    /// Where it is, which all who are there share.
-    pub(super) ground: Arc<Ground>,
+    /// Where it is.
+    pub(super) ground: Slot,
     changed: ShortTick,
     /// When its status last changed, or what is aboard: a filtered base before this tick may or may not have it.
     status_changed: ShortTick,
     /// When it last changed as each level of markers shows it.
     pub(super) shown_changed: [ShortTick; Level::OF_MARKERS],
+    /// Its index among the members of its finest cell.
+    pub(super) index: u32,
     pub marker: Marker,
     /// When it came into the cell of each level, or its id changed: a base before this tick does not have it.
     pub(super) entered: [ShortTick; Level::OF_MARKERS],
-    /// Its index among the members of its finest cell.
-    pub(super) index: u32,
-}
-
-/// A cell of the finest level, as its markers need it.
-#[derive(Debug)]
-pub(super) struct Ground {
-    pub(super) finest: CellIndex,
-    /// Lies inside `finest`.
-    pub(super) inner: InnerHexagon,
 }
 
 /// What was new of a marker.
@@ -56,22 +45,14 @@ pub(super) struct News {
 
 impl Placed {
     /// Stands in no cell yet.
-    pub(super) fn new(marker: Marker, ground: Arc<Ground>, tick: Tick) -> Self {
+    pub(super) fn new(marker: Marker, tick: Tick) -> Self {
         let tick = ShortTick::from(tick);
         let each = [tick; Level::OF_MARKERS];
-        Self { ground, changed: tick, status_changed: tick, shown_changed: each, marker, entered: each, index: 0 }
+        Self { ground: 0, changed: tick, status_changed: tick, shown_changed: each, index: 0, marker, entered: each }
     }
 
     pub fn changed(&self) -> Tick {
         self.changed.tick()
-    }
-
-    pub fn finest(&self) -> CellIndex {
-        self.ground.finest
-    }
-
-    pub fn stands_in(&self, key: CellKey) -> bool {
-        key.level.cell_above(self.finest()) == key.cell
     }
 
     /// When it last changed as a level of markers shows it, or in what a filter may ask.
@@ -79,11 +60,9 @@ impl Placed {
         self.shown_changed[level.index()].tick().max(self.status_changed.tick())
     }
 
-    /// Looks into each cache line that `renew` needs; what it says means nothing.
-    pub(super) fn glance(&self) -> u64 {
-        // The position is looked at first, or that would wait for the ground.
-        let position = self.marker.position();
-        let ground = u64::from(self.ground.inner.contains(position));
+    /// Looks into each cache line that `renew` needs, and at its ground; what it says means nothing.
+    pub(super) fn glance(&self, ground: &Ground) -> u64 {
+        let ground = u64::from(ground.inner.contains(self.marker.position()));
         ground ^ self.changed().0 ^ u64::from(self.marker.accuracy_m().get().map_or(0, f32::to_bits))
     }
 
@@ -148,6 +127,6 @@ mod tests {
         let end = marker + size_of::<Marker>();
         assert!(seen[0] < LINE && seen.windows(2).all(|two| two[1] - two[0] <= LINE) && end - seen[2] <= LINE, "{seen:?} of {end}");
         assert_eq!(size_of::<Option<Placed>>(), size_of::<Placed>());
-        assert!(size_of::<Placed>() <= 120, "{}", size_of::<Placed>());
+        assert!(size_of::<Placed>() <= 112, "{}", size_of::<Placed>());
     }
 }

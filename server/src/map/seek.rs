@@ -329,16 +329,16 @@ mod tests {
                     let cover: HashSet<_> = map.cover(level, view).collect();
                     for (number, at) in &model {
                         let placed = map.marker(Handle(*number)).unwrap();
-                        let cell = level.cell_above(placed.finest());
+                        let cell = level.cell_above(map.finest(placed));
                         let truth = h3o::LatLng::new(at.lat(), at.lng()).unwrap().to_cell(h3o::Resolution::Eight);
-                        prop_assert_eq!(placed.finest(), truth);
+                        prop_assert_eq!(map.finest(placed), truth);
                         if view.contains(*at) || view.contains(level.shown(*at)) {
                             prop_assert!(cover.contains(&cell), "{:?} does not cover {:?} at {:?}", view, at, level);
                         }
                     }
                     let sum: u32 = map.levels[level.index()].cells.values().map(|cell| cell.population()).sum();
                     for cell in map.levels[level.index()].cells.values().filter(|_| !level.is_counts()) {
-                        let members: Vec<bool> = map.members(cell).map(|placed| placed.stands_in(cell.key)).collect();
+                        let members: Vec<bool> = map.members(cell).map(|placed| map.stands_in(placed, cell.key)).collect();
                         prop_assert_eq!(members, vec![true; cell.population() as usize]);
                     }
                     prop_assert_eq!(usize::try_from(sum).unwrap(), model.len());

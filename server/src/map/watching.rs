@@ -229,7 +229,7 @@ mod tests {
                 }
                 let map = maps.tenant_mut(&tenant());
                 for placed in map.markers.range(0, map.markers.places()) {
-                    last_cell.insert(placed.marker.handle().0, placed.finest());
+                    last_cell.insert(placed.marker.handle().0, map.finest(placed));
                 }
                 let key = |number: u64, level: usize| Some(CellKey { level: Level::ALL[level], cell: Level::ALL[level].cell_above(*last_cell.get(&number)?) });
                 match step {

@@ -261,7 +261,7 @@ impl World {
             (0..30_u64).filter_map(|n| map.marker(Handle((n % 3) << 37 | n))).flat_map(|placed| session.held.cells().map(move |cell| (placed, cell)))
         {
             let key = CellKey { level: view.level, cell };
-            let Some(m) = view.filter.seen(&placed.marker).filter(|_| placed.stands_in(key)) else { continue };
+            let Some(m) = view.filter.seen(&placed.marker).filter(|_| map.stands_in(placed, key)) else { continue };
             let code = m.words().status_code();
             if view.level.is_counts() {
                 *counts.entry(u64::from(cell)).or_default().entry(i32::from(code)).or_default() += 1;
