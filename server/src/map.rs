@@ -5,6 +5,7 @@ pub mod boxes;
 pub mod cells;
 pub mod counts;
 mod ground;
+mod held;
 mod inner;
 pub mod levels;
 mod markers;
@@ -72,7 +73,7 @@ impl Map {
             let placed = map.marker(marker.handle())?;
             let (ground, finest) = (map.grounds.at(placed.ground), &map.levels[Level::Markers8.index()]);
             let told = finest.watched.contains(&ground.finest).then(|| finest.cells.get(&ground.finest)).flatten();
-            Some(placed.glance(ground) ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
+            Some(placed.glance(ground) ^ told.map_or(0, |cell| cell.changed().0 ^ cell.watchers().len() as u64))
         });
         // What is found is of no use here; without a use it would not be looked for.
         std::hint::black_box(known.fold(0, u64::wrapping_add));

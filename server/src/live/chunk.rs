@@ -13,6 +13,7 @@ use super::lens::Filter;
 use super::moved::{checksum_of, columns, parts_of};
 use super::tally;
 use crate::map::TenantMap;
+use crate::map::boxes::wrapped_e7;
 use crate::map::cells::{Cell, Entry, Tick, meta_of};
 use crate::map::placed::Placed;
 use crate::model::marker::Marker;
@@ -120,7 +121,7 @@ impl<'a> Build<'a> {
 
     fn message(&mut self, base: Base, verify: Verify) -> Option<wire::Cell> {
         if let Base::At(tick) | Base::Told(tick) = base
-            && self.cell.changed <= tick
+            && self.cell.changed() <= tick
         {
             return None;
         }
@@ -276,11 +277,4 @@ impl<'a> Build<'a> {
     fn note_age(&mut self, changed: UnixMs) {
         self.oldest = Some(self.oldest.map_or(changed, |oldest| oldest.min(changed)));
     }
-}
-
-/// A difference of longitudes the short way round.
-fn wrapped_e7(difference: i64) -> i32 {
-    const TURN: i64 = 3_600_000_000;
-    let short = (difference + TURN / 2).rem_euclid(TURN) - TURN / 2;
-    i32::try_from(short).expect("half a turn fits an i32")
 }

@@ -4,9 +4,10 @@ use h3o::CellIndex;
 
 use super::boxes::{CellBox, Rects};
 use super::counts::{Counted, Counts};
+use super::held::Held;
 use super::levels::Level;
 use super::removals::{Removal, Removals};
-use super::watcher::Watcher;
+use super::watcher::{Watch, Watcher};
 use crate::model::id::Handle;
 use crate::model::marker::Marker;
 use crate::model::maybe::Maybe;
@@ -69,44 +70,20 @@ pub struct Cell {
     pub key: CellKey,
     /// Of a cell of the finest level; goes with each marker that enters.
     pub(super) ground: Maybe<Slot>,
-    watchers: Vec<Watcher>,
+    /// While somebody looks at it.
+    watch: Option<Box<Watch>>,
     /// Of a level of counts, or watched: when something in it last changed. What nobody looks at is not kept up to date but made so again
     /// when somebody does (`watch`).
-    pub changed: Tick,
-    /// What changed in the tick `changed`, so that the usual difference (since the tick before) need not look at every member.
-    touched: Vec<Handle>,
-    /// Whether `touched` holds all that changed in that tick.
-    touched_is_whole: bool,
+    changed: ShortTick,
     area: CellBox,
-    /// As they stand in the tree of occupied cells; empty when the cell is.
-    pub indexed: Rects,
+    /// Whether its box stands in the tree of occupied cells.
+    pub(super) is_indexed: bool,
     held: Held,
     removals: Removals,
     /// When the box last grew: a base before this tick may not hold the cell at all.
-    pub grew: Tick,
+    grew: ShortTick,
     /// When the cell's checksum was last due.
-    pub verified: Tick,
-}
-
-/// What a cell knows of its markers.
-#[derive(Debug)]
-enum Held {
-    /// Of the finest level: where each is kept.
-    Members(Vec<Slot>),
-    /// Of a coarser level of markers: how many there are. Which those are the finest cells below know.
-    Below(u32),
-    /// Of a level of counts.
-    Counts(Counts),
-}
-
-impl Held {
-    fn of(level: Level) -> Self {
-        match level {
-            Level::Markers8 => Self::Members(Vec::new()),
-            Level::Markers6 => Self::Below(0),
-            Level::Counts4 | Level::Counts2 | Level::Counts1 => Self::Counts(Counts::default()),
-        }
-    }
+    verified: ShortTick,
 }
 
 static NO_COUNTS: Counts = Counts::NONE;
@@ -119,25 +96,19 @@ impl Cell {
         Self {
             key,
             ground,
-            watchers: Vec::new(),
-            changed: Tick(0),
-            touched: Vec::new(),
-            touched_is_whole: false,
+            watch: None,
+            changed: Tick(0).into(),
             area: CellBox::of(key.cell),
-            indexed: Rects::new(),
+            is_indexed: false,
             held: Held::of(key.level),
             removals: Removals::since(floor),
-            grew: tick,
-            verified: tick,
+            grew: tick.into(),
+            verified: tick.into(),
         }
     }
 
     pub fn population(&self) -> u32 {
-        match &self.held {
-            Held::Members(members) => u32::try_from(members.len()).unwrap_or(u32::MAX),
-            Held::Below(markers) => *markers,
-            Held::Counts(counts) => counts.markers(),
-        }
+        self.held.markers()
     }
 
     /// Of a cell of the finest level: where its markers are kept.
@@ -164,9 +135,9 @@ impl Cell {
 
     /// Makes room for the whole box of a cell below this one, and for its positions as this level rounds them.
     pub fn extend_over(&mut self, below: &CellBox, tick: Tick) -> bool {
-        let grew = self.area.extend_over(below, f64::from(Level::QUANTUM_E7) / 1e7);
+        let grew = self.area.extend_over(below, Level::QUANTUM_E7);
         if grew {
-            self.grew = tick;
+            self.grew = tick.into();
         }
         grew
     }
@@ -174,9 +145,28 @@ impl Cell {
     pub fn extend(&mut self, position: Position, tick: Tick) -> bool {
         let grew = self.area.extend(position);
         if grew {
-            self.grew = tick;
+            self.grew = tick.into();
         }
         grew
+    }
+
+    /// Of a level of counts, or watched: when something in it last changed.
+    pub fn changed(&self) -> Tick {
+        self.changed.tick()
+    }
+
+    /// When its box last grew.
+    pub fn grew(&self) -> Tick {
+        self.grew.tick()
+    }
+
+    /// When its checksum was last due.
+    pub fn verified(&self) -> Tick {
+        self.verified.tick()
+    }
+
+    pub fn verify(&mut self, tick: Tick) {
+        self.verified = tick.into();
     }
 
     /// Whether a base of this tick can be answered with a difference: no removal after it is forgotten.
@@ -186,10 +176,11 @@ impl Cell {
 
     /// The handles that may have changed since `base`, when they are at hand; some may be gone by now. None: all members have to be asked.
     pub fn touched_since(&self, base: Tick) -> Option<&[Handle]> {
-        if self.changed <= base {
+        if self.changed() <= base {
             return Some(&[]);
         }
-        (self.touched_is_whole && base.0 + 1 >= self.changed.0).then_some(&self.touched)
+        let watch = self.watch.as_ref().filter(|watch| watch.touched_is_whole && base.0 + 1 >= self.changed().0)?;
+        Some(&watch.touched)
     }
 
     /// Removals since `base`, the newest first; what came back since is among them.
@@ -197,76 +188,56 @@ impl Cell {
         self.removals.after(base)
     }
 
-    pub fn newest_removal(&self) -> Tick {
-        self.removals.newest()
-    }
-
     pub fn watchers(&self) -> &[Watcher] {
-        &self.watchers
+        self.watch.as_ref().map_or(&[], |watch| &watch.watchers)
     }
 
     /// Adds a watcher, in the place of what its session was before.
     pub(super) fn add_watcher(&mut self, watcher: Watcher) {
-        self.remove_watcher(watcher.session);
-        self.watchers.push(watcher);
+        let watch = self.watch.get_or_insert_default();
+        watch.remove(watcher.session);
+        watch.watchers.push(watcher);
     }
 
     pub(super) fn remove_watcher(&mut self, session: SessionId) {
-        self.watchers.retain(|other| other.session != session);
+        if let Some(watch) = &mut self.watch {
+            watch.remove(session);
+            self.watch.take_if(|watch| watch.watchers.is_empty());
+        }
     }
 
     /// Notes a change in `tick`; true for the first one of the tick that somebody wants to see.
     pub fn note(&mut self, handle: Option<Handle>, tick: Tick) -> bool {
-        let watched = !self.watchers.is_empty();
-        if !watched && !self.key.level.is_counts() {
+        if self.watch.is_none() && !self.key.level.is_counts() {
             return false;
         }
-        let first = self.changed < tick;
+        let first = self.changed() < tick;
+        self.changed = if first { tick.into() } else { self.changed };
+        let Some(watch) = &mut self.watch else { return false };
         if first {
-            self.touched.clear();
-            self.touched_is_whole = watched;
-            self.changed = tick;
+            watch.touched.clear();
+            watch.touched_is_whole = true;
         }
-        if watched {
-            self.touched.extend(handle);
-        }
-        first && watched
+        watch.touched.extend(handle);
+        first
     }
 
     /// Begins to keep up to date what nobody looked at: `newest` is the last change of its members.
     pub fn wake(&mut self, newest: Tick) {
-        self.changed = self.changed.max(newest).max(self.newest_removal());
-        self.touched_is_whole = false;
+        self.changed = self.changed().max(newest).max(self.removals.newest()).into();
+        if let Some(watch) = &mut self.watch {
+            watch.touched_is_whole = false;
+        }
     }
 
     /// Takes a marker in; says at which index it is, where there are any.
     pub(super) fn admit(&mut self, slot: Slot, counted: Counted) -> Option<u32> {
-        match &mut self.held {
-            Held::Members(members) => {
-                if members.len() == members.capacity() {
-                    // In small steps: most of what twice as much has room for would stand empty in very many cells.
-                    members.reserve_exact((members.len() / 4).max(4));
-                }
-                members.push(slot);
-                return u32::try_from(members.len() - 1).ok();
-            }
-            Held::Below(markers) => *markers += 1,
-            Held::Counts(counts) => counts.add(counted),
-        }
-        None
+        self.held.admit(slot, counted)
     }
 
-    /// Takes a marker out, where there are indices that at `index`; returns the one that is at that index now.
+    /// Takes a marker out; returns the one that is at its index now.
     pub(super) fn dismiss(&mut self, index: u32, counted: Counted) -> Option<Slot> {
-        match &mut self.held {
-            Held::Members(members) => {
-                members.swap_remove(index as usize);
-                return members.get(index as usize).copied();
-            }
-            Held::Below(markers) => *markers -= 1,
-            Held::Counts(counts) => counts.remove(counted),
-        }
-        None
+        self.held.dismiss(index, counted)
     }
 
     /// Counts a marker that stays under something else.
@@ -314,6 +285,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_cell_that_nobody_watches_is_small() {
+        assert!(size_of::<Cell>() <= 128, "{}", size_of::<Cell>());
+    }
 
     proptest! {
         #[test]

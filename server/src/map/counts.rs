@@ -22,22 +22,21 @@ impl Counted {
 /// The counts of one cell. `late <= all`, status by status.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Only cells of counts have any.
-    all: Option<Box<StatusCounts>>,
+    all: StatusCounts,
     /// Those at risk of being late; most cells never had one.
     late: Option<Box<StatusCounts>>,
     markers: u32,
 }
 
 impl Counts {
-    pub(super) const NONE: Self = Self { all: None, late: None, markers: 0 };
+    pub(super) const NONE: Self = Self { all: [0; 13], late: None, markers: 0 };
 
     pub fn markers(&self) -> u32 {
         self.markers
     }
 
     pub fn all(&self) -> StatusCounts {
-        self.all.as_deref().copied().unwrap_or_default()
+        self.all
     }
 
     pub fn late(&self) -> StatusCounts {
@@ -45,7 +44,7 @@ impl Counts {
     }
 
     pub(super) fn add(&mut self, Counted { status, late_risk }: Counted) {
-        self.all.get_or_insert_default()[usize::from(status)] += 1;
+        self.all[usize::from(status)] += 1;
         self.markers += 1;
         if late_risk {
             self.late.get_or_insert_default()[usize::from(status)] += 1;
@@ -53,7 +52,7 @@ impl Counts {
     }
 
     pub(super) fn remove(&mut self, Counted { status, late_risk }: Counted) {
-        self.all.get_or_insert_default()[usize::from(status)] -= 1;
+        self.all[usize::from(status)] -= 1;
         self.markers -= 1;
         if late_risk {
             self.late.get_or_insert_default()[usize::from(status)] -= 1;

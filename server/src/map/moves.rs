@@ -109,7 +109,8 @@ impl TenantMap {
 
     fn leave(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, left: Left, tick: Tick) {
         let level = key.level.index();
-        let Some(cell) = self.levels[level].cells.get_mut(&key.cell) else { return };
+        let level_map = &mut self.levels[level];
+        let Some(cell) = level_map.cells.get_mut(&key.cell) else { return };
         let index = self.markers.at(slot).map_or(0, |placed| placed.index);
         let follower = cell.dismiss(index, counted);
         if let Some(placed) = follower.and_then(|follower| self.markers.at_mut(follower)) {
@@ -122,9 +123,8 @@ impl TenantMap {
             self.dirty.push(key);
         }
         if cell.population() == 0 {
-            let level_map = &mut self.levels[level];
-            if let Some(cell) = level_map.cells.get_mut(&key.cell) {
-                for rect in cell.indexed.drain(..) {
+            if std::mem::take(&mut cell.is_indexed) {
+                for rect in cell.rects() {
                     level_map.occupied.remove(&Indexed { rect, item: key.cell });
                 }
             }
@@ -195,14 +195,16 @@ impl TenantMap {
     fn grow(&mut self, key: CellKey, extend: impl FnOnce(&mut Cell) -> bool) -> Option<bool> {
         let level_map = &mut self.levels[key.level.index()];
         let cell = level_map.cells.get_mut(&key.cell)?;
+        let before = *cell.area();
         let grew = extend(cell);
-        if grew || cell.indexed.is_empty() {
-            for rect in cell.indexed.drain(..) {
-                level_map.occupied.remove(&Indexed { rect, item: key.cell });
+        if grew || !cell.is_indexed {
+            if std::mem::replace(&mut cell.is_indexed, true) {
+                for rect in before.rects() {
+                    level_map.occupied.remove(&Indexed { rect, item: key.cell });
+                }
             }
-            cell.indexed = cell.rects();
-            for rect in &cell.indexed {
-                level_map.occupied.insert(Indexed { rect: *rect, item: key.cell });
+            for rect in cell.rects() {
+                level_map.occupied.insert(Indexed { rect, item: key.cell });
             }
             level_map.emptied.remove(&key.cell);
             self.appeared.push(key);

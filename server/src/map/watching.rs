@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use rstar::RTree;
 
-use super::boxes::Indexed;
+use super::boxes::{Indexed, Rects};
 use super::cells::{CellKey, SessionId, Tick};
 use super::levels::Level;
 use super::viewport::Viewport;
@@ -39,9 +39,9 @@ impl TenantMap {
             self.dirty.push(key);
         }
         if let Some(newest) = newest {
-            let before = cell.changed;
+            let before = cell.changed();
             cell.wake(newest);
-            if !newly && cell.changed > before {
+            if !newly && cell.changed() > before {
                 self.dirty.push(key);
             }
         }
@@ -67,8 +67,8 @@ impl TenantMap {
     /// Sessions whose viewport at this level meets the cell's box.
     pub fn lookers_at(&self, key: CellKey) -> Vec<SessionId> {
         let Some(cell) = self.cell(key) else { return Vec::new() };
-        let mut found: Vec<SessionId> = cell
-            .indexed
+        let boxes = if cell.is_indexed { cell.rects() } else { Rects::new() };
+        let mut found: Vec<SessionId> = boxes
             .iter()
             .flat_map(|rect| self.viewports.tree.locate_in_envelope_intersecting(rect.envelope()))
             .filter(|view| view.item.0 == key.level)
