@@ -4,12 +4,15 @@ mod arrivals;
 pub mod boxes;
 pub mod cells;
 pub mod counts;
+mod ground;
+mod held;
 mod inner;
 pub mod levels;
 mod markers;
 mod moves;
 pub mod placed;
 pub mod query;
+pub mod removals;
 pub mod seek;
 pub mod viewport;
 pub mod watcher;
@@ -27,6 +30,7 @@ use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use arrivals::Arrivals;
 use boxes::Indexed;
 use cells::{Cell, CellKey, Tick};
+use ground::Grounds;
 use levels::Level;
 use markers::Markers;
 use placed::Placed;
@@ -64,12 +68,12 @@ impl Map {
     /// first is applied, the waits for memory overlap.
     pub fn look_ahead(&self, changes: &[MarkerChange]) {
         let known = changes.iter().filter_map(|change| {
-            let MarkerChange::Put(marker) = change else { return None };
-            let map = self.tenants.get(&marker.tenant)?;
-            let placed = map.marker(marker.handle)?;
-            let finest = &map.levels[Level::Markers8.index()];
-            let told = finest.watched.contains(&placed.finest()).then(|| finest.cells.get(&placed.finest())).flatten();
-            Some(placed.glance() ^ told.map_or(0, |cell| cell.changed.0 ^ cell.watchers().len() as u64))
+            let MarkerChange::Put { tenant, marker } = change else { return None };
+            let map = self.tenants.get(tenant)?;
+            let placed = map.marker(marker.handle())?;
+            let (ground, finest) = (map.grounds.at(placed.ground), &map.levels[Level::Markers8.index()]);
+            let told = finest.watched.contains(&ground.finest).then(|| finest.cells.get(&ground.finest)).flatten();
+            Some(placed.glance(ground) ^ told.map_or(0, |cell| cell.changed().0 ^ cell.watchers().len() as u64))
         });
         // What is found is of no use here; without a use it would not be looked for.
         std::hint::black_box(known.fold(0, u64::wrapping_add));
@@ -78,7 +82,7 @@ impl Map {
     /// Applies a change as part of `tick`.
     pub fn apply(&mut self, change: MarkerChange, tick: Tick) {
         match change {
-            MarkerChange::Put(marker) => self.tenant_mut(&{ marker.tenant }).put(marker, tick),
+            MarkerChange::Put { tenant, marker } => self.tenant_mut(&tenant).put(marker, tick),
             MarkerChange::Remove { tenant, handle, ended, .. } => {
                 if let Some(map) = self.tenants.get_mut(&tenant) {
                     map.remove(handle, ended, tick);
@@ -93,6 +97,7 @@ impl Map {
 pub struct TenantMap {
     markers: Markers,
     arrivals: Arrivals,
+    grounds: Grounds,
     levels: [LevelMap; 5],
     /// Cells that somebody watches and that changed since `take_dirty`.
     dirty: Vec<CellKey>,
@@ -133,6 +138,15 @@ impl TenantMap {
         self.markers.get(handle)
     }
 
+    /// The cell of the finest level that a marker of this map stands in.
+    pub fn finest(&self, placed: &Placed) -> CellIndex {
+        self.grounds.at(placed.ground).finest
+    }
+
+    pub fn stands_in(&self, placed: &Placed, key: CellKey) -> bool {
+        key.level.cell_above(self.finest(placed)) == key.cell
+    }
+
     /// The marker that carries a delivery (or is it, while it waits). A delivery beyond those that a marker lists is not found.
     pub fn by_delivery(&self, delivery: &DeliveryId) -> Option<&Placed> {
         self.markers.by_delivery(delivery)
@@ -150,20 +164,25 @@ impl TenantMap {
         self.levels[key.level.index()].cells.get_mut(&key.cell).map(Box::as_mut)
     }
 
-    /// The markers in a cell of a level of markers.
-    pub fn members(&self, cell: &Cell) -> impl Iterator<Item = &Placed> {
-        cell.members().iter().filter_map(|slot| self.markers.at(*slot))
+    /// The markers in a cell of a level of markers: those of the finest cells in it.
+    pub fn members<'m>(&'m self, cell: &'m Cell) -> impl Iterator<Item = &'m Placed> {
+        let (finest, level) = (Level::Markers8, cell.key.level);
+        let below = (level == Level::Markers6).then(|| cell.key.cell.children(finest.resolution())).into_iter().flatten();
+        let cells = (level == finest).then_some(cell).into_iter().chain(below.filter_map(move |cell| self.cell(CellKey { level: finest, cell })));
+        cells.flat_map(|cell| cell.members().iter().filter_map(|slot| self.markers.at(*slot)))
     }
 
     /// Markers of a cell that may have changed since `base`, by handle.
-    pub fn changed_since(&self, cell: &Cell, base: Tick) -> Vec<&Placed> {
-        let mut changed: Vec<&Placed> = match cell.touched_since(base) {
-            Some(touched) => touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| placed.stands_in(cell.key)).collect(),
+    pub fn changed_since<'m>(&'m self, cell: &'m Cell, base: Tick) -> Vec<&'m Placed> {
+        let mut changed: Vec<&'m Placed> = match cell.touched_since(base) {
+            Some(touched) => {
+                touched.iter().filter_map(|handle| self.markers.get(*handle)).filter(|placed| self.stands_in(placed, cell.key)).collect()
+            }
             // What is aboard may have changed while nobody was told of that.
             None => self.members(cell).filter(|placed| placed.newest_change(cell.key.level) > base).collect(),
         };
-        changed.sort_unstable_by_key(|placed| placed.marker.handle);
-        changed.dedup_by_key(|placed| placed.marker.handle);
+        changed.sort_unstable_by_key(|placed| placed.marker.handle());
+        changed.dedup_by_key(|placed| placed.marker.handle());
         changed
     }
 
@@ -201,7 +220,9 @@ impl TenantMap {
                     break;
                 }
                 level_map.emptied.remove(&cell);
-                level_map.cells.remove(&cell);
+                if let Some(ground) = level_map.cells.remove(&cell).and_then(|cell| cell.ground.get()) {
+                    self.grounds.remove(ground);
+                }
                 self.forgotten = self.forgotten.max(tick);
             }
         }

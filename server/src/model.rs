@@ -4,6 +4,7 @@ pub mod change;
 pub mod device;
 pub mod event;
 pub mod id;
+pub mod marker;
 pub mod maybe;
 pub mod position;
 pub mod scope;

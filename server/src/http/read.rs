@@ -26,9 +26,10 @@ use crate::map::query::{Kept, Row, Whereabouts};
 use crate::map::seek::list::Page;
 use crate::map::seek::{Keep, Seek};
 use crate::marker::shard::MarkerQuery;
-use crate::model::change::{Carrier, Marker};
+use crate::model::change::Carrier;
 use crate::model::event::partition_of;
 use crate::model::id::{DeliveryId, DriverId, TenantId};
+use crate::model::marker::Marker;
 use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::progress::{Progress, Stage};
@@ -153,7 +154,7 @@ async fn one_delivery(state: &ReadState, principal: &Principal, headers: &Header
     let carrier = driver.map_or_else(|| Carrier::Delivery(id.clone()), |driver| Carrier::Driver(driver.clone()));
     let marker = if facts.left_map { None } else { state.marker(*tenant, carrier).await? };
     // Without a place it is in no area.
-    let in_area = scope.areas().is_empty() || marker.as_ref().is_some_and(|marker| scope.holds_place(marker.position));
+    let in_area = scope.areas().is_empty() || marker.as_ref().is_some_and(|marker| scope.holds_place(marker.position()));
     if !scope.holds_driver(driver) || !in_area {
         return Err(not_found("delivery"));
     }
@@ -170,14 +171,14 @@ async fn one_driver(state: &ReadState, principal: &Principal, headers: &HeaderMa
     let marker = state.marker(*tenant, Carrier::Driver(id.clone())).await?.ok_or_else(|| not_found("driver"))?;
     let marker = scope.seen(&marker).ok_or_else(|| not_found("driver"))?;
     let aboard: Vec<Value> = marker
-        .aboard
+        .aboard()
         .iter()
         .map(|aboard| json!({"id": *aboard.delivery.as_str(), "status": aboard.status.as_str(), "eta": aboard.eta.get().map(time), "promised_by": aboard.promised_by.get().map(time)}))
         .collect();
     let mut body = marker_json(&marker);
     body["id"] = json!(*id.as_str());
     body["deliveries"] = json!(aboard);
-    body["deliveries_count"] = json!(marker.aboard_count);
+    body["deliveries_count"] = json!(marker.aboard_count());
     Ok(Json(body).into_response())
 }
 
@@ -249,7 +250,7 @@ fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>)
         })
         .collect();
     let mut body = marker.map_or_else(|| json!({"position": null}), marker_json);
-    let listed = marker.and_then(|marker| marker.aboard.iter().find(|aboard| aboard.delivery == *id));
+    let listed = marker.and_then(|marker| marker.aboard().iter().find(|aboard| aboard.delivery == *id));
     let kind = |kind| if kind == AssignmentKind::Explicit { "explicit" } else { "implied" };
     body["id"] = json!(*id.as_str());
     body["status"] = json!(facts.status.as_str());
@@ -267,9 +268,9 @@ fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>)
 
 fn marker_json(marker: &Marker) -> Value {
     json!({
-        "position": {"lat": marker.position.lat(), "lng": marker.position.lng(), "time": time(marker.fix_time), "accuracy_m": marker.accuracy_m.get()},
-        "speed_mps": marker.speed_mps, "heading_deg": marker.heading_deg.get(), "status": marker.status.map(Status::as_str),
-        "motion": marker.motion.as_str(), "link": marker.link.as_str(), "heard": time(marker.heard),
+        "position": {"lat": marker.position().lat(), "lng": marker.position().lng(), "time": time(marker.fix_time()), "accuracy_m": marker.accuracy_m().get()},
+        "speed_mps": marker.speed_mps(), "heading_deg": marker.heading_deg().get(), "status": marker.status().map(Status::as_str),
+        "motion": marker.motion().as_str(), "link": marker.link().as_str(), "heard": time(marker.heard()),
     })
 }
 

@@ -13,9 +13,10 @@ use super::lens::Filter;
 use super::moved::{checksum_of, columns, parts_of};
 use super::tally;
 use crate::map::TenantMap;
+use crate::map::boxes::wrapped_e7;
 use crate::map::cells::{Cell, Entry, Tick, meta_of};
 use crate::map::placed::Placed;
-use crate::model::change::Marker;
+use crate::model::marker::Marker;
 use crate::model::position::Position;
 use crate::model::scope::Overlap;
 use crate::model::time::UnixMs;
@@ -74,7 +75,7 @@ pub fn encode_arrivals<'m>(
     let mut message = build.header(cell.origin());
     for placed in arrived {
         let Some((entry, marker)) = build.seen(placed, placed.entry(cell.key.level)) else { continue };
-        build.note_age(marker.changed);
+        build.note_age(marker.changed());
         message.enters.push(build.enter(&entry, &marker));
     }
     (!message.enters.is_empty()).then(|| Chunk { bytes: spelled(&message, format), oldest: build.oldest, tally: None })
@@ -120,7 +121,7 @@ impl<'a> Build<'a> {
 
     fn message(&mut self, base: Base, verify: Verify) -> Option<wire::Cell> {
         if let Base::At(tick) | Base::Told(tick) = base
-            && self.cell.changed <= tick
+            && self.cell.changed() <= tick
         {
             return None;
         }
@@ -145,7 +146,7 @@ impl<'a> Build<'a> {
     /// After a long time there is more to say of what came and went than of what is there.
     fn or_whole(&self, difference: wire::Cell) -> wire::Cell {
         let told = difference.enters.len() + difference.leaves.len();
-        if self.filter.is_narrowed() || told < self.cell.members().len() {
+        if self.filter.is_narrowed() || told < self.cell.population() as usize {
             return difference;
         }
         let whole = self.whole();
@@ -186,7 +187,7 @@ impl<'a> Build<'a> {
     fn difference(&mut self, base: Tick, mut message: wire::Cell, verify: Verify) -> Option<wire::Cell> {
         let mut moved = Vec::new();
         for placed in self.map.changed_since(self.cell, base) {
-            let (handle, entry) = (placed.marker.handle, placed.entry(self.cell.key.level));
+            let (handle, entry) = (placed.marker.handle(), placed.entry(self.cell.key.level));
             // A base older than the last change of status may or may not have shown it through this lens, and neither does it say on which side
             // of the area's edge it was: an enter that overwrites and a leave that counts only if it is there are right either way.
             let unsure = self.filter.is_unsure(&entry, base) || self.overlap == Overlap::Some;
@@ -196,7 +197,7 @@ impl<'a> Build<'a> {
                 }
                 continue;
             };
-            self.note_age(marker.changed);
+            self.note_age(marker.changed());
             if entry.entered > base || unsure {
                 message.enters.push(self.enter(&entry, &marker));
             } else {
@@ -219,13 +220,13 @@ impl<'a> Build<'a> {
     fn removals(&self, message: &mut wire::Cell, base: Tick) {
         let mut seen = HashSet::new();
         for removal in self.cell.removals_since(base) {
-            let elsewhere = self.map.marker(removal.handle);
-            if !seen.insert(removal.handle) || elsewhere.is_some_and(|placed| placed.stands_in(self.cell.key)) {
+            let elsewhere = self.map.marker(removal.handle());
+            if !seen.insert(removal.handle()) || elsewhere.is_some_and(|placed| self.map.stands_in(placed, self.cell.key)) {
                 continue;
             }
             // Whose status it was is not known any more: who sees a part is told the bare number, which says nothing to who does not know it.
-            let ended = removal.ended.filter(|_| !self.filter.is_narrowed()).map_or(0, |status| i32::from(status.code()));
-            let leave = wire::Leave { handle: removal.handle.0, ended, gone: removal.gone };
+            let ended = removal.ended().filter(|_| !self.filter.is_narrowed()).map_or(0, |status| i32::from(status.code()));
+            let leave = wire::Leave { handle: removal.handle().0, ended, gone: removal.is_gone() };
             match elsewhere {
                 Some(placed) => self.leave(message, leave, placed, base),
                 None => message.leaves.push(leave),
@@ -258,14 +259,14 @@ impl<'a> Build<'a> {
 
     fn checksum(&self) -> (u32, u32) {
         self.matching().fold((0, 0), |(entries, sum), (entry, marker)| {
-            let of = checksum_of(marker.handle.0, entry.position.lat_e7(), entry.position.lng_e7(), entry.meta);
+            let of = checksum_of(marker.handle().0, entry.position.lat_e7(), entry.position.lng_e7(), entry.meta);
             (entries + 1, sum.wrapping_add(of))
         })
     }
 
     fn enter(&self, entry: &Entry, marker: &Marker) -> wire::Enter {
         let (dlat_e7, dlng_e7) = self.delta(entry.position);
-        wire::Enter { dlat_e7, dlng_e7, ..enter_of(marker.handle, entry.meta, marker, self.now) }
+        wire::Enter { dlat_e7, dlng_e7, ..enter_of(marker.handle(), entry.meta, marker, self.now) }
     }
 
     fn delta(&self, position: Position) -> (i32, i32) {
@@ -276,11 +277,4 @@ impl<'a> Build<'a> {
     fn note_age(&mut self, changed: UnixMs) {
         self.oldest = Some(self.oldest.map_or(changed, |oldest| oldest.min(changed)));
     }
-}
-
-/// A difference of longitudes the short way round.
-fn wrapped_e7(difference: i64) -> i32 {
-    const TURN: i64 = 3_600_000_000;
-    let short = (difference + TURN / 2).rem_euclid(TURN) - TURN / 2;
-    i32::try_from(short).expect("half a turn fits an i32")
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::enter;
 use crate::map::TenantMap;
 use crate::map::cells::Tick;
-use crate::model::change::Marker;
 use crate::model::id::DeliveryId;
+use crate::model::marker::Marker;
 use crate::model::scope::Scope;
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
@@ -131,9 +131,9 @@ impl Follow {
 
 impl Told {
     fn of(delivery: &DeliveryId, marker: &Marker) -> Self {
-        let listed = marker.aboard.iter().find(|aboard| aboard.delivery == *delivery);
+        let listed = marker.aboard().iter().find(|aboard| aboard.delivery == *delivery);
         Self {
-            status: listed.map_or(marker.status, |aboard| Some(aboard.status)),
+            status: listed.map_or(marker.status(), |aboard| Some(aboard.status)),
             late_risk: listed.is_some_and(|aboard| aboard.late_risk),
             eta: listed.and_then(|aboard| aboard.eta.get()),
             promised_by: listed.and_then(|aboard| aboard.promised_by.get()),

@@ -149,7 +149,7 @@ impl Held {
         let mut outdated: Vec<_> = held
             .filter_map(|cell| {
                 let base = self.behind.get(&cell).copied().unwrap_or(self.base);
-                let changed = map.cell(CellKey { level, cell })?.changed;
+                let changed = map.cell(CellKey { level, cell })?.changed();
                 (changed > base.tick).then_some((cell, base))
             })
             .collect();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::map::cells::{Entry, LensId, Tick, status_code};
 use crate::map::watcher::Interest;
-use crate::model::change::{Aboard, Marker};
+use crate::model::change::Aboard;
 use crate::model::id::DriverId;
+use crate::model::marker::Marker;
 use crate::model::scope::Scope;
 use crate::model::tags::TagWish;
 use crate::wire;
@@ -108,11 +109,11 @@ impl Filter {
     }
 
     fn holds_aboard(&self, marker: &Marker) -> bool {
-        if self.late_risk && !marker.late_risk {
+        if self.late_risk && !marker.late_risk() {
             return false;
         }
         let holds = |aboard: &Aboard| (aboard.late_risk || !self.late_risk) && self.tags.is_met_by(aboard.attributes());
-        !self.asks_for_tags() || marker.aboard.iter().any(holds)
+        !self.asks_for_tags() || marker.aboard().iter().any(holds)
     }
 }
 

@@ -39,7 +39,7 @@ impl Resumed {
             return None;
         }
         let emptied = map.emptied_since(level, viewport, base)?;
-        let grew_before = |cell: &CellIndex| map.cell(CellKey { level, cell: *cell }).is_some_and(|cell| cell.grew <= base);
+        let grew_before = |cell: &CellIndex| map.cell(CellKey { level, cell: *cell }).is_some_and(|cell| cell.grew() <= base);
         Some(Held { base, unchanged_shape: cells.filter(grew_before).collect(), emptied })
     }
 }

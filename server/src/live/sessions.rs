@@ -166,9 +166,9 @@ impl Sessions {
         for (tenant, map) in map.tenants_mut() {
             for key in map.take_dirty() {
                 let Some(cell) = map.cell_mut(key) else { continue };
-                let due = u128::from(self.tick.0 - cell.verified.0.min(self.tick.0)) >= every;
+                let due = u128::from(self.tick.0 - cell.verified().0.min(self.tick.0)) >= every;
                 if due {
-                    cell.verified = self.tick;
+                    cell.verify(self.tick);
                 }
                 dirty.push((*tenant, key, if due { Verify::Due } else { Verify::NotDue }));
             }

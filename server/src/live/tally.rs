@@ -27,10 +27,10 @@ pub(super) fn of(map: &TenantMap, cell: &Cell, filter: &Filter) -> Tally {
     }
     let mut sum = Sum { filter, centre: cell.origin(), counts: StatusCounts::default(), north: 0.0, east: 0.0, markers: 0.0 };
     if let Some(deliveries) = scope.deliveries() {
-        let carriers: HashSet<_> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle).collect();
-        carriers.into_iter().filter_map(|handle| map.marker(handle)).for_each(|placed| sum.add_in(cell.key, placed));
+        let carriers: HashSet<_> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle()).collect();
+        carriers.into_iter().filter_map(|handle| map.marker(handle)).for_each(|placed| sum.add_in(map, cell.key, placed));
     } else if let Some(drivers) = scope.drivers() {
-        drivers.iter().filter_map(|id| map.by_driver(id)).for_each(|placed| sum.add_in(cell.key, placed));
+        drivers.iter().filter_map(|id| map.by_driver(id)).for_each(|placed| sum.add_in(map, cell.key, placed));
     } else {
         sum.add_cell(map, cell);
     }
@@ -48,7 +48,7 @@ pub(super) fn overlap(cell: &Cell, scope: &Scope) -> Overlap {
 
 fn held(cell: &Cell, filter: &Filter) -> StatusCounts {
     let mut counts = StatusCounts::default();
-    let all = if filter.asks_for_late_risk() { cell.counts.late() } else { cell.counts.all() };
+    let all = if filter.asks_for_late_risk() { cell.counts().late() } else { cell.counts().all() };
     for (code, markers) in (0_u8..).zip(all) {
         if filter.holds_status(code) {
             counts[usize::from(code)] = markers;
@@ -67,8 +67,8 @@ struct Sum<'a> {
 }
 
 impl Sum<'_> {
-    fn add_in(&mut self, key: CellKey, placed: &Placed) {
-        if placed.stands_in(key) {
+    fn add_in(&mut self, map: &TenantMap, key: CellKey, placed: &Placed) {
+        if map.stands_in(placed, key) {
             self.add(placed);
         }
     }
@@ -76,7 +76,7 @@ impl Sum<'_> {
     fn add(&mut self, placed: &Placed) {
         let Some(seen) = self.filter.seen(&placed.marker) else { return };
         self.counts[usize::from(status_code(&seen))] += 1;
-        self.weigh(seen.position, 1.0);
+        self.weigh(seen.position(), 1.0);
     }
 
     /// Adds what of a cell lies in the area.

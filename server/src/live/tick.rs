@@ -198,8 +198,9 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::map::Map;
-    use crate::model::change::{AboardList, Carrier, ChangeParts, Marker, MarkerChange};
+    use crate::model::change::{AboardList, ChangeParts, MarkerChange};
     use crate::model::id::{DriverId, Handle, Offset, PartitionId, TenantId};
+    use crate::model::marker::{Marker, MarkerParts};
     use crate::model::maybe::Maybe;
     use crate::model::position::Position;
     use crate::model::scope::Scope;
@@ -209,10 +210,9 @@ mod tests {
     use crate::wire;
 
     fn changes(lat: f64, offset: u64) -> MarkerChanges {
-        let marker = Marker {
+        let marker = Marker::of(MarkerParts {
             handle: Handle(7),
-            tenant: TenantId::parse("acme").unwrap(),
-            carrier: Carrier::Driver(DriverId::parse("van-7").unwrap()),
+            driver: Some(DriverId::parse("van-7").unwrap()),
             position: Position::from_degrees(lat, 11.9).unwrap(),
             heading_deg: Maybe::NONE,
             speed_mps: 0.0,
@@ -222,15 +222,14 @@ mod tests {
             late_risk: false,
             accuracy_m: Maybe::NONE,
             aboard: AboardList::default(),
-            aboard_count: 0,
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(40),
-        };
+        });
         MarkerChanges {
             shard: 0,
             applied: vec![(PartitionId(0), Offset(offset))],
-            changes: [MarkerChange::Put(marker)].into_iter().collect(),
+            changes: [MarkerChange::Put { tenant: TenantId::parse("acme").unwrap(), marker }].into_iter().collect(),
             again: None,
         }
     }

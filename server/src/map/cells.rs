@@ -1,20 +1,17 @@
 //! One H3 cell at one level: who is in it, what changed in its newest tick, and a bounded memory of what left. Never knows a session's state.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use h3o::CellIndex;
 
 use super::boxes::{CellBox, Rects};
-use super::counts::Counts;
-use super::inner::InnerHexagon;
+use super::counts::{Counted, Counts};
+use super::held::Held;
 use super::levels::Level;
-use super::placed::Ground;
-use super::watcher::Watcher;
-use crate::model::change::Marker;
+use super::removals::{Removal, Removals};
+use super::watcher::{Watch, Watcher};
 use crate::model::id::Handle;
+use crate::model::marker::Marker;
+use crate::model::maybe::Maybe;
 use crate::model::position::Position;
-use crate::model::status::{Motion, Status};
 use crate::slots::Slot;
 
 /// Counts the map's ticks since the live stage started; what happens between two ticks carries the later one's number.
@@ -22,7 +19,7 @@ use crate::slots::Slot;
 pub struct Tick(pub u64);
 
 /// A tick where there are very many: enough for thirteen years of ten a second, after which it stands still.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ShortTick(u32);
 
 impl From<Tick> for ShortTick {
@@ -68,76 +65,60 @@ impl Entry {
     }
 }
 
-/// What left a cell, and when.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Removal {
-    pub handle: Handle,
-    pub tick: Tick,
-    /// It left the map, not only the cell.
-    pub gone: bool,
-    pub ended: Option<Status>,
-}
-
-/// `floor <= tick of every removal kept`; every removal after `floor` is kept.
 #[derive(Debug)]
 pub struct Cell {
     pub key: CellKey,
     /// Of a cell of the finest level; goes with each marker that enters.
-    pub(super) ground: Option<Arc<Ground>>,
-    watchers: Vec<Watcher>,
+    pub(super) ground: Maybe<Slot>,
+    /// While somebody looks at it.
+    watch: Option<Box<Watch>>,
     /// Of a level of counts, or watched: when something in it last changed. What nobody looks at is not kept up to date but made so again
     /// when somebody does (`watch`).
-    pub changed: Tick,
-    /// What changed in the tick `changed`, so that the usual difference (since the tick before) need not look at every member.
-    touched: Vec<Handle>,
-    /// Whether `touched` holds all that changed in that tick.
-    touched_is_whole: bool,
+    changed: ShortTick,
     area: CellBox,
-    /// As they stand in the tree of occupied cells; empty when the cell is.
-    pub indexed: Rects,
-    /// Of a level of markers.
-    members: Vec<Slot>,
-    /// Of a level of counts.
-    pub counts: Counts,
-    removals: VecDeque<Removal>,
-    /// A base before this tick cannot be answered with a difference: some removals after it are forgotten.
-    floor: Tick,
+    /// Whether its box stands in the tree of occupied cells.
+    pub(super) is_indexed: bool,
+    held: Held,
+    removals: Removals,
     /// When the box last grew: a base before this tick may not hold the cell at all.
-    pub grew: Tick,
+    grew: ShortTick,
     /// When the cell's checksum was last due.
-    pub verified: Tick,
+    verified: ShortTick,
 }
+
+static NO_COUNTS: Counts = Counts::NONE;
 
 impl Cell {
     /// Removals remembered by each cell.
-    pub const MAX_REMOVALS: usize = 256;
+    pub const MAX_REMOVALS: usize = Removals::MAX;
 
-    pub fn new(key: CellKey, tick: Tick, floor: Tick) -> Self {
+    pub(super) fn new(key: CellKey, ground: Maybe<Slot>, tick: Tick, floor: Tick) -> Self {
         Self {
             key,
-            ground: (key.level == Level::Markers8).then(|| Arc::new(Ground { finest: key.cell, inner: InnerHexagon::of(key.cell) })),
-            watchers: Vec::new(),
-            changed: Tick(0),
-            touched: Vec::new(),
-            touched_is_whole: false,
+            ground,
+            watch: None,
+            changed: Tick(0).into(),
             area: CellBox::of(key.cell),
-            indexed: Rects::new(),
-            members: Vec::new(),
-            counts: Counts::default(),
-            removals: VecDeque::new(),
-            floor,
-            grew: tick,
-            verified: tick,
+            is_indexed: false,
+            held: Held::of(key.level),
+            removals: Removals::since(floor),
+            grew: tick.into(),
+            verified: tick.into(),
         }
     }
 
     pub fn population(&self) -> u32 {
-        if self.key.level.is_counts() { self.counts.markers() } else { u32::try_from(self.members.len()).unwrap_or(u32::MAX) }
+        self.held.markers()
     }
 
-    /// Where its markers are kept.
-    pub fn members(&self) -> &[Slot] {
-        &self.members
+    /// Of a cell of the finest level: where its markers are kept.
+    pub(super) fn members(&self) -> &[Slot] {
+        if let Held::Members(members) = &self.held { members } else { &[] }
+    }
+
+    /// Of a cell of counts.
+    pub fn counts(&self) -> &Counts {
+        if let Held::Counts(counts) = &self.held { counts } else { &NO_COUNTS }
     }
 
     pub fn origin(&self) -> Position {
@@ -154,9 +135,9 @@ impl Cell {
 
     /// Makes room for the whole box of a cell below this one, and for its positions as this level rounds them.
     pub fn extend_over(&mut self, below: &CellBox, tick: Tick) -> bool {
-        let grew = self.area.extend_over(below, f64::from(Level::QUANTUM_E7) / 1e7);
+        let grew = self.area.extend_over(below, Level::QUANTUM_E7);
         if grew {
-            self.grew = tick;
+            self.grew = tick.into();
         }
         grew
     }
@@ -164,114 +145,127 @@ impl Cell {
     pub fn extend(&mut self, position: Position, tick: Tick) -> bool {
         let grew = self.area.extend(position);
         if grew {
-            self.grew = tick;
+            self.grew = tick.into();
         }
         grew
     }
 
-    /// Whether a base of this tick can be answered with a difference.
+    /// Of a level of counts, or watched: when something in it last changed.
+    pub fn changed(&self) -> Tick {
+        self.changed.tick()
+    }
+
+    /// When its box last grew.
+    pub fn grew(&self) -> Tick {
+        self.grew.tick()
+    }
+
+    /// When its checksum was last due.
+    pub fn verified(&self) -> Tick {
+        self.verified.tick()
+    }
+
+    pub fn verify(&mut self, tick: Tick) {
+        self.verified = tick.into();
+    }
+
+    /// Whether a base of this tick can be answered with a difference: no removal after it is forgotten.
     pub fn reaches_back_to(&self, base: Tick) -> bool {
-        base >= self.floor
+        self.removals.reach_back_to(base)
     }
 
     /// The handles that may have changed since `base`, when they are at hand; some may be gone by now. None: all members have to be asked.
     pub fn touched_since(&self, base: Tick) -> Option<&[Handle]> {
-        if self.changed <= base {
+        if self.changed() <= base {
             return Some(&[]);
         }
-        (self.touched_is_whole && base.0 + 1 >= self.changed.0).then_some(&self.touched)
+        let watch = self.watch.as_ref().filter(|watch| watch.touched_is_whole && base.0 + 1 >= self.changed().0)?;
+        Some(&watch.touched)
     }
 
     /// Removals since `base`, the newest first; what came back since is among them.
     pub fn removals_since(&self, base: Tick) -> impl Iterator<Item = &Removal> {
-        self.removals.iter().rev().take_while(move |removal| removal.tick > base)
-    }
-
-    pub fn newest_removal(&self) -> Tick {
-        self.removals.back().map_or(Tick(0), |removal| removal.tick)
+        self.removals.after(base)
     }
 
     pub fn watchers(&self) -> &[Watcher] {
-        &self.watchers
+        self.watch.as_ref().map_or(&[], |watch| &watch.watchers)
     }
 
     /// Adds a watcher, in the place of what its session was before.
     pub(super) fn add_watcher(&mut self, watcher: Watcher) {
-        self.remove_watcher(watcher.session);
-        self.watchers.push(watcher);
+        let watch = self.watch.get_or_insert_default();
+        watch.remove(watcher.session);
+        watch.watchers.push(watcher);
     }
 
     pub(super) fn remove_watcher(&mut self, session: SessionId) {
-        self.watchers.retain(|other| other.session != session);
+        if let Some(watch) = &mut self.watch {
+            watch.remove(session);
+            self.watch.take_if(|watch| watch.watchers.is_empty());
+        }
     }
 
     /// Notes a change in `tick`; true for the first one of the tick that somebody wants to see.
     pub fn note(&mut self, handle: Option<Handle>, tick: Tick) -> bool {
-        let watched = !self.watchers.is_empty();
-        if !watched && !self.key.level.is_counts() {
+        if self.watch.is_none() && !self.key.level.is_counts() {
             return false;
         }
-        let first = self.changed < tick;
+        let first = self.changed() < tick;
+        self.changed = if first { tick.into() } else { self.changed };
+        let Some(watch) = &mut self.watch else { return false };
         if first {
-            self.touched.clear();
-            self.touched_is_whole = watched;
-            self.changed = tick;
+            watch.touched.clear();
+            watch.touched_is_whole = true;
         }
-        if watched {
-            self.touched.extend(handle);
-        }
-        first && watched
+        watch.touched.extend(handle);
+        first
     }
 
     /// Begins to keep up to date what nobody looked at: `newest` is the last change of its members.
     pub fn wake(&mut self, newest: Tick) {
-        self.changed = self.changed.max(newest).max(self.newest_removal());
-        self.touched_is_whole = false;
+        self.changed = self.changed().max(newest).max(self.removals.newest()).into();
+        if let Some(watch) = &mut self.watch {
+            watch.touched_is_whole = false;
+        }
     }
 
-    /// Takes a marker in and says at which index.
-    pub fn admit(&mut self, slot: Slot) -> u32 {
-        self.members.push(slot);
-        self.population() - 1
+    /// Takes a marker in; says at which index it is, where there are any.
+    pub(super) fn admit(&mut self, slot: Slot, counted: Counted) -> Option<u32> {
+        self.held.admit(slot, counted)
     }
 
-    /// Takes the marker at `index` out; returns the one that is at that index now.
-    pub fn dismiss(&mut self, index: u32) -> Option<Slot> {
-        self.members.swap_remove(index as usize);
-        self.members.get(index as usize).copied()
+    /// Takes a marker out; returns the one that is at its index now.
+    pub(super) fn dismiss(&mut self, index: u32, counted: Counted) -> Option<Slot> {
+        self.held.dismiss(index, counted)
+    }
+
+    /// Counts a marker that stays under something else.
+    pub(super) fn recount(&mut self, old: Counted, now: Counted) {
+        if let Held::Counts(counts) = &mut self.held {
+            counts.remove(old);
+            counts.add(now);
+        }
     }
 
     /// Remembers what left.
     pub fn remember(&mut self, removal: Removal) {
-        if self.removals.len() == Self::MAX_REMOVALS
-            && let Some(forgotten) = self.removals.pop_front()
-        {
-            self.floor = forgotten.tick;
-        }
-        self.removals.push_back(removal);
+        self.removals.remember(removal);
     }
 }
 
-/// How a marker left a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    Cell,
-    Map(Option<Status>),
-}
-
 pub fn status_code(marker: &Marker) -> u8 {
-    marker.status.map_or(0, Status::code)
+    marker.words().status_code()
 }
 
 /// The bits of `Enter.meta` in `waypost.proto`, as the finest level shows them.
 pub fn meta_of(marker: &Marker) -> u32 {
-    let mut meta = u32::from(status_code(marker)) | u32::from(marker.link as u8) << 4;
-    meta |= u32::from(marker.motion == Motion::Moving) << 6;
-    meta |= marker.aboard_count.min(127) << 24 | u32::from(marker.late_risk) << 31;
-    if let Some(heading) = marker.heading_deg.get() {
+    let words = marker.words();
+    let mut meta = u32::from(words.code() & 0x7f) | u32::from(words.late_risk()) << 31 | marker.aboard_count().min(127) << 24;
+    if let Some(heading) = marker.heading_deg().get() {
         meta |= 1 << 7 | (rounded(heading / 360.0 * 256.0) & 0xff) << 8;
     }
-    meta | rounded(marker.speed_mps * 2.0).min(255) << 16
+    meta | rounded(marker.speed_mps() * 2.0).min(255) << 16
 }
 
 /// The nearest whole number, a half upwards, for what is not negative; a few instructions where `f32::round` is a call.
@@ -291,6 +285,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_cell_that_nobody_watches_is_small() {
+        assert!(size_of::<Cell>() <= 128, "{}", size_of::<Cell>());
+    }
 
     proptest! {
         #[test]

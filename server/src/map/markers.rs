@@ -6,8 +6,8 @@ use hashbrown::DefaultHashBuilder;
 use smallvec::SmallVec;
 
 use super::placed::Placed;
-use crate::model::change::{Carrier, Marker};
 use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::model::marker::Marker;
 use crate::slots::{Index, KeptIndex, Slot, Slots};
 
 /// Markers by handle, at places that do not move.
@@ -33,7 +33,7 @@ impl Markers {
     }
 
     pub(super) fn slot(&self, handle: Handle) -> Option<Slot> {
-        self.by_handle.find(hash_of(handle), |slot| self.at(slot).is_some_and(|placed| placed.marker.handle == handle))
+        self.by_handle.find(hash_of(handle), |slot| self.at(slot).is_some_and(|placed| placed.marker.handle() == handle))
     }
 
     pub(super) fn get(&self, handle: Handle) -> Option<&Placed> {
@@ -59,16 +59,16 @@ impl Markers {
     }
 
     pub(super) fn insert(&mut self, placed: Placed) -> Slot {
-        let hash = hash_of(placed.marker.handle);
+        let hash = hash_of(placed.marker.handle());
         let slot = self.placed.insert(placed);
         let placed = &self.placed;
-        self.by_handle.insert(hash, slot, |slot| placed.get(slot).map_or(0, |placed| hash_of(placed.marker.handle)));
+        self.by_handle.insert(hash, slot, |slot| placed.get(slot).map_or(0, |placed| hash_of(placed.marker.handle())));
         slot
     }
 
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Placed> {
         let gone = self.placed.remove(slot)?;
-        self.by_handle.remove(hash_of(gone.marker.handle), slot);
+        self.by_handle.remove(hash_of(gone.marker.handle()), slot);
         Some(gone)
     }
 }
@@ -97,7 +97,7 @@ impl Markers {
             })
             .collect();
         let is_sole = sole_delivery(marker).is_some();
-        let driver = if let Carrier::Driver(driver) = &marker.carrier { Some((self.driver_hash(driver), self.slot_of_driver(driver))) } else { None };
+        let driver = marker.driver().map(|driver| (self.driver_hash(driver), self.slot_of_driver(driver)));
         for (hash, other) in hashes {
             if let Some(other) = other {
                 self.by_sole_delivery.remove(hash, other);
@@ -112,10 +112,8 @@ impl Markers {
                 self.by_driver.remove(hash, other);
             }
             let (all, state) = (&self.placed, &self.hasher);
-            self.by_driver.insert(hash, slot, |slot| match all.get(slot).map(|placed| &placed.marker.carrier) {
-                Some(Carrier::Driver(driver)) => state.hash_one(driver),
-                _ => 0,
-            });
+            let hash_of = |slot| all.get(slot).and_then(|placed| placed.marker.driver()).map_or(0, |driver| state.hash_one(driver));
+            self.by_driver.insert(hash, slot, hash_of);
         }
         if is_sole {
             let (all, state) = (&self.placed, &self.hasher);
@@ -130,7 +128,7 @@ impl Markers {
             Some(delivery) => self.by_sole_delivery.remove(self.delivery_hash(delivery), slot),
             None => deliveries(old).for_each(|delivery| self.by_delivery.remove(self.hasher.hash_one(delivery), slot)),
         }
-        if let Carrier::Driver(driver) = &old.carrier {
+        if let Some(driver) = old.driver() {
             self.by_driver.remove(self.driver_hash(driver), slot);
         }
     }
@@ -140,7 +138,7 @@ impl Markers {
     }
 
     fn slot_of_driver(&self, driver: &DriverId) -> Option<Slot> {
-        let is_it = |slot| matches!(self.at(slot).map(|placed| &placed.marker.carrier), Some(Carrier::Driver(other)) if other == driver);
+        let is_it = |slot| self.at(slot).is_some_and(|placed| placed.marker.driver() == Some(driver));
         self.by_driver.find(self.driver_hash(driver), is_it)
     }
 
@@ -159,46 +157,33 @@ fn hash_of(handle: Handle) -> u64 {
     product ^ product >> 32
 }
 
+/// Those that it carries, or the one that it is: that lists itself.
 fn deliveries(marker: &Marker) -> impl Iterator<Item = &DeliveryId> {
-    let own = match &marker.carrier {
-        Carrier::Delivery(delivery) => Some(delivery),
-        Carrier::Driver(_) => None,
-    };
-    own.into_iter().chain(marker.aboard.iter().map(|aboard| &aboard.delivery))
+    marker.aboard().iter().map(|aboard| &aboard.delivery)
 }
 
 /// The one delivery that a marker carries or is.
 fn sole_delivery(marker: &Marker) -> Option<&DeliveryId> {
-    let mut all = deliveries(marker);
-    let first = all.next()?;
-    // One that waits lists itself.
-    all.all(|other| other == first).then_some(first)
+    if let [only] = &marker.aboard()[..] { Some(&only.delivery) } else { None }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use h3o::CellIndex;
-
     use super::*;
     use crate::map::cells::Tick;
-    use crate::map::inner::InnerHexagon;
-    use crate::map::placed::Ground;
     use crate::model::change::Aboard;
-    use crate::model::id::TenantId;
+    use crate::model::marker::MarkerParts;
     use crate::model::maybe::Maybe;
     use crate::model::position::Position;
     use crate::model::status::{Link, Motion, Status};
     use crate::model::tags::Attributes;
     use crate::model::time::UnixMs;
 
-    fn marker(number: u64, carrier: Carrier, parcels: &[u64]) -> Marker {
+    fn marker(number: u64, driver: Option<DriverId>, parcels: &[u64]) -> Marker {
         let listed = parcels.iter().map(|parcel| Aboard::of(parcel_id(*parcel), Status::Assigned, false, Attributes::default()));
-        Marker {
+        Marker::of(MarkerParts {
             handle: Handle(number),
-            tenant: TenantId::parse("acme").unwrap(),
-            carrier,
+            driver,
             position: Position::from_e7(1, 1),
             heading_deg: Maybe::NONE,
             speed_mps: 0.0,
@@ -207,12 +192,11 @@ mod tests {
             link: Link::Live,
             late_risk: false,
             accuracy_m: Maybe::NONE,
-            aboard_count: 0,
             aboard: listed.collect::<Vec<_>>().into(),
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(0),
-        }
+        })
     }
 
     fn parcel_id(number: u64) -> DeliveryId {
@@ -221,12 +205,11 @@ mod tests {
 
     #[test]
     fn a_delivery_is_found_with_who_has_it_last_whether_that_one_carries_others_or_not() {
-        let ground = Arc::new(Ground { finest: CellIndex::base_cells().next().unwrap(), inner: InnerHexagon::EMPTY });
         let mut markers = Markers::default();
-        let van = |number| Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap());
+        let van = |number| Some(DriverId::parse(&format!("van-{number}")).unwrap());
         let put = |markers: &mut Markers, marker: Marker| {
-            let Some(slot) = markers.slot(marker.handle) else {
-                let slot = markers.insert(Placed::new(marker, Arc::clone(&ground), Tick(1)));
+            let Some(slot) = markers.slot(marker.handle()) else {
+                let slot = markers.insert(Placed::new(marker, Tick(1)));
                 return markers.note_ids(slot);
             };
             if let Some(old) = markers.at_mut(slot).unwrap().renew(marker, Tick(1)).renamed {
@@ -234,9 +217,9 @@ mod tests {
                 markers.note_ids(slot);
             }
         };
-        let holder = |markers: &Markers, parcel| markers.by_delivery(&parcel_id(parcel)).map(|placed| placed.marker.handle.0);
+        let holder = |markers: &Markers, parcel| markers.by_delivery(&parcel_id(parcel)).map(|placed| placed.marker.handle().0);
         // One each, which waits at first; then each third carries its neighbour's as well; then those go back.
-        (0..3_000).for_each(|number| put(&mut markers, marker(number, Carrier::Delivery(parcel_id(number)), &[number])));
+        (0..3_000).for_each(|number| put(&mut markers, marker(number, None, &[number])));
         (0..3_000).for_each(|number| put(&mut markers, marker(number, van(number), &[number])));
         assert!((0..3_000).all(|number| holder(&markers, number) == Some(number)));
         (0..3_000).step_by(3).for_each(|number| put(&mut markers, marker(number, van(number), &[number, number + 1])));

@@ -1,18 +1,18 @@
 //! How a marker comes, moves and goes: which cells it enters and leaves, which boxes grow, whom that concerns. Never answers a question.
 
-use std::sync::Arc;
-
 use h3o::{CellIndex, LatLng};
 
 use super::TenantMap;
 use super::boxes::{CellBox, Indexed};
-use super::cells::{Cell, CellKey, Left, Removal, Tick};
+use super::cells::{Cell, CellKey, Tick};
 use super::counts::Counted;
+use super::ground::Grounds;
 use super::levels::Level;
-use super::placed::{Ground, News, Placed, Stand};
+use super::placed::{News, Placed};
+use super::removals::{Left, Removal};
 use super::watcher::Interest;
-use crate::model::change::Marker;
 use crate::model::id::Handle;
+use crate::model::marker::Marker;
 use crate::model::position::Position;
 use crate::model::status::Status;
 use crate::slots::Slot;
@@ -20,10 +20,11 @@ use crate::slots::Slot;
 impl TenantMap {
     /// Puts a marker on the map, or what is new of it.
     pub(super) fn put(&mut self, marker: Marker, tick: Tick) {
-        let Some(slot) = self.markers.slot(marker.handle) else { return self.add(marker, tick) };
+        let Some(slot) = self.markers.slot(marker.handle()) else { return self.add(marker, tick) };
         let Some(placed) = self.markers.at_mut(slot) else { return };
-        let (handle, position, before) = (marker.handle, marker.position, placed.finest());
-        let inside = placed.ground.inner.contains(position);
+        let (handle, position) = (marker.handle(), marker.position());
+        let ground = self.grounds.at(placed.ground);
+        let (before, inside) = (ground.finest, ground.inner.contains(position));
         let finest = if inside { before } else { finest_cell(position) };
         let news = placed.renew(marker, tick);
         if let Some(old) = &news.renamed {
@@ -68,7 +69,7 @@ impl TenantMap {
 
     pub(super) fn remove(&mut self, handle: Handle, ended: Option<Status>, tick: Tick) {
         let Some(slot) = self.markers.slot(handle) else { return };
-        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (placed.finest(), Counted::of(&placed.marker))) else { return };
+        let Some((finest, counted)) = self.markers.at(slot).map(|placed| (self.finest(placed), Counted::of(&placed.marker))) else { return };
         for level in Level::ALL {
             self.leave(key_above(level, finest), slot, handle, counted, Left::Map(ended), tick);
         }
@@ -78,10 +79,9 @@ impl TenantMap {
     }
 
     fn add(&mut self, marker: Marker, tick: Tick) {
-        let (handle, position, counted) = (marker.handle, marker.position, Counted::of(&marker));
+        let (handle, position, counted) = (marker.handle(), marker.position(), Counted::of(&marker));
         let finest = finest_cell(position);
-        let ground = self.ground(finest, tick);
-        let slot = self.markers.insert(Placed::new(marker, ground, tick));
+        let slot = self.markers.insert(Placed::new(marker, tick));
         self.markers.note_ids(slot);
         self.arrivals.note(slot);
         for level in Level::ALL {
@@ -90,26 +90,17 @@ impl TenantMap {
         self.make_room(finest, position, true, tick);
     }
 
-    fn ground(&mut self, finest: CellIndex, tick: Tick) -> Arc<Ground> {
-        let (key, forgotten) = (key_above(Level::Markers8, finest), self.forgotten);
-        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(Cell::new(key, tick, forgotten)));
-        cell.ground.as_ref().map(Arc::clone).expect("a cell of the finest level has one")
-    }
-
     fn enter(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, tick: Tick) {
-        let forgotten = self.forgotten;
-        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(Cell::new(key, tick, forgotten)));
-        if key.level.is_counts() {
-            cell.counts.add(counted);
-        } else {
-            let index = cell.admit(slot);
-            if let Some(placed) = self.markers.at_mut(slot) {
-                placed.stands[key.level.index()] = Stand { entered: tick.into(), index };
-                placed.shown_changed[key.level.index()] = tick.into();
-                if let Some(ground) = &cell.ground {
-                    placed.ground = Arc::clone(ground);
-                }
-            }
+        let (forgotten, grounds) = (self.forgotten, &mut self.grounds);
+        let cell = self.levels[key.level.index()].cells.entry(key.cell).or_insert_with(|| Box::new(new_cell(key, grounds, tick, forgotten)));
+        let index = cell.admit(slot, counted);
+        if !key.level.is_counts()
+            && let Some(placed) = self.markers.at_mut(slot)
+        {
+            placed.entered[key.level.index()] = tick.into();
+            placed.shown_changed[key.level.index()] = tick.into();
+            placed.index = index.unwrap_or(placed.index);
+            placed.ground = cell.ground.get().unwrap_or(placed.ground);
         }
         if cell.note(Some(handle), tick) {
             self.dirty.push(key);
@@ -118,28 +109,22 @@ impl TenantMap {
 
     fn leave(&mut self, key: CellKey, slot: Slot, handle: Handle, counted: Counted, left: Left, tick: Tick) {
         let level = key.level.index();
-        let Some(cell) = self.levels[level].cells.get_mut(&key.cell) else { return };
-        if key.level.is_counts() {
-            cell.counts.remove(counted);
-        } else {
-            let index = self.markers.at(slot).map_or(0, |placed| placed.stands[level].index);
-            let follower = cell.dismiss(index);
-            if let Some(placed) = follower.and_then(|follower| self.markers.at_mut(follower)) {
-                placed.stands[level].index = index;
-            }
-            let (gone, ended) = match left {
-                Left::Cell => (false, None),
-                Left::Map(ended) => (true, ended),
-            };
-            cell.remember(Removal { handle, tick, gone, ended });
+        let level_map = &mut self.levels[level];
+        let Some(cell) = level_map.cells.get_mut(&key.cell) else { return };
+        let index = self.markers.at(slot).map_or(0, |placed| placed.index);
+        let follower = cell.dismiss(index, counted);
+        if let Some(placed) = follower.and_then(|follower| self.markers.at_mut(follower)) {
+            placed.index = index;
+        }
+        if !key.level.is_counts() {
+            cell.remember(Removal::new(handle, tick, left));
         }
         if cell.note(None, tick) {
             self.dirty.push(key);
         }
         if cell.population() == 0 {
-            let level_map = &mut self.levels[level];
-            if let Some(cell) = level_map.cells.get_mut(&key.cell) {
-                for rect in cell.indexed.drain(..) {
+            if std::mem::take(&mut cell.is_indexed) {
+                for rect in cell.rects() {
                     level_map.occupied.remove(&Indexed { rect, item: key.cell });
                 }
             }
@@ -186,8 +171,7 @@ impl TenantMap {
         }
         let key = key_above(level, finest);
         let Some(cell) = self.levels[level.index()].cells.get_mut(&key.cell) else { return };
-        cell.counts.remove(news.old);
-        cell.counts.add(news.now);
+        cell.recount(news.old, news.now);
         if shown && cell.note(None, tick) {
             self.dirty.push(key);
         }
@@ -211,14 +195,16 @@ impl TenantMap {
     fn grow(&mut self, key: CellKey, extend: impl FnOnce(&mut Cell) -> bool) -> Option<bool> {
         let level_map = &mut self.levels[key.level.index()];
         let cell = level_map.cells.get_mut(&key.cell)?;
+        let before = *cell.area();
         let grew = extend(cell);
-        if grew || cell.indexed.is_empty() {
-            for rect in cell.indexed.drain(..) {
-                level_map.occupied.remove(&Indexed { rect, item: key.cell });
+        if grew || !cell.is_indexed {
+            if std::mem::replace(&mut cell.is_indexed, true) {
+                for rect in before.rects() {
+                    level_map.occupied.remove(&Indexed { rect, item: key.cell });
+                }
             }
-            cell.indexed = cell.rects();
-            for rect in &cell.indexed {
-                level_map.occupied.insert(Indexed { rect: *rect, item: key.cell });
+            for rect in cell.rects() {
+                level_map.occupied.insert(Indexed { rect, item: key.cell });
             }
             level_map.emptied.remove(&key.cell);
             self.appeared.push(key);
@@ -233,6 +219,11 @@ fn extend_over(cell: &mut Cell, below: &CellBox, position: Position, tick: Tick)
         return cell.extend(position, tick) | cell.extend(cell.key.level.shown(position), tick);
     }
     cell.extend_over(below, tick)
+}
+
+fn new_cell(key: CellKey, grounds: &mut Grounds, tick: Tick, forgotten: Tick) -> Cell {
+    let ground = (key.level == Level::Markers8).then(|| grounds.add(key.cell));
+    Cell::new(key, ground.into(), tick, forgotten)
 }
 
 fn finest_cell(position: Position) -> CellIndex {

@@ -1,14 +1,12 @@
 //! A marker of the map, with what its cells need to know of it. Never looks into a cell.
 
-use std::sync::Arc;
-
-use h3o::CellIndex;
-
-use super::cells::{CellKey, Entry, ShortTick, Tick, meta_of};
+use super::cells::{Entry, ShortTick, Tick, meta_of};
 use super::counts::Counted;
-use super::inner::InnerHexagon;
+use super::ground::Ground;
 use super::levels::Level;
-use crate::model::change::{Aboard, Marker};
+use crate::model::change::Aboard;
+use crate::model::marker::Marker;
+use crate::slots::Slot;
 
 /// A marker, where it stands, and when it last changed.
 ///
@@ -17,32 +15,18 @@ use crate::model::change::{Aboard, Marker};
 #[derive(Debug)]
 #[repr(C)]
 pub struct Placed {
-    /// Where it is, which all who are there share.
-    pub(super) ground: Arc<Ground>,
+    /// Where it is.
+    pub(super) ground: Slot,
     changed: ShortTick,
     /// When its status last changed, or what is aboard: a filtered base before this tick may or may not have it.
     status_changed: ShortTick,
     /// When it last changed as each level of markers shows it.
     pub(super) shown_changed: [ShortTick; Level::OF_MARKERS],
-    pub marker: Marker,
-    pub(super) stands: [Stand; Level::OF_MARKERS],
-}
-
-/// A cell of the finest level, as its markers need it.
-#[derive(Debug)]
-pub(super) struct Ground {
-    pub(super) finest: CellIndex,
-    /// Lies inside `finest`.
-    pub(super) inner: InnerHexagon,
-}
-
-/// A marker's place in the cell of one level.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stand {
-    /// When it came into the cell, or its id changed: a base before this tick does not have it.
-    pub(super) entered: ShortTick,
-    /// Its index among the cell's members.
+    /// Its index among the members of its finest cell.
     pub(super) index: u32,
+    pub marker: Marker,
+    /// When it came into the cell of each level, or its id changed: a base before this tick does not have it.
+    pub(super) entered: [ShortTick; Level::OF_MARKERS],
 }
 
 /// What was new of a marker.
@@ -61,23 +45,14 @@ pub(super) struct News {
 
 impl Placed {
     /// Stands in no cell yet.
-    pub(super) fn new(marker: Marker, ground: Arc<Ground>, tick: Tick) -> Self {
+    pub(super) fn new(marker: Marker, tick: Tick) -> Self {
         let tick = ShortTick::from(tick);
-        let stand = Stand { entered: tick, index: 0 };
-        let (shown_changed, stands) = ([tick; Level::OF_MARKERS], [stand; Level::OF_MARKERS]);
-        Self { ground, changed: tick, status_changed: tick, shown_changed, marker, stands }
+        let each = [tick; Level::OF_MARKERS];
+        Self { ground: 0, changed: tick, status_changed: tick, shown_changed: each, index: 0, marker, entered: each }
     }
 
     pub fn changed(&self) -> Tick {
         self.changed.tick()
-    }
-
-    pub fn finest(&self) -> CellIndex {
-        self.ground.finest
-    }
-
-    pub fn stands_in(&self, key: CellKey) -> bool {
-        key.level.cell_above(self.finest()) == key.cell
     }
 
     /// When it last changed as a level of markers shows it, or in what a filter may ask.
@@ -85,30 +60,28 @@ impl Placed {
         self.shown_changed[level.index()].tick().max(self.status_changed.tick())
     }
 
-    /// Looks into each cache line that `renew` needs; what it says means nothing.
-    pub(super) fn glance(&self) -> u64 {
-        // The position is looked at first, or that would wait for the ground.
-        let position = self.marker.position;
-        let ground = u64::from(self.ground.inner.contains(position));
-        ground ^ self.changed().0 ^ u64::from(self.marker.heading_deg.get().map_or(0, f32::to_bits))
+    /// Looks into each cache line that `renew` needs, and at its ground; what it says means nothing.
+    pub(super) fn glance(&self, ground: &Ground) -> u64 {
+        let ground = u64::from(ground.inner.contains(self.marker.position()));
+        ground ^ self.changed().0 ^ u64::from(self.marker.accuracy_m().get().map_or(0, f32::to_bits))
     }
 
     /// As the cells of a level of markers show it.
     pub fn entry(&self, level: Level) -> Entry {
-        let (position, meta) = (level.shown(self.marker.position), level.masked(meta_of(&self.marker)));
-        let (entered, changed) = (self.stands[level.index()].entered.tick(), self.shown_changed[level.index()].tick());
+        let (position, meta) = (level.shown(self.marker.position()), level.masked(meta_of(&self.marker)));
+        let (entered, changed) = (self.entered[level.index()].tick(), self.shown_changed[level.index()].tick());
         Entry { position, meta, entered, changed, status_changed: self.status_changed.tick() }
     }
 
     /// Takes up what is new of the marker, wherever it is now.
     pub(super) fn renew(&mut self, marker: Marker, tick: Tick) -> News {
         let old = &self.marker;
-        let same_id = old.carrier == marker.carrier;
-        let same_ids = same_id && (old.aboard.is(&marker.aboard) || same_deliveries(old, &marker));
+        let same_id = old.is_of_same(&marker);
+        let same_ids = same_id && (old.aboard().is(marker.aboard()) || same_deliveries(old, &marker));
         let (was, now) = (Counted::of(old), Counted::of(&marker));
-        let (old_position, position) = (old.position, marker.position);
-        let same_list = old.aboard.is(&marker.aboard);
-        let aboard = !same_ids || !same_list && old.aboard.iter().zip(marker.aboard.iter()).any(|(a, b)| differ(a, b));
+        let (old_position, position) = (old.position(), marker.position());
+        let same_list = old.aboard().is(marker.aboard());
+        let aboard = !same_ids || !same_list && old.aboard().iter().zip(marker.aboard().iter()).any(|(a, b)| differ(a, b));
         let changed_meta = meta_of(old) ^ meta_of(&marker);
         let old = std::mem::replace(&mut self.marker, marker);
 
@@ -123,7 +96,7 @@ impl Placed {
                 self.shown_changed[index] = tick.into();
             }
             if !same_id {
-                self.stands[index].entered = tick.into();
+                self.entered[index] = tick.into();
             }
         }
         News { same_id, old: was, now, aboard, shown, renamed: (!same_ids).then_some(old) }
@@ -131,7 +104,7 @@ impl Placed {
 }
 
 fn same_deliveries(old: &Marker, new: &Marker) -> bool {
-    old.aboard.len() == new.aboard.len() && old.aboard.iter().zip(new.aboard.iter()).all(|(a, b)| a.delivery == b.delivery)
+    old.aboard().len() == new.aboard().len() && old.aboard().iter().zip(new.aboard().iter()).all(|(a, b)| a.delivery == b.delivery)
 }
 
 /// In what a filter may ask of a delivery. What it is expected at changes with each few moves, and is asked of nobody here.
@@ -149,11 +122,11 @@ mod tests {
     fn a_marker_is_small_and_a_glance_looks_into_each_line_that_an_update_needs() {
         const LINE: usize = 64;
         let marker = offset_of!(Placed, marker);
-        let mut seen = [offset_of!(Placed, changed), marker + offset_of!(Marker, position), marker + offset_of!(Marker, heading_deg)];
+        let mut seen = [offset_of!(Placed, changed), marker + Marker::OFFSETS[0], marker + Marker::OFFSETS[1]];
         seen.sort_unstable();
         let end = marker + size_of::<Marker>();
         assert!(seen[0] < LINE && seen.windows(2).all(|two| two[1] - two[0] <= LINE) && end - seen[2] <= LINE, "{seen:?} of {end}");
         assert_eq!(size_of::<Option<Placed>>(), size_of::<Placed>());
-        assert!(size_of::<Placed>() <= 144, "{}", size_of::<Placed>());
+        assert!(size_of::<Placed>() <= 112, "{}", size_of::<Placed>());
     }
 }

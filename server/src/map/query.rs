@@ -1,8 +1,9 @@
 //! What is asked of the map and what it answers: which deliveries are wanted, and a row for each. Does not look for them (`seek.rs`).
 
 use super::TenantMap;
-use crate::model::change::{Aboard, Carrier, Marker};
+use crate::model::change::Aboard;
 use crate::model::id::{DeliveryId, DriverId};
+use crate::model::marker::Marker;
 use crate::model::position::Position;
 use crate::model::scope::Scope;
 use crate::model::status::{Link, Motion, Status};
@@ -71,10 +72,21 @@ pub struct Whereabouts {
 impl Kept for Row {
     fn of(found: &Found<'_>) -> Self {
         let Found { delivery, status, eta, promised_by, marker } = *found;
-        let Marker { position, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link, .. } = *marker;
-        let (delivery, driver) = (delivery.clone(), found.driver().cloned());
-        let (accuracy_m, heading_deg) = (accuracy_m.get(), heading_deg.get());
-        Self { delivery, status, eta, promised_by, driver, position, fix_time, heard, accuracy_m, speed_mps, heading_deg, motion, link }
+        Self {
+            delivery: delivery.clone(),
+            status,
+            eta,
+            promised_by,
+            driver: marker.driver().cloned(),
+            position: marker.position(),
+            fix_time: marker.fix_time(),
+            heard: marker.heard(),
+            accuracy_m: marker.accuracy_m().get(),
+            speed_mps: marker.speed_mps(),
+            heading_deg: marker.heading_deg().get(),
+            motion: marker.motion(),
+            link: marker.link(),
+        }
     }
 
     fn delivery(&self) -> &DeliveryId {
@@ -84,7 +96,7 @@ impl Kept for Row {
 
 impl Kept for Whereabouts {
     fn of(found: &Found<'_>) -> Self {
-        Self { delivery: found.delivery.clone(), position: found.marker.position }
+        Self { delivery: found.delivery.clone(), position: found.marker.position() }
     }
 
     fn delivery(&self) -> &DeliveryId {
@@ -100,23 +112,10 @@ impl TenantMap {
     }
 }
 
-impl Found<'_> {
-    fn driver(&self) -> Option<&DriverId> {
-        if let Carrier::Driver(driver) = &self.marker.carrier { Some(driver) } else { None }
-    }
-}
-
-/// Each delivery that a marker lists; a waiting delivery is its own.
+/// Each delivery that a marker lists; one that waits lists itself.
 fn on_board(marker: &Marker) -> impl Iterator<Item = Found<'_>> {
-    let listed = marker.aboard.iter();
-    let listed = listed.map(|a| Found { delivery: &a.delivery, status: a.status, eta: a.eta.get(), promised_by: a.promised_by.get(), marker });
-    let own = match (&marker.carrier, marker.status) {
-        (Carrier::Delivery(delivery), Some(status)) if marker.aboard.iter().all(|aboard| aboard.delivery != *delivery) => {
-            Some(Found { delivery, status, eta: None, promised_by: None, marker })
-        }
-        _ => None,
-    };
-    own.into_iter().chain(listed)
+    let listed = marker.aboard().iter();
+    listed.map(|a| Found { delivery: &a.delivery, status: a.status, eta: a.eta.get(), promised_by: a.promised_by.get(), marker })
 }
 
 /// A filter made ready to be held against many.
@@ -134,26 +133,27 @@ impl Wanted {
 
     /// The deliveries of a marker that are wanted.
     pub(super) fn of<'m>(&self, marker: &'m Marker) -> impl Iterator<Item = Found<'m>> {
-        let inside = self.filter.scope.holds_place(marker.position);
+        let inside = self.filter.scope.holds_place(marker.position());
         inside.then(|| on_board(marker)).into_iter().flatten().filter(|row| self.holds(row))
     }
 
     fn holds(&self, row: &Found<'_>) -> bool {
         let status = self.filter.statuses.is_empty() || self.filter.statuses.contains(&row.status);
-        let driver = self.filter.driver.is_none() || self.filter.driver.as_ref() == row.driver();
-        let named = |part: &str| has(&row.delivery.as_str(), part) || row.driver().is_some_and(|id| has(&id.as_str(), part));
+        let driver = self.filter.driver.is_none() || self.filter.driver.as_ref() == row.marker.driver();
+        let named = |part: &str| has(&row.delivery.as_str(), part) || row.marker.driver().is_some_and(|id| has(&id.as_str(), part));
         let scope = &self.filter.scope;
         status
             && driver
             && scope.holds_delivery(Some(row.delivery))
-            && scope.holds_driver(row.driver())
+            && scope.holds_driver(row.marker.driver())
             && self.part.as_deref().is_none_or(named)
             && self.holds_listed(row)
     }
 
     fn holds_listed(&self, row: &Found<'_>) -> bool {
         let RowFilter { tags, late_risk, .. } = &self.filter;
-        let listed = || row.marker.aboard.binary_search_by(|aboard| aboard.delivery.cmp(row.delivery)).ok().map(|index| &row.marker.aboard[index]);
+        let listed =
+            || row.marker.aboard().binary_search_by(|aboard| aboard.delivery.cmp(row.delivery)).ok().map(|index| &row.marker.aboard()[index]);
         let holds = |aboard: &Aboard| (tags.is_empty() || tags.is_met_by(aboard.attributes())) && (aboard.late_risk || !late_risk);
         tags.is_empty() && !late_risk || listed().is_some_and(holds)
     }

@@ -110,7 +110,7 @@ impl<K: Keep> Seek<K> {
             return Some(map.by_driver(driver).into_iter().collect());
         }
         if let Some(deliveries) = scope.deliveries() {
-            let carriers: HashSet<Handle> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle).collect();
+            let carriers: HashSet<Handle> = deliveries.iter().filter_map(|id| map.by_delivery(id)).map(|placed| placed.marker.handle()).collect();
             return Some(carriers.into_iter().filter_map(|handle| map.marker(handle)).collect());
         }
         scope.drivers().map(|drivers| drivers.iter().filter_map(|id| map.by_driver(id)).collect())
@@ -160,7 +160,7 @@ impl<K: Keep> Seek<K> {
     /// How many things that was.
     fn look(&mut self, placed: &Placed) -> usize {
         self.wanted.of(&placed.marker).for_each(|found| self.keep.take(&found));
-        1 + placed.marker.aboard.len()
+        1 + placed.marker.aboard().len()
     }
 }
 
@@ -169,12 +169,12 @@ impl<K: Keep> Seek<K> {
 /// Each lies somewhere else in memory, and what it carries again somewhere else. So one thing is asked of all before the next is asked of any, without a
 /// branch that hangs on the answer: then the waits overlap.
 fn standing_in<'m>(map: &'m TenantMap, cells: &[&'m Cell], view: &Viewport) -> Vec<&'m Placed> {
-    let mut members: Vec<(Position, &Placed)> = Vec::with_capacity(cells.iter().map(|cell| cell.members().len()).sum());
+    let mut members: Vec<(Position, &Placed)> = Vec::with_capacity(cells.iter().map(|cell| cell.population() as usize).sum());
     for cell in cells {
-        members.extend(map.members(cell).map(|placed| (placed.marker.position, placed)));
+        members.extend(map.members(cell).map(|placed| (placed.marker.position(), placed)));
     }
     let inside: Vec<&Placed> = members.into_iter().filter(|(position, _)| view.contains(*position)).map(|(_, placed)| placed).collect();
-    let first_byte = |placed: &&Placed| placed.marker.aboard.first().and_then(|aboard| aboard.delivery.as_str().bytes().next());
+    let first_byte = |placed: &&Placed| placed.marker.aboard().first().and_then(|aboard| aboard.delivery.as_str().bytes().next());
     // What is found is of no use here; without a use it would not be looked for.
     std::hint::black_box(inside.iter().map(|placed| first_byte(placed).unwrap_or(0)).fold(0, u8::wrapping_add));
     inside
@@ -189,8 +189,9 @@ mod tests {
     use super::super::{Map, levels::Level};
     use super::list::{List, Page};
     use super::*;
-    use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
+    use crate::model::change::{Aboard, MarkerChange};
     use crate::model::id::{DeliveryId, DriverId, TenantId};
+    use crate::model::marker::{Marker, MarkerParts};
     use crate::model::maybe::Maybe;
     use crate::model::scope::{Area, Scope};
     use crate::model::status::{Link, Motion, Status};
@@ -205,10 +206,9 @@ mod tests {
         let status = Status::ALL[usize::try_from(number % 12).unwrap()];
         let delivery = DeliveryId::parse(&format!("P{number:04}")).unwrap();
         let aboard = Aboard::of(delivery, status, false, Attributes::default());
-        Marker {
+        Marker::of(MarkerParts {
             handle: Handle(number),
-            tenant: tenant(),
-            carrier: Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap()),
+            driver: Some(DriverId::parse(&format!("van-{number}")).unwrap()),
             position,
             heading_deg: Maybe::NONE,
             speed_mps: 0.0,
@@ -218,11 +218,10 @@ mod tests {
             late_risk: false,
             accuracy_m: Maybe::NONE,
             aboard: vec![aboard].into(),
-            aboard_count: 1,
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(0),
-        }
+        })
     }
 
     fn place() -> impl Strategy<Value = Position> {
@@ -247,7 +246,7 @@ mod tests {
             let number = number % 40;
             if let Some(position) = position {
                 model.insert(number, *position);
-                map.apply(MarkerChange::Put(marker(number, *position)), tick);
+                map.apply(MarkerChange::Put { tenant: tenant(), marker: marker(number, *position) }, tick);
             } else {
                 model.remove(&number);
                 let remove = MarkerChange::Remove { tenant: tenant(), handle: Handle(number), ended: None, ingest_time: UnixMs(0) };
@@ -274,8 +273,8 @@ mod tests {
     /// A van with these parcels.
     fn van(number: u64, parcels: &[u64]) -> Marker {
         let at = Position::from_degrees(57.7, 11.9).unwrap();
-        let aboard = parcels.iter().map(|parcel| marker(*parcel, at).aboard[0].clone()).collect::<Vec<_>>();
-        Marker { aboard: aboard.into(), aboard_count: u32::try_from(parcels.len()).unwrap(), ..marker(number, at) }
+        let aboard = parcels.iter().map(|parcel| marker(*parcel, at).aboard()[0].clone()).collect::<Vec<_>>();
+        Marker::of(MarkerParts { aboard: aboard.into(), ..marker(number, at).parts() })
     }
 
     proptest! {
@@ -286,7 +285,7 @@ mod tests {
         fn a_long_search_finds_each_delivery_that_was_there_all_the_while(steps in prop::collection::vec((0..400_u64, 0..60_u64, any::<bool>()), 1..300), at_once in 1..80_usize) {
             let mut map = Map::default();
             let mut carried: Vec<Vec<u64>> = (0..400).map(|van| if van >= 340 { vec![van - 340] } else { vec![] }).collect();
-            let put = |map: &mut Map, van_number: usize, parcels: &[u64]| map.apply(MarkerChange::Put(van(van_number as u64, parcels)), Tick(1));
+            let put = |map: &mut Map, number: usize, parcels: &[u64]| map.apply(MarkerChange::Put { tenant: tenant(), marker: van(number as u64, parcels) }, Tick(1));
             carried.iter().enumerate().for_each(|(number, parcels)| put(&mut map, number, parcels));
             let mut seek: Seek<List<Whereabouts>> = Seek::list(None, RowFilter::default(), 1_000, None);
             seek.pieces = Pieces { short: 0, piece: at_once };
@@ -330,14 +329,18 @@ mod tests {
                     let cover: HashSet<_> = map.cover(level, view).collect();
                     for (number, at) in &model {
                         let placed = map.marker(Handle(*number)).unwrap();
-                        let cell = level.cell_above(placed.finest());
+                        let cell = level.cell_above(map.finest(placed));
                         let truth = h3o::LatLng::new(at.lat(), at.lng()).unwrap().to_cell(h3o::Resolution::Eight);
-                        prop_assert_eq!(placed.finest(), truth);
+                        prop_assert_eq!(map.finest(placed), truth);
                         if view.contains(*at) || view.contains(level.shown(*at)) {
                             prop_assert!(cover.contains(&cell), "{:?} does not cover {:?} at {:?}", view, at, level);
                         }
                     }
                     let sum: u32 = map.levels[level.index()].cells.values().map(|cell| cell.population()).sum();
+                    for cell in map.levels[level.index()].cells.values().filter(|_| !level.is_counts()) {
+                        let members: Vec<bool> = map.members(cell).map(|placed| map.stands_in(placed, cell.key)).collect();
+                        prop_assert_eq!(members, vec![true; cell.population() as usize]);
+                    }
                     prop_assert_eq!(usize::try_from(sum).unwrap(), model.len());
                 }
             }

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use rstar::RTree;
 
-use super::boxes::Indexed;
+use super::boxes::{Indexed, Rects};
 use super::cells::{CellKey, SessionId, Tick};
 use super::levels::Level;
 use super::viewport::Viewport;
@@ -23,21 +23,25 @@ type ViewportKey = (Level, [u64; 4]);
 
 impl TenantMap {
     pub fn watch(&mut self, key: CellKey, watcher: Watcher) {
+        let level_map = &self.levels[key.level.index()];
+        let Some(cell) = level_map.cells.get(&key.cell) else { return };
+        let newly = !level_map.watched.contains(&key.cell);
+        // Who is the first to be told of what is aboard may come back with what it held before that was noted.
+        let keener = watcher.interest > Interest::Shown && !level_map.keen.contains_key(&key.cell);
+        let newest = ((newly || keener) && !key.level.is_counts())
+            .then(|| self.members(cell).map(|placed| placed.newest_change(key.level)).max().unwrap_or(Tick(0)));
+
         let level_map = &mut self.levels[key.level.index()];
         let Some(cell) = level_map.cells.get_mut(&key.cell) else { return };
-        let newly = level_map.watched.insert(key.cell);
+        level_map.watched.insert(key.cell);
         if newly {
             // It may have changed in the tick under way already, and would not be told of the next change in it as of the first.
             self.dirty.push(key);
         }
-        // Who is the first to be told of what is aboard may come back with what it held before that was noted.
-        let keener = watcher.interest > Interest::Shown && !level_map.keen.contains_key(&key.cell);
-        if (newly || keener) && !key.level.is_counts() {
-            let members = cell.members().iter().filter_map(|slot| self.markers.at(*slot));
-            let newest = members.map(|placed| placed.newest_change(key.level)).max().unwrap_or(Tick(0));
-            let before = cell.changed;
+        if let Some(newest) = newest {
+            let before = cell.changed();
             cell.wake(newest);
-            if !newly && cell.changed > before {
+            if !newly && cell.changed() > before {
                 self.dirty.push(key);
             }
         }
@@ -63,8 +67,8 @@ impl TenantMap {
     /// Sessions whose viewport at this level meets the cell's box.
     pub fn lookers_at(&self, key: CellKey) -> Vec<SessionId> {
         let Some(cell) = self.cell(key) else { return Vec::new() };
-        let mut found: Vec<SessionId> = cell
-            .indexed
+        let boxes = if cell.is_indexed { cell.rects() } else { Rects::new() };
+        let mut found: Vec<SessionId> = boxes
             .iter()
             .flat_map(|rect| self.viewports.tree.locate_in_envelope_intersecting(rect.envelope()))
             .filter(|view| view.item.0 == key.level)
@@ -122,8 +126,9 @@ mod tests {
     use crate::map::Map;
     use crate::map::cells::{Entry, LensId};
     use crate::map::placed::Placed;
-    use crate::model::change::{AboardList, Carrier, Marker, MarkerChange};
+    use crate::model::change::{AboardList, MarkerChange};
     use crate::model::id::{DriverId, Handle, TenantId};
+    use crate::model::marker::{Marker, MarkerParts};
     use crate::model::maybe::Maybe;
     use crate::model::position::Position;
     use crate::model::status::{Link, Motion, Status};
@@ -170,10 +175,9 @@ mod tests {
     }
 
     fn marker(number: u64, place: (f64, f64), status: usize) -> Marker {
-        Marker {
+        Marker::of(MarkerParts {
             handle: Handle(number),
-            tenant: tenant(),
-            carrier: Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap()),
+            driver: Some(DriverId::parse(&format!("van-{number}")).unwrap()),
             position: Position::from_degrees(place.0, place.1).unwrap(),
             heading_deg: Maybe::NONE,
             speed_mps: 0.0,
@@ -183,18 +187,17 @@ mod tests {
             late_risk: false,
             accuracy_m: Maybe::NONE,
             aboard: AboardList::default(),
-            aboard_count: 0,
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(0),
-        }
+        })
     }
 
     /// What a watched cell of markers shows, without the ticks.
     fn shown(map: &TenantMap, key: CellKey) -> HashMap<Handle, (Position, u32)> {
         let entries = |placed: &Placed| {
             let Entry { position, meta, .. } = placed.entry(key.level);
-            (placed.marker.handle, (position, meta))
+            (placed.marker.handle(), (position, meta))
         };
         map.cell(key).map(|cell| map.members(cell).map(entries).collect()).unwrap_or_default()
     }
@@ -218,7 +221,7 @@ mod tests {
             let mut wishes = Vec::new();
             for step in steps {
                 match step {
-                    Step::Put { number, place, status } => maps.apply(MarkerChange::Put(marker(number, place, status)), tick),
+                    Step::Put { number, place, status } => maps.apply(MarkerChange::Put { tenant: tenant(), marker: marker(number, place, status) }, tick),
                     Step::Remove { number } => {
                         maps.apply(MarkerChange::Remove { tenant: tenant(), handle: Handle(number), ended: None, ingest_time: UnixMs(0) }, tick);
                     }
@@ -226,7 +229,7 @@ mod tests {
                 }
                 let map = maps.tenant_mut(&tenant());
                 for placed in map.markers.range(0, map.markers.places()) {
-                    last_cell.insert(placed.marker.handle.0, placed.finest());
+                    last_cell.insert(placed.marker.handle().0, map.finest(placed));
                 }
                 let key = |number: u64, level: usize| Some(CellKey { level: Level::ALL[level], cell: Level::ALL[level].cell_above(*last_cell.get(&number)?) });
                 match step {
@@ -250,7 +253,7 @@ mod tests {
                         for key in watched(map).into_iter().filter(|key| !key.level.is_counts()) {
                             let now = shown(map, key);
                             prop_assert!(now == before[&key] || dirty.contains(&key), "{:?} changed and nobody was told", key);
-                            let told: Vec<Handle> = map.changed_since(map.cell(key).unwrap(), Tick(tick.0 - 1)).iter().map(|placed| placed.marker.handle).collect();
+                            let told: Vec<Handle> = map.changed_since(map.cell(key).unwrap(), Tick(tick.0 - 1)).iter().map(|placed| placed.marker.handle()).collect();
                             prop_assert!(now.iter().all(|(handle, entry)| before[&key].get(handle) == Some(entry) || told.contains(handle)));
                         }
                         tick = Tick(tick.0 + 1);

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::eta::{Underway, is_late_risk, next_stop};
 use super::join::Facts;
-use super::load::Many;
 use super::motion::Estimate;
 use super::seen::{Place, Way};
 use super::settings::MarkerSettings;
 use super::significance::Shown;
 use super::told::{Flags, Listed};
-use crate::model::change::{Aboard, AboardList, FactKind, Marker};
+use crate::model::change::{Aboard, AboardList, FactKind};
+use crate::model::marker::{Marker, MarkerParts};
 use crate::model::maybe::{Maybe, MaybeMs};
 use crate::model::short::Short;
 use crate::model::status::{Link, Motion};
@@ -148,8 +148,7 @@ impl Entry {
     pub(super) fn judge(&mut self, changed: UnixMs, now: UnixMs, settings: &MarkerSettings) -> Verdict {
         let (list, list_is_new) = self.current_list(now, settings);
         let Some(marker) = self.marker(list, list_is_new, now, changed, settings) else { return Verdict::Gone };
-        let told_of_all = self.facts.many().is_none_or(Many::is_told);
-        let same = !list_is_new && told_of_all && self.shown_handle() == Some(marker.handle);
+        let same = !list_is_new && self.shown_handle() == Some(marker.handle());
         match self.shown() {
             Some(shown) if same && !settings.significance.differs(shown, &marker) => Verdict::Insignificant,
             _ => Verdict::Put { marker, list_is_new },
@@ -169,9 +168,11 @@ impl Entry {
         }
         let list = self.list(now, settings);
         self.listed_at = Stopwatch::at(now);
-        let says_the_same = list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
+        let says_the_same = list.count() == before.count()
+            && list.len() == before.len()
+            && list.iter().zip(before.iter()).all(|(a, b)| is_close(a, b, settings.eta.tolerance));
         if !says_the_same {
-            return (list.into(), true);
+            return (list, true);
         }
         // In other words, perhaps, of which none is on the map: from now on these are what it lists.
         if listed == Listed::Other
@@ -191,7 +192,7 @@ impl Entry {
         open.filter_map(|aboard| aboard.promised_by.get()).min().map(|promised_by| promised_by + Duration::from_millis(1))
     }
 
-    pub(super) fn list(&self, now: UnixMs, settings: &MarkerSettings) -> Vec<Aboard> {
+    pub(super) fn list(&self, now: UnixMs, settings: &MarkerSettings) -> AboardList {
         const AT_MOST: usize = Marker::MAX_LISTED;
         let speed_mps = self.estimate.map_or(0.0, |estimate| estimate.speed_mps());
         let underway = match self.facts.place() {
@@ -212,7 +213,7 @@ impl Entry {
             let eta = settings.eta.eta(terms, underway);
             Aboard { terms: SharedTerms::clone(terms), late_risk: is_late_risk(terms, eta, now), eta: eta.into() }
         });
-        listed.collect()
+        AboardList::of(listed.collect(), count)
     }
 
     /// As the facts have it, with this list.
@@ -226,10 +227,9 @@ impl Entry {
             Some(shown) if !list_is_new => shown.late_risk(),
             _ => aboard.late_risk(),
         };
-        Some(Marker {
+        Some(Marker::of(MarkerParts {
             handle,
-            tenant: self.facts.tenant(),
-            carrier: self.facts.carrier(),
+            driver: self.facts.driver().cloned(),
             position,
             heading_deg: self.estimate.and_then(|estimate| estimate.heading_deg()).into(),
             speed_mps: self.estimate.map_or(0.0, |estimate| estimate.speed_mps()),
@@ -239,11 +239,10 @@ impl Entry {
             late_risk,
             accuracy_m,
             aboard,
-            aboard_count: u32::try_from(self.facts.aboard_count()).unwrap_or(u32::MAX),
             fix_time,
             heard: self.heard(),
             changed,
-        })
+        }))
     }
 }
 

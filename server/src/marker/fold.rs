@@ -7,8 +7,9 @@ use super::nearby::Nearby;
 use super::settings::MarkerSettings;
 use crate::attention::NearStops;
 use crate::courtesy;
-use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, Marker, MarkerChange, MarkerChanges};
+use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKind, MarkerChange, MarkerChanges};
 use crate::model::id::{Offset, PartitionId, TenantId};
+use crate::model::marker::Marker;
 use crate::model::maybe::Maybe;
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
@@ -130,7 +131,7 @@ impl Fold {
     pub fn marker(&self, tenant: &TenantId, carrier: &Carrier) -> Option<Marker> {
         let entry = self.entry(*tenant, carrier)?;
         let list = entry.list(self.log_time, &self.settings);
-        entry.marker(list.into(), true, self.log_time, entry.heard(), &self.settings)
+        entry.marker(list, true, self.log_time, entry.heard(), &self.settings)
     }
 
     /// The log time at which a link changes or a promise is missed if nothing more is heard.
@@ -222,7 +223,7 @@ impl Fold {
         match verdict {
             Verdict::Put { marker, list_is_new } => {
                 match before {
-                    Some(before) if before != marker.handle => removals.push(remove(before)),
+                    Some(before) if before != marker.handle() => removals.push(remove(before)),
                     Some(_) => {}
                     None => self.shown += 1,
                 }
@@ -230,7 +231,7 @@ impl Fold {
                 // The group's bucket is early enough for all that was listed before.
                 let promise_ends = if list_is_new { entry.promise_ends_at() } else { None };
                 self.due.put(entry, slot, promise_ends, self.log_time, &self.settings);
-                puts.push(MarkerChange::Put(marker));
+                puts.push(MarkerChange::Put { tenant, marker });
             }
             Verdict::Insignificant => {
                 self.suppressed += 1;
@@ -300,6 +301,7 @@ mod tests {
     use crate::model::change::{DutyFact, Fix};
     use crate::model::event::OrderKey;
     use crate::model::id::{DeliveryId, DriverId, EventId, Handle};
+    use crate::model::marker::MarkerParts;
     use crate::model::maybe::MaybeMs;
     use crate::model::position::Position;
     use crate::model::status::Link;
@@ -355,10 +357,15 @@ mod tests {
         fold.take().changes.into_parts().flatten().collect()
     }
 
+    fn carrier_of(marker: &Marker) -> Carrier {
+        let waiting = || Carrier::Delivery(marker.waiting().unwrap().clone());
+        marker.driver().cloned().map_or_else(waiting, Carrier::Driver)
+    }
+
     /// The one marker put.
     fn put(changes: &MarkerChanges) -> Marker {
         match &changes.changes.iter().collect::<Vec<_>>()[..] {
-            [MarkerChange::Put(marker)] => marker.clone(),
+            [MarkerChange::Put { marker, .. }] => marker.clone(),
             other => panic!("one put, not {other:?}"),
         }
     }
@@ -390,19 +397,19 @@ mod tests {
         changes.push(own(1, 1_000, 57.0));
         apply(&mut fold, 1_000, changes);
         let first = put(&fold.take());
-        assert_eq!((first.aboard_count, first.aboard.len(), first.status), (150, 150, Some(Status::PickedUp)));
-        assert!(first.aboard.is_sorted_by(|a, b| a.delivery < b.delivery));
-        assert_eq!(first.aboard[0].delivery, delivery(0));
+        assert_eq!((first.aboard_count(), first.aboard().len(), first.status()), (150, 150, Some(Status::PickedUp)));
+        assert!(first.aboard().is_sorted_by(|a, b| a.delivery < b.delivery));
+        assert_eq!(first.aboard()[0].delivery, delivery(0));
         apply(&mut fold, 2_000, vec![own(1, 2_000, 57.000_1)]);
         let second = put(&fold.take());
-        assert!(first.aboard.is(&second.aboard));
+        assert!(first.aboard().is(second.aboard()));
         apply(&mut fold, 3_000, vec![change(driver(1), 3_000, FactKind::Board(boarding(149, Status::Arrived)))]);
         let third = put(&fold.take());
-        assert_eq!((third.status, third.aboard[149].status), (Some(Status::Arrived), Status::Arrived));
+        assert_eq!((third.status(), third.aboard()[149].status), (Some(Status::Arrived), Status::Arrived));
         // Far nearer to the destination after a while, so sooner there.
         apply(&mut fold, 20_000, vec![own(1, 20_000, 57.09)]);
         let fourth = put(&fold.take());
-        assert!(fourth.aboard[0].eta.get() < first.aboard[0].eta.get());
+        assert!(fourth.aboard()[0].eta.get() < first.aboard()[0].eta.get());
     }
 
     #[test]
@@ -414,9 +421,9 @@ mod tests {
         changes.push(own(1, 1_000, 57.0));
         apply(&mut fold, 1_000, changes);
         let shown = put(&fold.take());
-        assert_eq!((shown.aboard_count, shown.aboard.len()), (u32::from(most) + 50, Marker::MAX_LISTED));
-        assert_eq!(shown.aboard.iter().filter(|aboard| aboard.status == Status::PickedUp).count(), usize::from(most) - 50);
-        assert!(shown.aboard.is_sorted_by(|a, b| a.delivery < b.delivery));
+        assert_eq!((shown.aboard_count(), shown.aboard().len()), (u32::from(most) + 50, Marker::MAX_LISTED));
+        assert_eq!(shown.aboard().iter().filter(|aboard| aboard.status == Status::PickedUp).count(), usize::from(most) - 50);
+        assert!(shown.aboard().is_sorted_by(|a, b| a.delivery < b.delivery));
     }
 
     #[test]
@@ -427,20 +434,21 @@ mod tests {
             let mut changes = vec![change(carrier.clone(), 1_000, FactKind::Board(boarding_of(promised)))];
             changes.extend(matches!(carrier, Carrier::Driver(_)).then(|| own(1, 1_000, 57.0)));
             apply(&mut fold, 1_000, changes);
-            assert!(!put(&fold.take()).late_risk);
+            assert!(!put(&fold.take()).late_risk());
             let mut told = Vec::new();
             while let Some(at) = fold.next_due() {
                 apply(&mut fold, at.0, Vec::new());
                 let puts = fold.take().changes;
                 told.extend(
-                    puts.iter().filter_map(|change| if let MarkerChange::Put(marker) = change { Some((at.0, marker.late_risk)) } else { None }),
+                    puts.iter()
+                        .filter_map(|change| if let MarkerChange::Put { marker, .. } = change { Some((at.0, marker.late_risk())) } else { None }),
                 );
             }
             // In the second that begins after it, once, and it stays so.
             let late: Vec<i64> = told.iter().filter(|(_, late_risk)| *late_risk).map(|(at, _)| *at).collect();
             assert_eq!(late, [2_001_000], "{carrier:?}");
             apply(&mut fold, 3_000_000, vec![change(carrier.clone(), 3_000_000, FactKind::Board(boarding(1, Status::Assigned)))]);
-            assert!(!put(&fold.take()).late_risk, "nothing is promised any more");
+            assert!(!put(&fold.take()).late_risk(), "nothing is promised any more");
         }
     }
 
@@ -454,11 +462,11 @@ mod tests {
         };
         // 11 km by road at 8 m/s are half an hour.
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0), change(driver(1), 1_000, promised(Status::PickedUp, None))]);
-        assert!(put(&fold.take()).late_risk);
+        assert!(put(&fold.take()).late_risk());
         let judged = |fold: &mut Fold, status, eta| {
             apply(fold, 2_000, vec![change(driver(1), 2_000, promised(status, eta))]);
             let marker = put(&fold.take());
-            (marker.late_risk, marker.aboard[0].late_risk)
+            (marker.late_risk(), marker.aboard()[0].late_risk)
         };
         assert_eq!(judged(&mut fold, Status::PickedUp, Some(1_000_000)), (false, false), "in time to the millisecond");
         // By less than an estimate has to move to be listed anew.
@@ -466,9 +474,9 @@ mod tests {
         apply(&mut fold, 1_500_000, Vec::new());
         fold.take();
         apply(&mut fold, 1_500_000, vec![change(driver(1), 1_500_000, promised(Status::Failed, None))]);
-        assert!(put(&fold.take()).late_risk, "of what failed nothing is expected, and its promise has passed");
+        assert!(put(&fold.take()).late_risk(), "of what failed nothing is expected, and its promise has passed");
         apply(&mut fold, 1_500_001, vec![change(driver(1), 1_500_001, promised(Status::Delivered, None))]);
-        assert!(!put(&fold.take()).late_risk, "what has ended is at no risk");
+        assert!(!put(&fold.take()).late_risk(), "what has ended is at no risk");
     }
 
     #[test]
@@ -477,10 +485,10 @@ mod tests {
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0)]);
         put(&fold.take());
         apply(&mut fold, 200_000, Vec::new());
-        assert_ne!(put(&fold.take()).link, Link::Live);
+        assert_ne!(put(&fold.take()).link(), Link::Live);
         apply(&mut fold, 201_000, vec![change(driver(1), 201_000, FactKind::Heard)]);
         let heard = put(&fold.take());
-        assert_eq!((heard.link, heard.position, heard.fix_time), (Link::Live, at(57.0), UnixMs(1_000)));
+        assert_eq!((heard.link(), heard.position(), heard.fix_time()), (Link::Live, at(57.0), UnixMs(1_000)));
         apply(&mut fold, 201_000, vec![change(driver(2), 201_000, FactKind::Heard)]);
         assert!(fold.take().changes.is_empty(), "of a driver without facts nothing is shown");
     }
@@ -495,7 +503,7 @@ mod tests {
         assert!(fold.take().changes.is_empty());
         assert_eq!(fold.take_suppressed(), 1);
         let now = fold.marker(&acme(), &driver(1)).unwrap();
-        assert_eq!((now.position, now.fix_time, now.speed_mps.to_bits()), (shown.position, shown.fix_time, shown.speed_mps.to_bits()));
+        assert_eq!((now.position(), now.fix_time(), now.speed_mps().to_bits()), (shown.position(), shown.fix_time(), shown.speed_mps().to_bits()));
     }
 
     #[test]
@@ -516,7 +524,7 @@ mod tests {
         assert!(matches!(changes_of(&mut fold)[..], [MarkerChange::Remove { .. }]));
         assert_eq!((fold.shown(), fold.index.len(), fold.slots.iter().count()), (0, 0, 0));
         apply(&mut fold, 5_000, vec![own(2, 5_000, 57.0)]);
-        assert_eq!(put(&fold.take()).handle, Handle(2));
+        assert_eq!(put(&fold.take()).handle(), Handle(2));
         assert_eq!(fold.slots.iter().count(), 1);
     }
 
@@ -549,14 +557,14 @@ mod tests {
         let waiting = Carrier::Delivery(delivery(1));
         apply(&mut fold, 1_000, vec![change(waiting.clone(), 1_000, FactKind::Board(boarding(1, Status::Created)))]);
         let shown = put(&fold.take());
-        assert_eq!((shown.handle, shown.position, shown.link, shown.status), (Handle(1001), at(57.0), Link::Live, Some(Status::Created)));
+        assert_eq!((shown.handle(), shown.position(), shown.link(), shown.status()), (Handle(1001), at(57.0), Link::Live, Some(Status::Created)));
         assert_eq!(fold.next_due(), None, "a waiting delivery has no link");
         let taken = Boarding { fix: Some(Box::new(fix(2_000, 57.01))), ..boarding(1, Status::Assigned) };
         let board = change(driver(1), 2_000, FactKind::Board(taken));
         apply(&mut fold, 2_000, vec![board, change(waiting, 2_000, FactKind::Alight { delivery: delivery(1), ended: None })]);
         let changes = changes_of(&mut fold);
         assert!(matches!(changes[0], MarkerChange::Remove { handle: Handle(1001), .. }));
-        assert!(matches!(&changes[1], MarkerChange::Put(marker) if marker.handle == Handle(1001) && marker.carrier == driver(1)));
+        assert!(matches!(&changes[1], MarkerChange::Put { marker, .. } if marker.handle() == Handle(1001) && carrier_of(marker) == driver(1)));
     }
 
     #[test]
@@ -580,7 +588,7 @@ mod tests {
         fold.take();
         apply(&mut fold, 32_000, vec![]);
         let changed = put(&fold.take());
-        assert_eq!((&changed.carrier, changed.link), (&driver(2), Link::Delayed));
+        assert_eq!((carrier_of(&changed), changed.link()), (driver(2), Link::Delayed));
         assert_eq!(fold.next_due(), Some(UnixMs(51_000)));
     }
 
@@ -590,12 +598,12 @@ mod tests {
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0)]);
         fold.take();
         apply(&mut fold, 32_000, vec![]);
-        assert_eq!(put(&fold.take()).link, Link::Delayed);
+        assert_eq!(put(&fold.take()).link(), Link::Delayed);
         apply(&mut fold, 40_000, vec![own(1, 40_000, 57.0)]);
-        assert_eq!(put(&fold.take()).link, Link::Live);
+        assert_eq!(put(&fold.take()).link(), Link::Live);
         assert_eq!(fold.next_due(), Some(UnixMs(71_000)));
         apply(&mut fold, 71_000, vec![]);
-        assert_eq!(put(&fold.take()).link, Link::Delayed);
+        assert_eq!(put(&fold.take()).link(), Link::Delayed);
     }
 
     fn any_change() -> impl Strategy<Value = (Carrier, FactKind)> {
@@ -640,10 +648,10 @@ mod tests {
                 }
                 for change in changes_of(&mut fold) {
                     match change {
-                        MarkerChange::Put(marker) => {
-                            map.insert(marker.carrier.clone(), marker);
+                        MarkerChange::Put { marker, .. } => {
+                            map.insert(carrier_of(&marker), marker);
                         }
-                        MarkerChange::Remove { handle, .. } => map.retain(|_, marker| marker.handle != handle || map_keeps(marker, &joined)),
+                        MarkerChange::Remove { handle, .. } => map.retain(|_, marker| marker.handle() != handle || map_keeps(marker, &joined)),
                     }
                 }
                 for (carrier, facts) in &joined {
@@ -652,14 +660,14 @@ mod tests {
                         prop_assert!(place.is_none(), "{carrier:?} is missing");
                         continue;
                     };
-                    prop_assert_eq!((shown.status, Some(shown.handle)), (facts.status(), facts.handle()));
-                    prop_assert_eq!(shown.aboard_count as usize, facts.aboard_count());
-                    prop_assert!(shown.aboard.iter().map(|it| (&it.delivery, it.status)).eq(facts.boardings().map(|it| (&it.delivery, it.status))));
+                    prop_assert_eq!((shown.status(), Some(shown.handle())), (facts.status(), facts.handle()));
+                    prop_assert_eq!(shown.aboard_count() as usize, facts.aboard_count());
+                    prop_assert!(shown.aboard().iter().map(|it| (&it.delivery, it.status)).eq(facts.boardings().map(|it| (&it.delivery, it.status))));
                     let real = fold.marker(&acme(), carrier).expect("the facts show it");
                     // Links are looked at once a second.
-                    let links = [now - 999, now].map(|at| settings.link.link(real.heard, UnixMs(at)));
-                    prop_assert!(shown.link == real.link || links.contains(&shown.link));
-                    let real = Marker { aboard: shown.aboard.clone(), link: shown.link, ..real };
+                    let links = [now - 999, now].map(|at| settings.link.link(real.heard(), UnixMs(at)));
+                    prop_assert!(shown.link() == real.link() || links.contains(&shown.link()));
+                    let real = Marker::of(MarkerParts { aboard: shown.aboard().clone(), link: shown.link(), ..real.parts() });
                     prop_assert!(!settings.significance.differs(&Shown::of(shown), &real), "{shown:?} {real:?}");
                 }
                 prop_assert_eq!(fold.shown(), map.len());
@@ -669,6 +677,6 @@ mod tests {
 
     /// In this test a delivery may stand in two places, which `track` never says, so two carriers may go by one handle.
     fn map_keeps(marker: &Marker, joined: &HashMap<Carrier, Facts>) -> bool {
-        joined.get(&marker.carrier).is_some_and(|facts| facts.handle() == Some(marker.handle) && facts.place().is_some())
+        joined.get(&carrier_of(marker)).is_some_and(|facts| facts.handle() == Some(marker.handle()) && facts.place().is_some())
     }
 }

@@ -13,8 +13,6 @@ pub(super) struct Many {
     carried: Vec<Boarding>,
     /// The newest visible fix of those in `carried`, so that a ping costs the same with 150 parcels as with one.
     newest: Option<Fix>,
-    /// How many the map was told of.
-    pub(super) told: usize,
 }
 
 /// One has its place with the carrier, its fix among what is rare; more are `Many`.
@@ -31,10 +29,6 @@ impl Facts {
 
     pub(super) fn many(&self) -> Option<&Many> {
         self.rare.as_ref()?.many.as_deref()
-    }
-
-    fn many_mut(&mut self) -> Option<&mut Many> {
-        self.rare.as_mut()?.many.as_deref_mut()
     }
 
     /// Takes a delivery aboard, or what is new of it.
@@ -56,7 +50,7 @@ impl Facts {
             }
             Some(terms) => {
                 let rare = rare.get_or_insert_default();
-                let mut many = Many { carried: vec![Boarding { terms, fix: rare.fix.take() }], newest: None, told: 0 };
+                let mut many = Many { carried: vec![Boarding { terms, fix: rare.fix.take() }], newest: None };
                 many.recount(rare.duty());
                 many.board(boarding, rare.duty());
                 rare.many = Some(Box::new(many));
@@ -105,22 +99,11 @@ impl Facts {
             many.recount(rare.duty.as_ref().map_or(&[][..], |duty| &duty.facts));
         }
     }
-
-    /// The map was told of all that are aboard.
-    pub(super) fn note_told(&mut self) {
-        if let Some(many) = self.many_mut() {
-            many.told = many.carried.len();
-        }
-    }
 }
 
 impl Many {
     pub(super) fn newest(&self) -> Option<&Fix> {
         self.newest.as_ref()
-    }
-
-    pub(super) fn is_told(&self) -> bool {
-        self.told == self.carried.len()
     }
 
     fn board(&mut self, boarding: Boarding, duty: &[DutyFact]) {

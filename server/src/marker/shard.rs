@@ -13,8 +13,9 @@ use super::settings::MarkerSettings;
 use crate::attention::Attention;
 use crate::beat::Beat;
 use crate::courtesy;
-use crate::model::change::{Carrier, ChangeParts, FactChanges, Marker, MarkerChanges};
+use crate::model::change::{Carrier, ChangeParts, FactChanges, MarkerChanges};
 use crate::model::id::TenantId;
+use crate::model::marker::Marker;
 
 /// `next_due` when no link has to change.
 pub const NOTHING_DUE: i64 = i64::MAX;
@@ -250,7 +251,7 @@ mod tests {
     fn puts(message: &MarkerChanges) -> Vec<&Marker> {
         let mut markers = Vec::new();
         for change in message.changes.iter() {
-            if let MarkerChange::Put(marker) = change {
+            if let MarkerChange::Put { marker, .. } = change {
                 markers.push(marker);
             }
         }
@@ -263,11 +264,11 @@ mod tests {
         rig.ping("ann", 57.0, 1_000).await;
         let first = rig.at_once().await.expect("leading edge");
         assert_eq!((first.shard, &first.applied[..]), (3, &[(PartitionId(7), Offset(0))][..]));
-        assert_eq!(puts(&first)[0].changed, UnixMs(1_000));
+        assert_eq!(puts(&first)[0].changed(), UnixMs(1_000));
         rig.ping("ann", 57.1, 2_000).await;
         assert!(rig.at_once().await.is_none());
         advance(TICK).await;
-        assert_eq!(puts(&rig.at_once().await.expect("the tick"))[0].position.lat_e7(), 571_000_000);
+        assert_eq!(puts(&rig.at_once().await.expect("the tick"))[0].position().lat_e7(), 571_000_000);
         advance(TICK * 20).await;
         rig.ping("ann", 57.2, 4_000).await;
         assert!(rig.at_once().await.is_some(), "leading edge again after a quiet tick");
@@ -331,7 +332,7 @@ mod tests {
         let last = &messages.last().unwrap().1;
         assert_eq!(last.applied, [(PartitionId(7), Offset(999))]);
         let mut latest: Vec<i32> =
-            messages.iter().rev().take(2).flat_map(|(_, message)| puts(message)).map(|marker| marker.position.lat_e7()).collect();
+            messages.iter().rev().take(2).flat_map(|(_, message)| puts(message)).map(|marker| marker.position().lat_e7()).collect();
         latest.sort_unstable();
         assert!(latest.contains(&509_990_000), "{latest:?}");
     }
@@ -366,12 +367,12 @@ mod tests {
             }
         }
         let first = rig.output.recv().await.expect("the one that had a place");
-        assert_eq!(puts(&first)[0].position.lat_e7(), 570_000_000);
+        assert_eq!(puts(&first)[0].position().lat_e7(), 570_000_000);
         let merged = rig.at_once().await.expect("all the rest in one");
         assert_eq!(merged.applied, [(PartitionId(7), Offset(3000))]);
         let markers = puts(&merged);
         assert_eq!(markers.len(), 1);
-        assert_eq!((markers[0].position.lat_e7(), markers[0].changed), (573_000_000, UnixMs(1_001)));
+        assert_eq!((markers[0].position().lat_e7(), markers[0].changed()), (573_000_000, UnixMs(1_001)));
         advance(TICK * 2).await;
         assert!(rig.at_once().await.is_none());
     }
@@ -395,7 +396,7 @@ mod tests {
     async fn a_silent_link_goes_through_its_words_by_clock_records_alone() {
         let mut rig = Rig::start(8);
         rig.ping("ann", 57.0, 1_000).await;
-        let mut words = vec![puts(&rig.at_once().await.unwrap())[0].link];
+        let mut words = vec![puts(&rig.at_once().await.unwrap())[0].link()];
         loop {
             let due = rig.next_due.load(Ordering::Acquire);
             if due == NOTHING_DUE {
@@ -408,13 +409,13 @@ mod tests {
             rig.send(due, Vec::new()).await;
             let message = rig.at_once().await.unwrap();
             let marker = puts(&message)[0];
-            assert_eq!(marker.changed, UnixMs(due));
-            words.push(marker.link);
+            assert_eq!(marker.changed(), UnixMs(due));
+            words.push(marker.link());
         }
         assert_eq!(words, [Link::Live, Link::Delayed, Link::Stale, Link::Lost]);
         advance(TICK * 2).await;
         rig.ping("ann", 57.0, 2_000_000).await;
-        assert_eq!(puts(&rig.at_once().await.unwrap())[0].link, Link::Live);
+        assert_eq!(puts(&rig.at_once().await.unwrap())[0].link(), Link::Live);
         assert_eq!(rig.next_due.load(Ordering::Acquire), 2_031_000);
     }
 
@@ -427,7 +428,7 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let carrier = Carrier::Driver(DriverId::parse("ann").unwrap());
         rig.queries.send(MarkerQuery { tenant: acme(), carrier: carrier.clone(), reply }).await.unwrap();
-        assert_eq!(answer.await.unwrap().unwrap().position.lat_e7(), 570_000_100);
+        assert_eq!(answer.await.unwrap().unwrap().position().lat_e7(), 570_000_100);
         let (reply, answer) = oneshot::channel();
         let tenant = TenantId::parse("other").unwrap();
         rig.queries.send(MarkerQuery { tenant, carrier: carrier.clone(), reply }).await.unwrap();

@@ -2,8 +2,9 @@
 
 use super::entry::Entry;
 use super::significance::Shown;
-use crate::model::change::{Aboard, AboardList, FactKind, Marker};
+use crate::model::change::{Aboard, AboardList, FactKind};
 use crate::model::id::Handle;
+use crate::model::marker::Marker;
 use crate::model::maybe::{Maybe, MaybeMs};
 use crate::model::terms::SharedTerms;
 
@@ -117,9 +118,8 @@ impl Entry {
     /// The map has this marker now.
     pub(super) fn note_put(&mut self, marker: &Marker) {
         self.shown = Shown::of(marker);
-        self.note_list(&marker.aboard);
-        self.facts.note_told();
-        self.note_shown_handle(marker.handle);
+        self.note_list(marker.aboard());
+        self.note_shown_handle(marker.handle());
     }
 
     /// The map has it no more.

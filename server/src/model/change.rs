@@ -8,9 +8,10 @@ use tokio::time::Instant;
 use super::event::{Location, OrderKey};
 use super::id::packed::IdText;
 use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
+use super::marker::Marker;
 use super::maybe::{Maybe, MaybeMs};
 use super::position::Position;
-use super::status::{Link, Motion, Status};
+use super::status::Status;
 use super::terms::{Boarding, SharedTerms, Terms};
 use super::time::UnixMs;
 
@@ -179,44 +180,9 @@ impl FromIterator<MarkerChange> for ChangeParts {
 #[derive(Clone, Debug)]
 pub enum MarkerChange {
     /// Appeared or changed.
-    Put(Marker),
+    Put { tenant: TenantId, marker: Marker },
     /// Left the map; `ended` is the status of the delivery that ended it, when one did.
     Remove { tenant: TenantId, handle: Handle, ended: Option<Status>, ingest_time: UnixMs },
-}
-
-/// A thing on the map: a driver with the deliveries aboard, or a delivery that waits at its pickup.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Marker {
-    pub handle: Handle,
-    pub tenant: TenantId,
-    pub carrier: Carrier,
-    pub position: Position,
-    /// 0.0..360.0, clockwise from true north; absent when unknown or stopped since the start.
-    pub heading_deg: Maybe<f32>,
-    /// Smoothed.
-    pub speed_mps: f32,
-    /// Of the delivery aboard that is most advanced and not ended (ties: the least id); none aboard: absent, the driver is idle.
-    pub status: Option<Status>,
-    pub motion: Motion,
-    pub link: Link,
-    /// Whether a listed delivery is at risk of being late.
-    pub late_risk: bool,
-    pub accuracy_m: Maybe<f32>,
-    /// At most `MAX_LISTED`, sorted by id; of more, those that have ended are left out first.
-    pub aboard: AboardList,
-    /// How many there are, also beyond those listed.
-    pub aboard_count: u32,
-    /// Event time of the fix shown.
-    pub fix_time: UnixMs,
-    /// Ingest time of the last thing heard.
-    pub heard: UnixMs,
-    /// Ingest time of the oldest change that this version carries and the one before did not: for the age of a frame.
-    pub changed: UnixMs,
-}
-
-impl Marker {
-    /// How many deliveries a marker lists by id: more than any van carries, for who is not listed is not found by place or text.
-    pub const MAX_LISTED: usize = 512;
 }
 
 /// The deliveries that a marker lists, shared by all of its versions that list the same. Nothing aboard is nothing shared: cores that work on
@@ -230,10 +196,36 @@ enum List {
     Nothing,
     One(Aboard),
     /// Behind one pointer, so that the list takes no more room than the one.
-    Many(Arc<Vec<Aboard>>),
+    Many(Arc<Many>),
+}
+
+#[derive(Debug)]
+struct Many {
+    listed: Vec<Aboard>,
+    /// How many more there are.
+    beyond: u32,
 }
 
 impl AboardList {
+    /// Of those listed, when there are so many in all.
+    pub fn of(mut listed: Vec<Aboard>, count: usize) -> Self {
+        let beyond = u32::try_from(count.saturating_sub(listed.len())).unwrap_or(u32::MAX);
+        Self(if listed.len() > 1 || beyond > 0 {
+            List::Many(Arc::new(Many { listed, beyond }))
+        } else {
+            listed.pop().map_or(List::Nothing, List::One)
+        })
+    }
+
+    /// How many there are, also beyond those listed.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.len()).unwrap_or(u32::MAX).saturating_add(self.beyond())
+    }
+
+    fn beyond(&self) -> u32 {
+        if let List::Many(many) = &self.0 { many.beyond } else { 0 }
+    }
+
     /// Whether both are one list, and not only lists that say the same.
     pub fn is(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -257,8 +249,9 @@ impl AboardList {
 }
 
 impl From<Vec<Aboard>> for AboardList {
-    fn from(mut list: Vec<Aboard>) -> Self {
-        Self(if list.len() > 1 { List::Many(Arc::new(list)) } else { list.pop().map_or(List::Nothing, List::One) })
+    fn from(list: Vec<Aboard>) -> Self {
+        let count = list.len();
+        Self::of(list, count)
     }
 }
 
@@ -269,14 +262,14 @@ impl Deref for AboardList {
         match &self.0 {
             List::Nothing => &[],
             List::One(one) => std::slice::from_ref(one),
-            List::Many(list) => list,
+            List::Many(many) => &many.listed,
         }
     }
 }
 
 impl PartialEq for AboardList {
     fn eq(&self, other: &Self) -> bool {
-        **self == **other
+        **self == **other && self.beyond() == other.beyond()
     }
 }
 
@@ -313,5 +306,27 @@ impl PartialEq for Aboard {
     fn eq(&self, other: &Self) -> bool {
         let said = |aboard: &Self| (aboard.status, aboard.late_risk, aboard.eta, aboard.promised_by);
         said(self) == said(other) && self.delivery == other.delivery && self.is_tagged_as(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_counts_those_beyond_it_and_takes_no_more_room_for_that() {
+        let listed = |ids: &[&str]| -> Vec<Aboard> {
+            let listed = |id: &&str| Aboard::of(DeliveryId::parse(id).unwrap(), Status::Assigned, false, super::super::tags::Attributes::default());
+            ids.iter().map(listed).collect()
+        };
+        for (ids, count, said) in
+            [(&[][..], 0, 0), (&["a"], 1, 1), (&["a", "b"], 2, 2), (&["a", "b"], 7, 7), (&["a"], 9, 9), (&[], 3, 3), (&["a", "b"], 1, 2)]
+        {
+            let list = AboardList::of(listed(ids), count);
+            assert_eq!((list.len(), list.count()), (ids.len(), said));
+            assert!(list.is(&list.clone()) && list == list.clone());
+        }
+        assert_ne!(AboardList::of(listed(&["a"]), 1), AboardList::of(listed(&["a"]), 2));
+        assert!(size_of::<AboardList>() <= 16 && size_of::<MarkerChange>() <= 88, "{}", size_of::<MarkerChange>());
     }
 }

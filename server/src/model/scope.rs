@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::change::{Aboard, AboardList, Carrier, Marker};
+use super::change::{Aboard, AboardList};
 use super::id::{DeliveryId, DriverId};
+use super::marker::{Marker, MarkerParts};
 use super::position::Position;
 use super::status::Status;
 
@@ -119,15 +120,8 @@ impl Scope {
 
     /// Whether a marker of this carrier can be seen, wherever it is: by its driver, and by what it carries.
     pub fn holds_ids(&self, marker: &Marker) -> bool {
-        let (driver, waiting) = match &marker.carrier {
-            Carrier::Driver(driver) => (Some(driver), None),
-            Carrier::Delivery(delivery) => (None, Some(delivery)),
-        };
-        let carries = |only: &[DeliveryId]| {
-            let aboard = marker.aboard.iter().map(|aboard| &aboard.delivery);
-            waiting.into_iter().chain(aboard).any(|delivery| only.binary_search(delivery).is_ok())
-        };
-        self.holds_driver(driver) && self.deliveries().is_none_or(carries)
+        let carries = |only: &[DeliveryId]| marker.aboard().iter().any(|aboard| only.binary_search(&aboard.delivery).is_ok());
+        self.holds_driver(marker.driver()) && self.deliveries().is_none_or(carries)
     }
 
     /// The marker as it is seen from here: without the deliveries that do not exist for this scope. None: it does not exist itself.
@@ -135,18 +129,14 @@ impl Scope {
         if self.is_all() {
             return Some(Cow::Borrowed(marker));
         }
-        if !self.holds_place(marker.position) || !self.holds_ids(marker) {
+        if !self.holds_place(marker.position()) || !self.holds_ids(marker) {
             return None;
         }
         let Some(only) = self.deliveries() else { return Some(Cow::Borrowed(marker)) };
-        let aboard: Vec<Aboard> = marker.aboard.iter().filter(|aboard| only.binary_search(&aboard.delivery).is_ok()).cloned().collect();
-        let status = match &marker.carrier {
-            Carrier::Driver(_) => most_advanced(&aboard),
-            Carrier::Delivery(_) => marker.status,
-        };
-        let aboard_count = u32::try_from(aboard.len()).unwrap_or(u32::MAX);
+        let aboard: Vec<Aboard> = marker.aboard().iter().filter(|aboard| only.binary_search(&aboard.delivery).is_ok()).cloned().collect();
+        let status = if marker.driver().is_some() { most_advanced(&aboard) } else { marker.status() };
         let aboard = AboardList::from(aboard);
-        Some(Cow::Owned(Marker { status, late_risk: aboard.late_risk(), aboard, aboard_count, ..marker.clone() }))
+        Some(Cow::Owned(Marker::of(MarkerParts { status, late_risk: aboard.late_risk(), aboard, ..marker.parts() })))
     }
 
     /// How the areas stand to a box that does not cross 180 degrees.
@@ -245,7 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::id::{Handle, TenantId};
+    use crate::model::id::Handle;
     use crate::model::maybe::Maybe;
     use crate::model::status::{Link, Motion};
     use crate::model::tags::Attributes;
@@ -263,12 +253,11 @@ mod tests {
         Scope::new(None, None, Some(Area::parse(text).expect("a box"))).expect("few")
     }
 
-    fn van(aboard: &[(&str, Status)]) -> Marker {
+    fn van(aboard: &[(&str, Status)]) -> MarkerParts {
         let listed = aboard.iter().map(|(id, status)| Aboard::of(DeliveryId::parse(id).expect("valid"), *status, false, Attributes::default()));
-        Marker {
+        MarkerParts {
             handle: Handle(1),
-            tenant: TenantId::parse("acme").expect("valid"),
-            carrier: Carrier::Driver(DriverId::parse("van").expect("valid")),
+            driver: Some(DriverId::parse("van").expect("valid")),
             position: Position::from_degrees(57.7, 11.9).expect("valid"),
             heading_deg: Maybe::NONE,
             speed_mps: 0.0,
@@ -277,8 +266,7 @@ mod tests {
             link: Link::Live,
             late_risk: false,
             accuracy_m: Maybe::NONE,
-            aboard: listed.collect::<Vec<_>>().into(),
-            aboard_count: 150,
+            aboard: AboardList::of(listed.collect(), 150),
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(0),
@@ -302,15 +290,14 @@ mod tests {
 
     #[test]
     fn a_van_is_seen_with_the_deliveries_in_scope_alone() {
-        let marker = van(&[("mine", Status::PickedUp), ("other", Status::Arrived)]);
+        let marker = Marker::of(van(&[("mine", Status::PickedUp), ("other", Status::Arrived)]));
         let seen = deliveries(&["mine", "elsewhere"]).seen(&marker).expect("it carries mine");
-        assert_eq!((seen.status, seen.aboard_count, seen.aboard.len()), (Some(Status::PickedUp), 1, 1));
-        assert_eq!(seen.aboard[0].delivery.as_str(), "mine");
+        assert_eq!((seen.status(), seen.aboard_count(), seen.aboard().len()), (Some(Status::PickedUp), 1, 1));
+        assert_eq!(seen.aboard()[0].delivery.as_str(), "mine");
         assert!(deliveries(&["elsewhere"]).seen(&marker).is_none());
         assert!(drivers(&["other"]).seen(&marker).is_none() && area("12,57,13,58").seen(&marker).is_none());
         assert_eq!(drivers(&["van"]).seen(&marker).as_deref(), Some(&marker));
-        let mut waiting = van(&[]);
-        waiting.carrier = Carrier::Delivery(DeliveryId::parse("mine").expect("valid"));
+        let waiting = Marker::of(MarkerParts { driver: None, ..van(&[("mine", Status::Created)]) });
         assert!(deliveries(&["mine"]).seen(&waiting).is_some() && drivers(&["van"]).seen(&waiting).is_none());
     }
 

@@ -1,4 +1,4 @@
-//! Numbers that fit 56 bits in seven bytes, at any place in a record: times and handles where there are very many of them. Never stands for what is absent.
+//! Numbers that fit 56 bits in seven bytes, or 48 in six, at any place in a record: times and handles where there are very many of them. Never stands for what is absent.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -81,6 +81,39 @@ impl<T: Brief + fmt::Debug> fmt::Debug for Short<T> {
     }
 }
 
+/// A time that our own clock said, in six bytes: more than four thousand years on both sides of 1970. What lies beyond is the least or the greatest
+/// of all times.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct IngestMs([u8; 6]);
+
+impl IngestMs {
+    const MAX: i64 = i64::MAX >> 16;
+    const MIN: i64 = i64::MIN >> 16;
+
+    pub fn get(self) -> UnixMs {
+        let mut bytes = [0; 8];
+        bytes[2..].copy_from_slice(&self.0);
+        UnixMs(match i64::from_le_bytes(bytes) >> 16 {
+            ..=Self::MIN => i64::MIN,
+            Self::MAX.. => i64::MAX,
+            number => number,
+        })
+    }
+}
+
+impl From<UnixMs> for IngestMs {
+    fn from(time: UnixMs) -> Self {
+        let bytes = time.0.clamp(Self::MIN, Self::MAX).to_le_bytes();
+        Self(*bytes.first_chunk().expect("six of eight"))
+    }
+}
+
+impl fmt::Debug for IngestMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -92,6 +125,7 @@ mod tests {
         #[test]
         fn what_fits_seven_bytes_comes_back(time in -(1_i64 << 50)..1 << 50, partition in any::<u16>(), counter in 0..1_u64 << Handle::COUNTER_BITS) {
             prop_assert_eq!(Short::from(UnixMs(time)).get(), UnixMs(time));
+            prop_assert_eq!(IngestMs::from(UnixMs(time >> 4)).get(), UnixMs(time >> 4));
             let handle = Handle::new(PartitionId(partition), counter);
             prop_assert_eq!(Short::from(handle).get(), handle);
         }
@@ -100,7 +134,7 @@ mod tests {
     #[test]
     fn the_ends_of_time_stay_its_ends() {
         for time in [UnixMs(i64::MIN), UnixMs(i64::MAX), UnixMs(0), UnixMs(-1)] {
-            assert_eq!(Short::from(time).get(), time);
+            assert_eq!((Short::from(time).get(), IngestMs::from(time).get()), (time, time));
         }
         assert_eq!(Short::from(Handle(u64::MAX)).get(), Handle(u64::MAX));
         assert_eq!((size_of::<Short<UnixMs>>(), align_of::<Short<UnixMs>>()), (7, 1));

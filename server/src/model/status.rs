@@ -128,9 +128,62 @@ impl Motion {
     }
 }
 
+/// A marker's status, link, motion and risk of being late in one byte, the first three where the lowest bits of `Enter.meta` in `waypost.proto` have
+/// them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words(u8);
+
+impl Words {
+    pub fn of(status: Option<Status>, link: Link, motion: Motion, late_risk: bool) -> Self {
+        Self(status.map_or(0, Status::code) | (link as u8) << 4 | (motion as u8) << 6 | u8::from(late_risk) << 7)
+    }
+
+    pub fn code(self) -> u8 {
+        self.0
+    }
+
+    /// Zero: none.
+    pub fn status_code(self) -> u8 {
+        self.0 & 0xf
+    }
+
+    pub fn status(self) -> Option<Status> {
+        Status::from_code(self.status_code())
+    }
+
+    pub fn link(self) -> Link {
+        match self.0 >> 4 & 3 {
+            0 => Link::Live,
+            1 => Link::Delayed,
+            2 => Link::Stale,
+            _ => Link::Lost,
+        }
+    }
+
+    pub fn motion(self) -> Motion {
+        if self.0 >> 6 & 1 == 0 { Motion::Stopped } else { Motion::Moving }
+    }
+
+    pub fn late_risk(self) -> bool {
+        self.0 >> 7 != 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_come_back() {
+        for status in Status::ALL.into_iter().map(Some).chain([None]) {
+            for link in [Link::Live, Link::Delayed, Link::Stale, Link::Lost] {
+                for (motion, late_risk) in [(Motion::Stopped, true), (Motion::Moving, false)] {
+                    let words = Words::of(status, link, motion, late_risk);
+                    assert_eq!((words.status(), words.link(), words.motion(), words.late_risk()), (status, link, motion, late_risk));
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_status_survives_its_text_and_its_code() {

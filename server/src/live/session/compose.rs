@@ -229,9 +229,9 @@ fn went_elsewhere<'m>(map: &'m TenantMap, left: &Cell, base: Moment, mut is_news
     let mut seen = HashSet::new();
     for removal in left.removals_since(base.tick) {
         // Whoever went to and fro has a removal for each time.
-        let Some(placed) = map.marker(removal.handle).filter(|_| seen.insert(removal.handle)) else { continue };
-        let there = left.key.level.cell_above(placed.finest());
-        if there != left.key.cell && is_news(there, removal.handle) {
+        let Some(placed) = map.marker(removal.handle()).filter(|_| seen.insert(removal.handle())) else { continue };
+        let there = left.key.level.cell_above(map.finest(placed));
+        if there != left.key.cell && is_news(there, removal.handle()) {
             went.entry(there).or_default().push(placed);
         }
     }

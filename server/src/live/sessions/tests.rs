@@ -14,8 +14,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::map::cells::Cell;
-use crate::model::change::{Carrier, Marker, MarkerChange};
+use crate::model::change::MarkerChange;
 use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::model::marker::{Marker, MarkerParts};
 use crate::model::scope::Area;
 use fleet::{marker, tenant};
 use world::{Step, World, step};
@@ -66,9 +67,9 @@ fn numbered_handle(number: u64) -> Handle {
 }
 
 fn numbered(number: u64, east: f64) -> MarkerChange {
-    let MarkerChange::Put(marker) = marker(number % 30, (57.7, 11.97 + east), 1, true, 1) else { unreachable!() };
-    let carrier = Carrier::Driver(DriverId::parse(&format!("van-{number}")).unwrap());
-    MarkerChange::Put(Marker { handle: numbered_handle(number), carrier, ..marker })
+    let MarkerChange::Put { tenant, marker } = marker(number % 30, (57.7, 11.97 + east), 1, true, 1) else { unreachable!() };
+    let driver = Some(DriverId::parse(&format!("van-{number}")).unwrap());
+    MarkerChange::Put { tenant, marker: Marker::of(MarkerParts { handle: numbered_handle(number), driver, ..marker.parts() }) }
 }
 
 #[test]

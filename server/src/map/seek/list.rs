@@ -96,7 +96,7 @@ impl<R: Kept> Keep for List<R> {
     fn take(&mut self, found: &Found<'_>) {
         let id = found.delivery;
         let off_page = self.last.as_ref().is_some_and(|last| id > last) || self.after.as_ref().is_some_and(|after| id <= after);
-        if off_page || self.viewport.is_some_and(|view| !view.contains(found.marker.position)) {
+        if off_page || self.viewport.is_some_and(|view| !view.contains(found.marker.position())) {
             return;
         }
         self.found.push(R::of(found));

@@ -69,7 +69,7 @@ impl Keep for Nearest {
     }
 
     fn take(&mut self, found: &Found<'_>) {
-        let distance_m = self.place.distance_m(found.marker.position);
+        let distance_m = self.place.distance_m(found.marker.position());
         if distance_m > self.within_m {
             return;
         }

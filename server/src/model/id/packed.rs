@@ -58,6 +58,9 @@ impl IdText<'_> {
 }
 
 impl Packed {
+    /// No text from outside: it is a control character.
+    pub(super) const NONE: Self = Self::Here(Here { head: [0; HEAD], kind: NonZeroU8::MIN, tail: [0; 16 - HEAD - 1] });
+
     /// A canonical UUID; none when the text is none.
     pub(super) fn uuid(text: &str) -> Option<Self> {
         let bytes = canonical_uuid(text.as_bytes())?;

@@ -1,7 +1,8 @@
 //! The vans of a walk: what a number says of one. Moves none of them.
 
-use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
+use crate::model::change::{Aboard, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
+use crate::model::marker::{Marker, MarkerParts};
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::status::{Link, Motion, Status};
@@ -30,10 +31,9 @@ pub(super) fn marker(number: u64, place: (f64, f64), status: usize, heading: boo
     aboard.extend((driver % 5 > 1).then(|| listed(other, status_of_other, driver % 4, driver % 7 == 2)));
     // Now and then the same handle stands for another id.
     let id = if driver == 0 { format!("other-{number}") } else { format!("van-{number}") };
-    MarkerChange::Put(Marker {
+    let marker = Marker::of(MarkerParts {
         handle: Handle((number % 3) << 37 | number),
-        tenant: tenant(),
-        carrier: Carrier::Driver(DriverId::parse(&id).unwrap()),
+        driver: Some(DriverId::parse(&id).unwrap()),
         position: Position::from_degrees(place.0, place.1).unwrap(),
         heading_deg: heading.then_some(359.9).into(),
         speed_mps: 7.3,
@@ -42,10 +42,10 @@ pub(super) fn marker(number: u64, place: (f64, f64), status: usize, heading: boo
         link: Link::Live,
         accuracy_m: Maybe::NONE,
         late_risk: aboard.iter().any(|aboard| aboard.late_risk),
-        aboard_count: u32::try_from(aboard.len()).unwrap(),
         aboard: aboard.into(),
         fix_time: UnixMs(0),
         heard: UnixMs(0),
         changed: UnixMs(0),
-    })
+    });
+    MarkerChange::Put { tenant: tenant(), marker }
 }

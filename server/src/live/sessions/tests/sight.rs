@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use h3o::{CellIndex, LatLng, Resolution};
 
 use super::fleet::tenant;
-use crate::model::change::{Aboard, Carrier, Marker, MarkerChange};
+use crate::model::change::{Aboard, MarkerChange};
 use crate::model::id::{DeliveryId, DriverId, Handle};
+use crate::model::marker::{Marker, MarkerParts};
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::scope::{Area, Scope};
@@ -131,14 +132,9 @@ impl Thing {
             Aboard::of(DeliveryId::parse(&parcel.id).unwrap(), parcel.status, parcel.late_risk, attributes)
         });
         let all = self.seen(&Right::default()).unwrap();
-        let carrier = match &self.driver {
-            Some(driver) => Carrier::Driver(DriverId::parse(driver).unwrap()),
-            None => Carrier::Delivery(DeliveryId::parse(&self.aboard[0].id).unwrap()),
-        };
-        MarkerChange::Put(Marker {
+        let marker = Marker::of(MarkerParts {
             handle,
-            tenant: tenant(),
-            carrier,
+            driver: self.driver.as_ref().map(|driver| DriverId::parse(driver).unwrap()),
             position: Position::from_degrees(self.place.0, self.place.1).unwrap(),
             heading_deg: Maybe::NONE,
             speed_mps: 0.0,
@@ -147,12 +143,12 @@ impl Thing {
             link: Link::Live,
             late_risk: all.late_risk,
             accuracy_m: Maybe::NONE,
-            aboard_count: all.aboard,
             aboard: aboard.collect::<Vec<_>>().into(),
             fix_time: UnixMs(0),
             heard: UnixMs(0),
             changed: UnixMs(0),
-        })
+        });
+        MarkerChange::Put { tenant: tenant(), marker }
     }
 }
 

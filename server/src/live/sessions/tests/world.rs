@@ -261,16 +261,13 @@ impl World {
             (0..30_u64).filter_map(|n| map.marker(Handle((n % 3) << 37 | n))).flat_map(|placed| session.held.cells().map(move |cell| (placed, cell)))
         {
             let key = CellKey { level: view.level, cell };
-            let Some(m) = view.filter.seen(&placed.marker).filter(|_| placed.stands_in(key)) else { continue };
-            let code = m.status.map_or(0, Status::code);
+            let Some(m) = view.filter.seen(&placed.marker).filter(|_| map.stands_in(placed, key)) else { continue };
+            let code = m.words().status_code();
             if view.level.is_counts() {
                 *counts.entry(u64::from(cell)).or_default().entry(i32::from(code)).or_default() += 1;
             } else {
-                let shown = view.level.shown(m.position);
-                markers.insert(
-                    m.handle.0,
-                    (u64::from(cell), shown.lat_e7(), shown.lng_e7(), view.level.masked(meta_of(&m)), m.carrier.as_str().to_owned()),
-                );
+                let shown = view.level.shown(m.position());
+                markers.insert(m.handle().0, (u64::from(cell), shown.lat_e7(), shown.lng_e7(), view.level.masked(meta_of(&m)), m.name().to_owned()));
             }
         }
         let counts: BTreeMap<u64, Vec<(i32, u32)>> = counts.into_iter().map(|(cell, counts)| (cell, counts.into_iter().collect())).collect();
