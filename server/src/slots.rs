@@ -1,7 +1,10 @@
 //! Things kept at numbered places that do not move, in blocks, so that growing copies nothing and looking one up costs two steps. Never shrinks:
 //! a place that was left is given to the next one.
 
+mod table;
+
 use hashbrown::HashTable;
+use table::Table;
 
 /// A place. Given anew once what it held is gone.
 pub type Slot = u32;
@@ -75,12 +78,12 @@ impl<T> Slots<T> {
 /// In several tables that grow one after the other, because growing asks the hash of all that a table holds.
 #[derive(Debug)]
 pub struct Index {
-    tables: [HashTable<Slot>; Self::TABLES],
+    tables: [Table; Self::TABLES],
 }
 
 impl Default for Index {
     fn default() -> Self {
-        Self { tables: [const { HashTable::new() }; Self::TABLES] }
+        Self { tables: std::array::from_fn(|_| Table::default()) }
     }
 }
 
@@ -91,28 +94,26 @@ impl Index {
     // Inlined, or the waits for memory of one look would not overlap those of the next.
     #[inline]
     pub fn find(&self, hash: u64, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
-        self.tables[table_of(hash)].find(hash, |slot| is_it(*slot)).copied()
+        self.tables[table_of(hash)].find(hash, is_it)
     }
 
     /// A slot that is probably the one, without a look at what lies there: for who looks at many before the first.
     #[inline]
     pub fn guess(&self, hash: u64) -> Option<Slot> {
-        self.tables[table_of(hash)].find(hash, |_| true).copied()
+        self.tables[table_of(hash)].find(hash, |_| true)
     }
 
     /// Adds a slot that is not there yet; `hash_of` is asked for those beside it.
     pub fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
-        self.tables[table_of(hash)].insert_unique(hash, slot, |slot| hash_of(*slot));
+        self.tables[table_of(hash)].insert(hash, slot, hash_of);
     }
 
     pub fn remove(&mut self, hash: u64, slot: Slot) {
-        if let Ok(found) = self.tables[table_of(hash)].find_entry(hash, |other| *other == slot) {
-            found.remove();
-        }
+        self.tables[table_of(hash)].remove(hash, slot);
     }
 
     pub fn len(&self) -> usize {
-        self.tables.iter().map(HashTable::len).sum()
+        self.tables.iter().map(Table::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -8,29 +8,28 @@ use super::motion::Estimate;
 use super::seen::{Place, Way};
 use super::settings::MarkerSettings;
 use super::significance::Shown;
-use super::told::{Flags, Listed};
+use super::told::Listed;
 use crate::model::change::{Aboard, AboardList, FactKind};
 use crate::model::marker::{Marker, MarkerParts};
 use crate::model::maybe::{Maybe, MaybeMs};
-use crate::model::short::Short;
+use crate::model::short::IngestMs;
 use crate::model::status::{Link, Motion};
 use crate::model::terms::SharedTerms;
 use crate::model::time::UnixMs;
 
-/// One carrier, with the one delivery that many carry: 144 bytes, and some 7 more in the tables of `fold.rs`.
+/// One carrier, with the one delivery that many carry: 136 bytes, and some 5 more in the tables of `fold.rs`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) facts: Facts,
     /// Where in the list of dirty ones it stands.
     pub(super) dirty: Maybe<u32>,
     listed_at: Stopwatch,
-    heard: Short<UnixMs>,
+    heard: IngestMs,
     /// What the map has: only while `listed` says so.
     pub(super) shown: Shown,
     estimate: Option<Estimate>,
     /// When the one delivery is expected, as the map lists it.
     pub(super) listed_eta: MaybeMs,
-    pub(super) flags: Flags,
 }
 
 /// What became of a dirty entry.
@@ -54,7 +53,6 @@ impl Entry {
             shown: Shown::nothing(),
             estimate: None,
             listed_eta: MaybeMs::none(),
-            flags: Flags::NONE,
         }
     }
 
@@ -158,7 +156,7 @@ impl Entry {
     /// The list the map has, unless it says something else by now: made anew when a delivery came, changed or left, and now and then for the estimates. And
     /// whether it is another one.
     fn current_list(&mut self, now: UnixMs, settings: &MarkerSettings) -> (AboardList, bool) {
-        let listed = self.flags.listed();
+        let listed = self.facts.flags.listed();
         if self.facts.aboard_count() == 0 {
             return (AboardList::default(), listed != Listed::Nothing);
         }
@@ -246,22 +244,22 @@ impl Entry {
     }
 }
 
-/// A moment of which no more is asked than how long ago it was, in the lower half of its milliseconds: it begins anew after 49 days, far longer than a
-/// list is kept without a look at it.
+/// A moment of which no more is asked than how long ago it was, in a byte of its seconds: it begins anew after four minutes, far longer than a list is kept
+/// of a carrier that speaks. Of one that was silent for so long the list may be taken for younger than it is, and is then looked at a little later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stopwatch(u32);
+struct Stopwatch(u8);
 
 impl Stopwatch {
-    const NEVER: Self = Self(u32::MAX);
+    const NEVER: Self = Self(u8::MAX);
 
-    /// To the millisecond, but for the one whose number stands for none.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the lower half is what is wanted")]
+    #[expect(clippy::cast_possible_truncation, reason = "the rest of the division is less than a byte")]
     fn at(moment: UnixMs) -> Self {
-        Self((moment.0 as u32).min(u32::MAX - 1))
+        Self(moment.0.div_euclid(1000).rem_euclid(i64::from(u8::MAX)) as u8)
     }
 
     fn until(self, now: UnixMs) -> Duration {
-        Duration::from_millis(Self::at(now).0.wrapping_sub(self.0).into())
+        let (now, then) = (u64::from(Self::at(now).0), u64::from(self.0));
+        Duration::from_secs(if now < then { now + u64::from(u8::MAX) - then } else { now - then })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::model::change::{Carrier, ChangeParts, FactChange, FactChanges, FactKi
 use crate::model::id::{Offset, PartitionId, TenantId};
 use crate::model::marker::Marker;
 use crate::model::maybe::Maybe;
+use crate::model::short::IngestMs;
 use crate::model::status::Status;
 use crate::model::time::UnixMs;
 use crate::slots::{Index, Slot, Slots};
@@ -38,12 +39,12 @@ pub struct Fold {
     nearby: Nearby,
 }
 
-/// A carrier with changes that were not looked at yet.
+/// A carrier with changes that were not looked at yet. In a flood that is every one of them.
 #[derive(Clone, Copy, Debug)]
 struct Dirty {
     slot: Slot,
     /// The ingest time of the oldest of them.
-    since: UnixMs,
+    since: IngestMs,
     /// The status with which a delivery left the map.
     ended: Option<Status>,
 }
@@ -174,7 +175,7 @@ impl Fold {
             }
             return self.forget(slot);
         }
-        mark(entry, Dirty { slot, since: ingest_time, ended }, &mut self.dirty);
+        mark(entry, Dirty { slot, since: ingest_time.into(), ended }, &mut self.dirty);
     }
 
     fn advance(&mut self, partition: PartitionId, through: Offset) {
@@ -209,12 +210,13 @@ impl Fold {
         }
         self.due.put(entry, slot, promise_ends.filter(|at| *at > self.log_time), self.log_time, &self.settings);
         if !link_holds || entry.list_is_old() {
-            mark(entry, Dirty { slot, since: self.log_time, ended: None }, &mut self.dirty);
+            mark(entry, Dirty { slot, since: self.log_time.into(), ended: None }, &mut self.dirty);
         }
     }
 
     fn settle(&mut self, dirty: Dirty, removals: &mut ChangeParts, puts: &mut ChangeParts) {
-        let Dirty { slot, since: changed, ended } = dirty;
+        let Dirty { slot, since, ended } = dirty;
+        let changed = since.get();
         let Some(entry) = self.slots.get_mut(slot) else { return };
         entry.dirty = Maybe::NONE;
         let verdict = entry.judge(changed, self.log_time, &self.settings);
@@ -281,7 +283,7 @@ fn hash_of(tenant: TenantId, carrier: &Carrier) -> u64 {
 /// Puts an entry on the list of dirty ones, once, with the oldest of its changes.
 fn mark(entry: &mut Entry, change: Dirty, dirty: &mut Vec<Dirty>) {
     if let Some(known) = entry.dirty.get().and_then(|place| dirty.get_mut(place as usize)) {
-        (known.since, known.ended) = (change.since.min(known.since), change.ended.or(known.ended));
+        (known.since, known.ended) = (change.since.get().min(known.since.get()).into(), change.ended.or(known.ended));
         return;
     }
     entry.dirty = Maybe::from(u32::try_from(dirty.len()).ok());
@@ -372,7 +374,8 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 144, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 136, "{}", size_of::<Entry>());
+        assert!(size_of::<Dirty>() <= 12, "{}", size_of::<Dirty>());
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use super::load::is_visible;
 use super::rare::{Duty, Rare};
 use super::seen::{Place, Seen, Way};
+use super::told::Flags;
 use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
 use crate::model::event::OrderKey;
 use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
-use crate::model::maybe::{Maybe, MaybeMs, Spare};
+use crate::model::maybe::{Maybe, Spare};
 use crate::model::position::Position;
-use crate::model::short::Short;
+use crate::model::short::{IngestMs, Short};
 use crate::model::status::Status;
 use crate::model::terms::SharedTerms;
 use crate::model::time::UnixMs;
@@ -27,6 +28,8 @@ pub struct Facts {
     own_fix: OwnFix,
     /// The driver's own, once it was offered.
     own_handle: Short<Handle>,
+    /// Of the entry that these facts are in, which has no room of its own for it.
+    pub(super) flags: Flags,
     kind: Kind,
     goes_by: GoesBy,
 }
@@ -53,15 +56,15 @@ enum GoesBy {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, packed)]
 struct OwnFix {
-    /// None: nothing was heard of the driver itself.
-    time: MaybeMs,
+    /// The end of all times: nothing was heard of the driver itself.
+    time: IngestMs,
     position: Position,
     accuracy_m: Maybe<f32>,
 }
 
 impl OwnFix {
     fn none() -> Self {
-        Self { time: MaybeMs::none(), position: Position::from_e7(0, 0), accuracy_m: Maybe::NONE }
+        Self { time: UnixMs::NONE.into(), position: Position::from_e7(0, 0), accuracy_m: Maybe::NONE }
     }
 }
 
@@ -77,7 +80,7 @@ impl Facts {
             Carrier::Delivery(delivery) => (delivery.clone().renamed(), Kind::Delivery),
         };
         let (own_event, own_fix, own_handle) = (no_event(), OwnFix::none(), Handle::NONE.into());
-        Self { id, one: None, rare: None, own_event, tenant, own_fix, own_handle, kind, goes_by: GoesBy::Nothing }
+        Self { id, one: None, rare: None, own_event, tenant, own_fix, own_handle, flags: Flags::NONE, kind, goes_by: GoesBy::Nothing }
     }
 
     pub fn is_of(&self, tenant: TenantId, carrier: &Carrier) -> bool {
@@ -142,7 +145,7 @@ impl Facts {
     fn take_own_fix(&mut self, fix: Fix, handle: Handle) -> Way {
         let Fix { order, position, accuracy_m, speed_mps, heading_deg } = fix;
         let way = Way { speed_mps, heading_deg };
-        self.own_fix = OwnFix { time: MaybeMs::some(order.effective_time), position, accuracy_m };
+        self.own_fix = OwnFix { time: order.effective_time.into(), position, accuracy_m };
         self.own_event = order.event_id;
         if let Some(duty) = self.rare.as_mut().and_then(|rare| rare.duty.as_mut()) {
             duty.way = way;
@@ -186,7 +189,7 @@ impl Facts {
 
     /// Event time of the driver's own fix.
     pub fn own_time(&self) -> Option<UnixMs> {
-        { self.own_fix.time }.get()
+        Maybe::some({ self.own_fix.time }.get()).get()
     }
 
     /// The newest visible fix by order key; none while the driver is off duty. The way of an own one is mostly not known any more.
@@ -196,10 +199,11 @@ impl Facts {
 
     /// As `newest_fix`, with the way that the last fact said.
     pub fn newest_fix_of(&self, way: Way) -> Option<Seen> {
-        let OwnFix { time, position, accuracy_m } = self.own_fix;
+        let OwnFix { position, accuracy_m, .. } = self.own_fix;
+        let time = self.own_time();
         let Some(rare) = &self.rare else {
             let Way { speed_mps, heading_deg } = way;
-            return time.get().map(|time| Seen { time, position, accuracy_m, speed_mps, heading_deg });
+            return time.map(|time| Seen { time, position, accuracy_m, speed_mps, heading_deg });
         };
         let duty = rare.duty.as_deref();
         if rare.duty().last().is_some_and(|latest| !latest.on) {
@@ -207,7 +211,7 @@ impl Facts {
         }
         let Way { speed_mps, heading_deg } = duty.map_or(way, |duty| duty.way);
         let order = |effective_time| OrderKey { effective_time, event_id: self.own_event.clone() };
-        let own = time.get().filter(|time| duty.is_none_or(|duty| is_visible(&order(*time), &duty.facts)));
+        let own = time.filter(|time| duty.is_none_or(|duty| is_visible(&order(*time), &duty.facts)));
         let own = own.map(|time| Seen { time, position, accuracy_m, speed_mps, heading_deg });
         let is_newer = |aboard: &Fix| own.is_none_or(|own| (aboard.order.effective_time, &aboard.order.event_id) > (own.time, &self.own_event));
         rare.newest_aboard().filter(|aboard| is_newer(aboard)).map(Seen::from).or(own)

@@ -15,6 +15,7 @@ pub struct MotionSettings {
     pub smoothing: Duration,
     pub moving_above_mps: f32,
     pub stopped_below_mps: f32,
+    /// At most a minute.
     pub stopped_after: Duration,
 }
 
@@ -43,7 +44,7 @@ pub struct Estimate {
     speed_mps: f32,
     heading_deg: Maybe<f32>,
     /// How long before the newest fix the carrier became slow; the greatest stands for longer than that.
-    slow_ms: Maybe<u32>,
+    slow_ms: Maybe<u16>,
     /// How long before the newest fix the leg began: `leg_ms < LONGEST_LEG`, for a longer one ends.
     leg_ms: u16,
     motion: Motion,
@@ -128,7 +129,7 @@ impl Estimate {
 
     /// `passed` since the fix before.
     fn judge(&mut self, passed: Duration, settings: &MotionSettings) {
-        const LONGEST_MS: u32 = u32::MAX - 1;
+        const LONGEST_MS: u16 = u16::MAX - 1;
         if self.speed_mps >= settings.stopped_below_mps {
             self.slow_ms = Maybe::NONE;
             if self.speed_mps > settings.moving_above_mps {
@@ -136,7 +137,7 @@ impl Estimate {
             }
             return;
         }
-        let passed_ms = u32::try_from(passed.as_millis()).unwrap_or(LONGEST_MS);
+        let passed_ms = u16::try_from(passed.as_millis()).unwrap_or(LONGEST_MS);
         let slow_ms = { self.slow_ms }.get().map_or(0, |slow_ms| slow_ms.saturating_add(passed_ms).min(LONGEST_MS));
         self.slow_ms = Maybe::some(slow_ms);
         if slow_ms == LONGEST_MS || Duration::from_millis(slow_ms.into()) >= settings.stopped_after {
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_estimate_is_small() {
-        assert!(size_of::<Option<Estimate>>() <= 23, "{}", size_of::<Option<Estimate>>());
+        assert!(size_of::<Option<Estimate>>() <= 21, "{}", size_of::<Option<Estimate>>());
     }
 
     fn a_second_later(fed: &Fed) -> UnixMs {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::marker::Marker;
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
-use crate::model::short::Short;
+use crate::model::short::IngestMs;
 use crate::model::status::{Link, Motion, Words};
 use crate::model::time::UnixMs;
 
@@ -28,7 +28,7 @@ impl Default for Significance {
 #[repr(C, packed)]
 pub struct Shown {
     position: Position,
-    fix_time: Short<UnixMs>,
+    fix_time: IngestMs,
     heading: Heading,
     words: Words,
 }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_small_and_its_words_come_back() {
-        assert!(size_of::<Shown>() <= 18, "{}", size_of::<Shown>());
+        assert!(size_of::<Shown>() <= 17, "{}", size_of::<Shown>());
         for (link, late_risk) in [(Link::Live, true), (Link::Delayed, false), (Link::Stale, true), (Link::Lost, false)] {
             let shown = Shown::of(&Marker::of(MarkerParts { link, late_risk, status: Some(Status::Cancelled), ..marker() }));
             assert_eq!((shown.link(), shown.late_risk(), shown.fix_time()), (link, late_risk, UnixMs(100_000)));

@@ -43,11 +43,11 @@ impl Flags {
 
 impl Entry {
     pub(super) fn near_stop(&self) -> bool {
-        self.flags.0 & Flags::NEAR_STOP != 0
+        self.facts.flags.0 & Flags::NEAR_STOP != 0
     }
 
     pub(super) fn set_near_stop(&mut self, near: bool) {
-        self.flags.0 = self.flags.0 & !Flags::NEAR_STOP | u8::from(near) << 2;
+        self.facts.flags.0 = self.facts.flags.0 & !Flags::NEAR_STOP | u8::from(near) << 2;
     }
 
     /// What may change the list or the handle, of which the map has another until it is told.
@@ -56,20 +56,20 @@ impl Entry {
             self.facts.apply(kind);
             return;
         };
-        let one = self.facts.one.clone().filter(|_| self.flags.listed() == Listed::One);
+        let one = self.facts.one.clone().filter(|_| self.facts.flags.listed() == Listed::One);
         self.facts.apply(kind);
         if let Some(terms) = one
             && self.facts.one.as_ref().is_none_or(|now| !SharedTerms::ptr_eq(now, &terms))
         {
             self.facts.rare().listed = AboardList::of_one(Aboard { terms, late_risk: self.shown.late_risk(), eta: self.listed_eta });
-            self.flags.set_listed(Listed::Other);
+            self.facts.flags.set_listed(Listed::Other);
         }
         self.note_shown_handle(shown_handle);
     }
 
     /// What the map has.
     pub(super) fn shown(&self) -> Option<&Shown> {
-        (self.flags.listed() != Listed::NotShown).then_some(&self.shown)
+        (self.facts.flags.listed() != Listed::NotShown).then_some(&self.shown)
     }
 
     /// The handle by which the map has it.
@@ -89,7 +89,7 @@ impl Entry {
 
     /// What the map lists.
     pub(super) fn list_shown(&self) -> AboardList {
-        match self.flags.listed() {
+        match self.facts.flags.listed() {
             Listed::NotShown | Listed::Nothing => AboardList::default(),
             Listed::One => self.facts.one.as_ref().map_or_else(AboardList::default, |one| {
                 AboardList::of_one(Aboard { terms: SharedTerms::clone(one), late_risk: self.shown.late_risk(), eta: self.listed_eta })
@@ -106,7 +106,7 @@ impl Entry {
         };
         let listed = if list.is_empty() { Listed::Nothing } else { one.map_or(Listed::Other, |_| Listed::One) };
         self.listed_eta = one.unwrap_or_else(MaybeMs::none);
-        self.flags.set_listed(listed);
+        self.facts.flags.set_listed(listed);
         if listed == Listed::Other {
             self.facts.rare().listed = list.clone();
         } else if let Some(rare) = &mut self.facts.rare {
@@ -125,7 +125,7 @@ impl Entry {
     /// The map has it no more.
     pub(super) fn note_gone(&mut self) {
         self.note_list(&AboardList::default());
-        self.flags.set_listed(Listed::NotShown);
+        self.facts.flags.set_listed(Listed::NotShown);
         if let Some(rare) = &mut self.facts.rare {
             rare.shown_handle = Maybe::NONE;
             self.facts.tidy();

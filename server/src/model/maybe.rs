@@ -39,6 +39,15 @@ impl Spare for u32 {
     }
 }
 
+/// The greatest of all.
+impl Spare for u16 {
+    const NONE: Self = Self::MAX;
+
+    fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+}
+
 /// Beyond all partitions.
 impl Spare for Handle {
     const NONE: Self = Self(u64::MAX);

@@ -81,8 +81,8 @@ impl<T: Brief + fmt::Debug> fmt::Debug for Short<T> {
     }
 }
 
-/// A time that our own clock said, in six bytes: more than four thousand years on both sides of 1970. What lies beyond is the least or the greatest
-/// of all times.
+/// A time that our own clock said, or that is not far ahead of it, as each fact's is (`ingest/stamp.rs`), in six bytes: more than four thousand years on both sides
+/// of 1970. What lies beyond is the least or the greatest of all times.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct IngestMs([u8; 6]);
 
