@@ -9,7 +9,8 @@ use table::Table;
 /// A place. Given anew once what it held is gone.
 pub type Slot = u32;
 
-const BLOCK: usize = 1_024;
+/// A size that the allocator has, of which many fill its pages: what is missing to the next such size would lie behind each block, used by nobody.
+const BLOCK_BYTES: usize = 80 * 1024;
 
 #[derive(Debug)]
 pub struct Slots<T> {
@@ -24,37 +25,39 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
+    const BLOCK: usize = BLOCK_BYTES / size_of::<Option<T>>();
+
     pub fn insert(&mut self, thing: T) -> Slot {
         if let Some(slot) = self.free.pop() {
-            self.blocks[slot as usize / BLOCK][slot as usize % BLOCK] = Some(thing);
+            self.blocks[slot as usize / Self::BLOCK][slot as usize % Self::BLOCK] = Some(thing);
             return slot;
         }
-        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
-            self.blocks.push(Vec::with_capacity(BLOCK));
+        if self.blocks.last().is_none_or(|block| block.len() == Self::BLOCK) {
+            self.blocks.push(Vec::with_capacity(Self::BLOCK));
         }
-        let before = (self.blocks.len() - 1) * BLOCK;
+        let before = (self.blocks.len() - 1) * Self::BLOCK;
         let block = self.blocks.last_mut().expect("there is one with room");
         block.push(Some(thing));
         Slot::try_from(before + block.len() - 1).expect("2^32 things do not fit the memory of one process")
     }
 
     pub fn get(&self, slot: Slot) -> Option<&T> {
-        self.blocks.get(slot as usize / BLOCK)?.get(slot as usize % BLOCK)?.as_ref()
+        self.blocks.get(slot as usize / Self::BLOCK)?.get(slot as usize % Self::BLOCK)?.as_ref()
     }
 
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.blocks.get_mut(slot as usize / BLOCK)?.get_mut(slot as usize % BLOCK)?.as_mut()
+        self.blocks.get_mut(slot as usize / Self::BLOCK)?.get_mut(slot as usize % Self::BLOCK)?.as_mut()
     }
 
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
-        let gone = self.blocks.get_mut(slot as usize / BLOCK)?.get_mut(slot as usize % BLOCK)?.take()?;
+        let gone = self.blocks.get_mut(slot as usize / Self::BLOCK)?.get_mut(slot as usize % Self::BLOCK)?.take()?;
         self.free.push(slot);
         Some(gone)
     }
 
     /// How many places there are, taken or free: each slot is below this.
     pub fn places(&self) -> Slot {
-        let full = self.blocks.len().saturating_sub(1) * BLOCK;
+        let full = self.blocks.len().saturating_sub(1) * Self::BLOCK;
         Slot::try_from(full + self.blocks.last().map_or(0, Vec::len)).expect("each slot has a number")
     }
 
