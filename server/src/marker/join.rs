@@ -1,11 +1,10 @@
 //! The facts of one carrier, joined: its handle, where it is, its status, what is aboard. Pure; never estimates, so any order of facts ends in the same join.
 
-use super::load::is_visible;
+use super::load::was_on_duty;
 use super::rare::{Duty, Rare};
 use super::seen::{Place, Seen, Way};
 use super::told::Flags;
 use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
-use crate::model::event::OrderKey;
 use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
 use crate::model::maybe::{Maybe, Spare};
 use crate::model::position::Position;
@@ -210,8 +209,7 @@ impl Facts {
             return None;
         }
         let Way { speed_mps, heading_deg } = duty.map_or(way, |duty| duty.way);
-        let order = |effective_time| OrderKey { effective_time, event_id: self.own_event.clone() };
-        let own = time.filter(|time| duty.is_none_or(|duty| is_visible(&order(*time), &duty.facts)));
+        let own = time.filter(|time| was_on_duty(*time, &self.own_event, rare.duty()));
         let own = own.map(|time| Seen { time, position, accuracy_m, speed_mps, heading_deg });
         let is_newer = |aboard: &Fix| own.is_none_or(|own| (aboard.order.effective_time, &aboard.order.event_id) > (own.time, &self.own_event));
         rare.newest_aboard().filter(|aboard| is_newer(aboard)).map(Seen::from).or(own)
@@ -291,6 +289,7 @@ mod tests {
 
     use super::*;
     use crate::marker::motion::{Estimate, MotionSettings};
+    use crate::model::event::OrderKey;
     use crate::model::terms::{Boarding, Terms};
     use crate::model::time::UnixMs;
 

@@ -3,8 +3,9 @@
 use super::join::Facts;
 use crate::model::change::{DutyFact, Fix};
 use crate::model::event::OrderKey;
-use crate::model::id::DeliveryId;
+use crate::model::id::{DeliveryId, EventId};
 use crate::model::terms::{Boarding, SharedTerms};
+use crate::model::time::UnixMs;
 
 /// More than one.
 #[derive(Debug)]
@@ -164,6 +165,11 @@ fn replace(kept: &mut Option<Box<Fix>>, fix: Fix) -> Option<Fix> {
 
 /// On duty at the moment of the fix. Who had said nothing yet was on duty.
 pub(super) fn is_visible(fix: &OrderKey, duty: &[DutyFact]) -> bool {
-    let said = duty.partition_point(|fact| fact.order <= *fix);
+    was_on_duty(fix.effective_time, &fix.event_id, duty)
+}
+
+/// As `is_visible`, for who has the two halves of an order key apart.
+pub(super) fn was_on_duty(time: UnixMs, event: &EventId, duty: &[DutyFact]) -> bool {
+    let said = duty.partition_point(|fact| (fact.order.effective_time, &fact.order.event_id) <= (time, event));
     said == 0 || duty[said - 1].on
 }

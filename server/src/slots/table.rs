@@ -88,6 +88,7 @@ impl Table {
     /// Makes the table anew: twice as large when it is full of what is live, and wide enough for `slot`.
     fn make_room(&mut self, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
         let needed = u32::BITS - slot.leading_zeros();
+        assert!(needed <= WIDEST, "a thousand million things do not fit the memory of one process");
         let slot_bits = if needed <= self.slot_bits { self.slot_bits } else { needed + SPARE_BITS };
         let is_full = (self.live + 1) * 16 > self.places.len() * 10;
         let count = if is_full { (self.places.len() * 2).max(LEAST_PLACES) } else { self.places.len() };
@@ -111,7 +112,7 @@ impl Table {
     }
 }
 
-/// Of four thousand million slots no more than a quarter may be held, and nobody has the memory for those.
+/// So many slots may be held that nobody has the memory for what lies there.
 const WIDEST: u32 = 30;
 
 fn home(hash: u64) -> usize {
