@@ -233,7 +233,10 @@ impl World {
         let unknown = Courier::default();
         let courier = self.drivers.get(driver).unwrap_or(&unknown);
         let named = self.aboard(driver).filter_map(|(_, delivery)| delivery.fix.as_ref().map(|(fix, _)| fix));
-        let newest = named.chain(courier.fix.as_ref()).filter(|fix| courier.may_show(fix)).max();
+        let newest_named = named.filter(|fix| courier.may_show(fix)).max();
+        let own = courier.fix.as_ref().filter(|fix| courier.may_show(fix));
+        // Of one moment the last of these, which is its own.
+        let newest = newest_named.into_iter().chain(own).max_by_key(|fix| fix.at_ms);
         newest.filter(|_| !courier.is_off_duty()).map(|fix| fix.place)
     }
 

@@ -17,7 +17,7 @@ use crate::model::status::{Link, Motion};
 use crate::model::terms::SharedTerms;
 use crate::model::time::UnixMs;
 
-/// One carrier, with the one delivery that many carry: 136 bytes, and some 5 more in the tables of `fold.rs`.
+/// One carrier, with the one delivery that many carry: 120 bytes, and some 5 more in the tables of `fold.rs`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) facts: Facts,

@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 136, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 120, "{}", size_of::<Entry>());
         assert!(size_of::<Dirty>() <= 12, "{}", size_of::<Dirty>());
     }
 
@@ -514,7 +514,7 @@ mod tests {
         let mut fold = Fold::new(0, MarkerSettings::default());
         let duty = |time: i64, on: bool| {
             let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("e").unwrap() };
-            FactKind::Duty { duty: Arc::from([DutyFact { order, on }]), handle: Handle(1) }
+            FactKind::Duty { duty: Arc::from([DutyFact { order, on }]), own_event: EventId::parse("e").unwrap(), handle: Handle(1) }
         };
         apply(&mut fold, 1_000, vec![own(1, 1_000, 57.0)]);
         put(&fold.take());
@@ -621,7 +621,9 @@ mod tests {
             let kind = match kind {
                 0..=3 if is_driver => FactKind::OwnFix { fix, handle },
                 4 if is_driver => FactKind::AboardFix { delivery: delivery(number), fix },
-                5 if is_driver => FactKind::Duty { duty: Arc::from([DutyFact { order: fix.order.clone(), on: flag }]), handle },
+                5 if is_driver => {
+                    FactKind::Duty { duty: Arc::from([DutyFact { order: fix.order.clone(), on: flag }]), own_event: fix.order.event_id, handle }
+                }
                 6 if is_driver => FactKind::Forget,
                 7 => FactKind::Alight { delivery: delivery(number), ended: flag.then_some(status) },
                 _ => FactKind::Board(boarding(number, status)),

@@ -5,7 +5,7 @@ use super::rare::{Duty, Rare};
 use super::seen::{Place, Seen, Way};
 use super::told::Flags;
 use crate::model::change::{Carrier, DutyFact, FactKind, Fix};
-use crate::model::id::{DeliveryId, DriverId, EventId, Handle, TenantId};
+use crate::model::id::{DeliveryId, DriverId, Handle, TenantId};
 use crate::model::maybe::{Maybe, Spare};
 use crate::model::position::Position;
 use crate::model::short::{IngestMs, Short};
@@ -21,8 +21,6 @@ pub struct Facts {
     /// The delivery aboard, where there is one, as many carry one at a time.
     pub(super) one: Option<SharedTerms>,
     pub(super) rare: Option<Box<Rare>>,
-    /// Of the own fix: of two at one moment the greater is the newer.
-    own_event: EventId,
     tenant: TenantId,
     own_fix: OwnFix,
     /// The driver's own, once it was offered.
@@ -67,19 +65,14 @@ impl OwnFix {
     }
 }
 
-/// Stands where no own fix is.
-fn no_event() -> EventId {
-    EventId::of_uuid([0x80; 16])
-}
-
 impl Facts {
     pub fn new(tenant: TenantId, carrier: &Carrier) -> Self {
         let (id, kind) = match carrier {
             Carrier::Driver(driver) => (driver.clone(), Kind::Driver),
             Carrier::Delivery(delivery) => (delivery.clone().renamed(), Kind::Delivery),
         };
-        let (own_event, own_fix, own_handle) = (no_event(), OwnFix::none(), Handle::NONE.into());
-        Self { id, one: None, rare: None, own_event, tenant, own_fix, own_handle, flags: Flags::NONE, kind, goes_by: GoesBy::Nothing }
+        let (own_fix, own_handle) = (OwnFix::none(), Handle::NONE.into());
+        Self { id, one: None, rare: None, tenant, own_fix, own_handle, flags: Flags::NONE, kind, goes_by: GoesBy::Nothing }
     }
 
     pub fn is_of(&self, tenant: TenantId, carrier: &Carrier) -> bool {
@@ -111,12 +104,12 @@ impl Facts {
         match kind {
             FactKind::OwnFix { fix, handle } => return self.take_own_fix(fix, handle),
             FactKind::AboardFix { delivery, fix } => self.set_fix(&delivery, fix),
-            FactKind::Duty { duty, handle } => {
+            FactKind::Duty { duty, own_event, handle } => {
                 let known = self.rare.as_mut().and_then(|rare| rare.duty.as_mut());
                 match known {
-                    Some(known) => known.facts = duty,
+                    Some(known) => (known.facts, known.own_event) = (duty, own_event),
                     None if duty.is_empty() => {}
-                    None => self.rare().duty = Some(Box::new(Duty { facts: duty, way: Way::default() })),
+                    None => self.rare().duty = Some(Box::new(Duty { facts: duty, own_event, way: Way::default() })),
                 }
                 self.offer_own(handle);
                 self.recount();
@@ -145,9 +138,8 @@ impl Facts {
         let Fix { order, position, accuracy_m, speed_mps, heading_deg } = fix;
         let way = Way { speed_mps, heading_deg };
         self.own_fix = OwnFix { time: order.effective_time.into(), position, accuracy_m };
-        self.own_event = order.event_id;
         if let Some(duty) = self.rare.as_mut().and_then(|rare| rare.duty.as_mut()) {
-            duty.way = way;
+            (duty.own_event, duty.way) = (order.event_id, way);
         }
         self.offer_own(handle);
         way
@@ -156,7 +148,7 @@ impl Facts {
     /// Lets the driver's own facts go, but for the handle that its marker may go by.
     fn forget(&mut self) {
         let handle = self.handle();
-        (self.own_fix, self.own_event, self.own_handle) = (OwnFix::none(), no_event(), Handle::NONE.into());
+        (self.own_fix, self.own_handle) = (OwnFix::none(), Handle::NONE.into());
         if let Some(rare) = &mut self.rare {
             rare.duty = None;
         }
@@ -191,7 +183,7 @@ impl Facts {
         Maybe::some({ self.own_fix.time }.get()).get()
     }
 
-    /// The newest visible fix by order key; none while the driver is off duty. The way of an own one is mostly not known any more.
+    /// The newest visible fix, of one moment the own one; none while the driver is off duty. The way of an own one is mostly not known any more.
     pub fn newest_fix(&self) -> Option<Seen> {
         self.newest_fix_of(Way::default())
     }
@@ -209,9 +201,9 @@ impl Facts {
             return None;
         }
         let Way { speed_mps, heading_deg } = duty.map_or(way, |duty| duty.way);
-        let own = time.filter(|time| was_on_duty(*time, &self.own_event, rare.duty()));
+        let own = time.filter(|time| duty.is_none_or(|duty| was_on_duty(*time, &duty.own_event, &duty.facts)));
         let own = own.map(|time| Seen { time, position, accuracy_m, speed_mps, heading_deg });
-        let is_newer = |aboard: &Fix| own.is_none_or(|own| (aboard.order.effective_time, &aboard.order.event_id) > (own.time, &self.own_event));
+        let is_newer = |aboard: &Fix| own.is_none_or(|own| aboard.order.effective_time > own.time);
         rare.newest_aboard().filter(|aboard| is_newer(aboard)).map(Seen::from).or(own)
     }
 
@@ -290,12 +282,17 @@ mod tests {
     use super::*;
     use crate::marker::motion::{Estimate, MotionSettings};
     use crate::model::event::OrderKey;
+    use crate::model::id::EventId;
     use crate::model::terms::{Boarding, Terms};
     use crate::model::time::UnixMs;
 
+    fn event(id: u8) -> EventId {
+        EventId::parse(&format!("e{id}")).unwrap()
+    }
+
     fn fix(time: i64, id: u8) -> Fix {
         let position = Position::from_degrees(50.0 + f64::from(id) / 100.0, f64::from(i32::try_from(time).unwrap()) / 1000.0).unwrap();
-        let order = OrderKey { effective_time: UnixMs(time), event_id: EventId::parse(&format!("e{id}")).unwrap() };
+        let order = OrderKey { effective_time: UnixMs(time), event_id: event(id) };
         let speed_mps = (id > 0).then(|| f32::from(i16::try_from(time).unwrap()) / 4.0).into();
         Fix { order, position, accuracy_m: Maybe::some(f32::from(id)), speed_mps, heading_deg: (id > 1).then_some(90.0).into() }
     }
@@ -312,10 +309,12 @@ mod tests {
     }
 
     fn duty(facts: &[(i64, bool)]) -> Arc<[DutyFact]> {
-        facts
-            .iter()
-            .map(|&(time, on)| DutyFact { order: OrderKey { effective_time: UnixMs(time), event_id: EventId::parse("a").unwrap() }, on })
-            .collect()
+        facts.iter().map(|&(time, on)| DutyFact { order: OrderKey { effective_time: UnixMs(time), event_id: event(1) }, on }).collect()
+    }
+
+    /// Of a driver whose own fix has this name.
+    fn on_duty(facts: &[(i64, bool)], own: u8) -> FactKind {
+        FactKind::Duty { duty: duty(facts), own_event: event(own), handle: Handle(1) }
     }
 
     fn acme() -> TenantId {
@@ -363,8 +362,10 @@ mod tests {
             if self.duty.last().is_some_and(|fact| !fact.on) {
                 return None;
             }
-            let all = self.own.iter().chain(self.aboard.values().filter_map(|it| it.fix.as_deref()));
-            all.filter(|fix| self.on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order)).cloned()
+            let aboard = self.aboard.values().filter_map(|it| it.fix.as_deref()).filter(|fix| self.on_duty(fix)).max_by(|a, b| a.order.cmp(&b.order));
+            let own = self.own.as_ref().filter(|fix| self.on_duty(fix));
+            // Of one moment the last of them, which is the own one.
+            aboard.into_iter().chain(own).max_by_key(|fix| fix.order.effective_time).cloned()
         }
 
         fn status(&self) -> Option<Status> {
@@ -400,7 +401,7 @@ mod tests {
             3 => any_fix().prop_map(|fix| FactKind::OwnFix { fix, handle: Handle(1) }),
             4 => (0..5_u8, any_fix()).prop_map(|(number, fix)| FactKind::AboardFix { delivery: delivery(number), fix }),
             1 => proptest::collection::btree_map(1..40_i64, any::<bool>(), 0..4)
-                .prop_map(|facts| FactKind::Duty { duty: duty(&facts.into_iter().collect::<Vec<_>>()), handle: Handle(1) }),
+                .prop_map(|facts| on_duty(&facts.into_iter().collect::<Vec<_>>(), 0)),
             4 => (0..5_u8, status, proptest::option::of(any_fix())).prop_map(|(number, status, fix)| FactKind::Board(boarding(number, status, fix))),
             2 => (0..5_u8, any::<bool>())
                 .prop_map(|(number, over)| FactKind::Alight { delivery: delivery(number), ended: over.then_some(Status::Delivered) }),
@@ -416,7 +417,11 @@ mod tests {
             let (mut facts, mut brute) = (Facts::new(acme(), &driver()), Brute::default());
             // Fed with what is kept of a fix, and with all of it.
             let (mut estimate, mut expected_estimate) = (None, None);
-            for kind in kinds {
+            for mut kind in kinds {
+                // As a partition does, which knows the own fix.
+                if let (FactKind::Duty { own_event, .. }, Some(own)) = (&mut kind, &brute.own) {
+                    own_event.clone_from(&own.order.event_id);
+                }
                 let way = facts.apply(kind.clone());
                 brute.apply(kind);
                 // Equal order keys are one event, so one position: which of its copies is held does not matter.
@@ -441,13 +446,13 @@ mod tests {
         let mut facts = Facts::new(acme(), &driver());
         facts.apply(FactKind::Board(boarding(1, Status::PickedUp, Some(fix(10, 1)))));
         facts.apply(FactKind::OwnFix { fix: fix(25, 1), handle: Handle(1) });
-        facts.apply(FactKind::Duty { duty: duty(&[(20, false), (30, true)]), handle: Handle(1) });
+        facts.apply(on_duty(&[(20, false), (30, true)], 1));
         assert_eq!(facts.newest_fix().unwrap().time, UnixMs(10));
         facts.apply(FactKind::AboardFix { delivery: delivery(1), fix: fix(35, 1) });
         assert_eq!(facts.newest_fix().unwrap().time, UnixMs(35));
-        facts.apply(FactKind::Duty { duty: duty(&[(20, false)]), handle: Handle(1) });
+        facts.apply(on_duty(&[(20, false)], 1));
         assert_eq!(facts.newest_fix(), None);
-        facts.apply(FactKind::Duty { duty: duty(&[]), handle: Handle(1) });
+        facts.apply(on_duty(&[], 1));
         assert_eq!(facts.newest_fix().unwrap().time, UnixMs(35));
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::load::{Many, is_visible};
 use super::seen::Way;
 use crate::model::change::{AboardList, DutyFact, Fix};
-use crate::model::id::Handle;
+use crate::model::id::{EventId, Handle};
 use crate::model::maybe::{Maybe, MaybeMs};
 
 /// Boxes in a box: who has one of these things mostly has no other.
@@ -29,6 +29,8 @@ pub(super) struct Rare {
 pub(super) struct Duty {
     /// Sorted by order key.
     pub(super) facts: Arc<[DutyFact]>,
+    /// Of the own fix, for when it was sent at the very moment of a duty event.
+    pub(super) own_event: EventId,
     /// Of the own fix, when it came under this duty or one before.
     pub(super) way: Way,
 }

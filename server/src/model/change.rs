@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::event::{Location, OrderKey};
 use super::id::packed::IdText;
-use super::id::{DeliveryId, DriverId, Handle, Offset, PartitionId, TenantId};
+use super::id::{DeliveryId, DriverId, EventId, Handle, Offset, PartitionId, TenantId};
 use super::marker::Marker;
 use super::maybe::{Maybe, MaybeMs};
 use super::position::Position;
@@ -78,8 +78,9 @@ pub enum FactKind {
     OwnFix { fix: Fix, handle: Handle },
     /// The newest ping that names this delivery, which is aboard the carrier.
     AboardFix { delivery: DeliveryId, fix: Fix },
-    /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty.
-    Duty { duty: Arc<[DutyFact]>, handle: Handle },
+    /// All that is known of the driver's duty, sorted by order key; empty means never sent, so on duty. With the name of the newest ping of its own, if there is
+    /// one: who has no duty needs none.
+    Duty { duty: Arc<[DutyFact]>, own_event: EventId, handle: Handle },
     /// The delivery is with this carrier and this is what is known of it; replaces what was said of it before.
     Board(Boarding),
     /// The delivery is not with this carrier any more: it went to another, or left the map with the status `ended`.

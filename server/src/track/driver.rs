@@ -101,7 +101,11 @@ impl<'a> Known<'a> {
 
     /// The duty as the marker stage is told it; none of who never sent any.
     pub(super) fn duty_told(&self) -> Option<FactKind> {
-        self.duty.map(|duty| FactKind::Duty { duty: Arc::clone(duty), handle: self.driver.handle() })
+        self.duty.map(|duty| FactKind::Duty {
+            duty: Arc::clone(duty),
+            own_event: self.driver.fix_order.event_id.clone(),
+            handle: self.driver.handle(),
+        })
     }
 
     pub fn on_duty(&self) -> bool {

@@ -1,13 +1,13 @@
-//! A string of bytes behind one pointer and without its length, in a piece of a size that the allocator has. Never knows what the bytes say.
+//! A string of bytes without its length, in 48 bytes of whoever has it. Never knows what the bytes say.
 
 use std::num::NonZeroU8;
 
 use smallvec::SmallVec;
 
-/// A byte that says what they are, then the bytes. Of those up to 47 lie in one piece of 48, with zeros after them: where they end has to be known to who
-/// reads them. More go on in a second piece, which is as long as it must be.
+/// A byte that says what they are, then the bytes. Of those up to 47 lie here, with zeros after them: where they end has to be known to who reads them. More go on
+/// elsewhere, in a piece that is as long as it must be.
 #[derive(Clone, Debug)]
-pub struct Piece(Box<Cut>);
+pub struct Piece(Cut);
 
 /// The byte is never zero, so it also says whether they are whole.
 #[derive(Clone, Debug)]
@@ -21,28 +21,28 @@ const HEAD: usize = 23;
 const JOINED: usize = 256;
 
 impl Piece {
-    /// So many bytes need no second piece.
+    /// So many bytes lie here alone.
     pub const WHOLE: usize = 47;
 
     pub fn new(kind: NonZeroU8, bytes: &[u8]) -> Self {
         let mut whole = [0; Self::WHOLE];
-        Self(Box::new(if let Some(place) = whole.get_mut(..bytes.len()) {
+        Self(if let Some(place) = whole.get_mut(..bytes.len()) {
             place.copy_from_slice(bytes);
             Cut::Whole { kind, bytes: whole }
         } else {
             let (head, rest) = bytes.split_first_chunk().expect("they are more than would be whole");
             Cut::Begun { kind, head: *head, rest: rest.into() }
-        }))
+        })
     }
 
     pub fn kind(&self) -> u8 {
-        let (Cut::Whole { kind, .. } | Cut::Begun { kind, .. }) = &*self.0;
+        let (Cut::Whole { kind, .. } | Cut::Begun { kind, .. }) = &self.0;
         kind.get()
     }
 
     /// Calls `f` with the bytes, of very many with so many of them at least.
     pub fn read<R>(&self, at_least: usize, f: impl FnOnce(&[u8]) -> R) -> R {
-        match &*self.0 {
+        match &self.0 {
             Cut::Whole { bytes, .. } => f(bytes),
             Cut::Begun { head, .. } if at_least <= HEAD => f(head),
             Cut::Begun { head, rest, .. } => {
@@ -59,8 +59,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_piece_takes_48_bytes_and_its_pointer_eight() {
-        assert_eq!((size_of::<Cut>(), size_of::<Option<Piece>>()), (48, 8));
+    fn a_piece_takes_48_bytes() {
+        assert_eq!(size_of::<Piece>(), 48);
     }
 
     #[test]

@@ -30,29 +30,33 @@ pub struct Said {
     pub statuses: StatusHistory,
 }
 
-/// Of a delivery of which nothing was said nothing is kept.
-#[derive(Clone, Debug, Default)]
-pub struct PackedSaid(Option<Piece>);
+#[derive(Clone, Debug)]
+pub struct PackedSaid(Piece);
+
+impl Default for PackedSaid {
+    fn default() -> Self {
+        Self(Piece::new(NOTHING, &[]))
+    }
+}
 
 /// A byte that says what follows; the driver in whole bytes, for each ping that names a delivery asks who carries it; then the rest in bits. A delivery that was
-/// created and assigned, by events with ids that name their time, takes the 48 bytes of one piece.
+/// created and assigned, by events with ids that name their time, takes no memory beside its own.
 impl PackedSaid {
     pub fn of(said: &Said) -> Self {
         let heard = said.statuses.facts().first().map_or(LATELY, |fact| fact.ingest_time);
         let (kind, bytes) = pack(said, *EPOCH.get_or_init(|| heard));
-        Self(Some(Piece::new(kind, &bytes)))
+        Self(Piece::new(kind, &bytes))
     }
 
     pub fn open(&self) -> Said {
-        let Some(piece) = &self.0 else { return Said::default() };
-        piece.read(usize::MAX, |bytes| unpack(piece.kind(), bytes, *EPOCH.get().expect("set before the first was packed")))
+        self.0.read(usize::MAX, |bytes| unpack(self.0.kind(), bytes, EPOCH.get().copied().unwrap_or(LATELY)))
     }
 
     /// The driver it was assigned to.
     pub fn assigned(&self) -> Option<DriverId> {
-        let piece = self.0.as_ref()?;
-        let at_least = if piece.kind() & DRIVER == TEXT_DRIVER { 1 + MAX_ID_BYTES } else { 16 };
-        piece.read(at_least, |bytes| driver(piece.kind(), bytes)).0
+        let kind = self.0.kind();
+        let at_least = if kind & DRIVER == TEXT_DRIVER { 1 + MAX_ID_BYTES } else { 16 };
+        self.0.read(at_least, |bytes| driver(kind, bytes)).0
     }
 }
 
@@ -64,6 +68,7 @@ const LATELY: UnixMs = UnixMs(1_780_000_000_000);
 // The first byte: two bits for the driver, never zero; two for the order of its creation; a flag each for what follows.
 const DRIVER: u8 = 3;
 const NO_DRIVER: u8 = 1;
+const NOTHING: NonZeroU8 = NonZeroU8::new(NO_DRIVER).unwrap();
 const UUID_DRIVER: u8 = 2;
 const TEXT_DRIVER: u8 = 3;
 /// It is that of the last status event that says so, or stands apart.

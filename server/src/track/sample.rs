@@ -133,7 +133,10 @@ impl Picture {
                 assert!(carrier.own.as_ref().is_none_or(|(kept, _)| kept.order < fix.order), "a stale ping was told");
                 carrier.own = Some((fix, handle));
             }
-            FactKind::Duty { duty, handle, .. } => carrier.duty = Some((duty, handle)),
+            FactKind::Duty { duty, own_event, handle } => {
+                assert!(carrier.own.as_ref().is_none_or(|(fix, _)| fix.order.event_id == own_event), "another ping's name was told");
+                carrier.duty = Some((duty, handle));
+            }
             FactKind::Board(boarding) => drop(carrier.aboard.insert(boarding.delivery.clone(), boarding)),
             FactKind::AboardFix { delivery, fix } => carrier.aboard.get_mut(&delivery).expect("it boarded before").fix = Some(Box::new(fix)),
             FactKind::Alight { delivery, .. } => drop(carrier.aboard.remove(&delivery).expect("it boarded before")),

@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn what_there_is_a_million_of_stays_small() {
         // As `Slots` keeps them.
-        assert_eq!((size_of::<Option<Driver>>(), size_of::<Option<Delivery>>()), (88, 40));
+        assert_eq!((size_of::<Option<Driver>>(), size_of::<Option<Delivery>>()), (88, 80));
         assert_eq!((size_of::<DeliveryPing>(), size_of::<StatusFact>(), size_of::<Due>()), (72, 48, 12));
     }
 
