@@ -1,6 +1,7 @@
 //! The words everything else is said in: ids, times, positions, events, changes. Pure; imports nothing of ours and does no IO.
 
 pub mod change;
+pub mod coarse;
 pub mod device;
 pub mod event;
 pub mod id;

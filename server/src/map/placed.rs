@@ -127,6 +127,6 @@ mod tests {
         let end = marker + size_of::<Marker>();
         assert!(seen[0] < LINE && seen.windows(2).all(|two| two[1] - two[0] <= LINE) && end - seen[2] <= LINE, "{seen:?} of {end}");
         assert_eq!(size_of::<Option<Placed>>(), size_of::<Placed>());
-        assert!(size_of::<Placed>() <= 112, "{}", size_of::<Placed>());
+        assert!(size_of::<Placed>() <= 104, "{}", size_of::<Placed>());
     }
 }

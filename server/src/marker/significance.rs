@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::coarse::CoarseHeading;
 use crate::model::marker::Marker;
 use crate::model::maybe::Maybe;
 use crate::model::position::Position;
@@ -29,26 +30,8 @@ impl Default for Significance {
 pub struct Shown {
     position: Position,
     fix_time: IngestMs,
-    heading: Heading,
+    heading: CoarseHeading,
     words: Words,
-}
-
-/// 0.0..360.0 degrees in 65,535 steps, which is finer than any turn that counts; the greatest stands for none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heading(u16);
-
-impl Heading {
-    const NONE: Self = Self(u16::MAX);
-    const STEPS: f32 = 65_535.0;
-
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, and the greatest is taken out")]
-    fn of(degrees: Maybe<f32>) -> Self {
-        degrees.get().map_or(Self::NONE, |degrees| Self(((degrees / 360.0 * Self::STEPS) as u16).min(u16::MAX - 1)))
-    }
-
-    fn degrees(self) -> Option<f32> {
-        (self != Self::NONE).then(|| f32::from(self.0) * (360.0 / Self::STEPS))
-    }
 }
 
 impl Shown {
@@ -56,13 +39,13 @@ impl Shown {
         Self {
             position: Position::from_e7(0, 0),
             fix_time: UnixMs(0).into(),
-            heading: Heading::NONE,
+            heading: CoarseHeading::NONE,
             words: Words::of(None, Link::Live, Motion::Stopped, false),
         }
     }
 
     pub fn of(marker: &Marker) -> Self {
-        Self { position: marker.position(), fix_time: marker.fix_time().into(), heading: Heading::of(marker.heading_deg()), words: marker.words() }
+        Self { position: marker.position(), fix_time: marker.fix_time().into(), heading: CoarseHeading::of(marker.heading_deg()), words: marker.words() }
     }
 
     pub fn position(&self) -> Position {
@@ -111,7 +94,7 @@ impl Significance {
     }
 
     fn turned(&self, shown: &Shown, now: &Marker) -> bool {
-        match (shown.heading.degrees(), now.heading_deg().get()) {
+        match ({ shown.heading }.degrees().get(), now.heading_deg().get()) {
             (Some(before), Some(after)) => angle_between_deg(before, after) >= self.heading_deg,
             (before, after) => before.is_some() != after.is_some(),
         }

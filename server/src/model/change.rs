@@ -328,6 +328,6 @@ mod tests {
             assert!(list.is(&list.clone()) && list == list.clone());
         }
         assert_ne!(AboardList::of(listed(&["a"]), 1), AboardList::of(listed(&["a"]), 2));
-        assert!(size_of::<AboardList>() <= 16 && size_of::<MarkerChange>() <= 88, "{}", size_of::<MarkerChange>());
+        assert!(size_of::<AboardList>() <= 16 && size_of::<MarkerChange>() <= 80, "{}", size_of::<MarkerChange>());
     }
 }

@@ -1,6 +1,7 @@
 //! A thing on the map, as small as it can be kept: there are millions. Holds no place in a cell and no tick.
 
 use super::change::AboardList;
+use super::coarse::{CoarseAccuracy, CoarseHeading, CoarseSpeed};
 use super::id::packed::IdText;
 use super::id::{DeliveryId, DriverId, Handle, MaybeId};
 use super::maybe::Maybe;
@@ -16,15 +17,15 @@ use super::time::UnixMs;
 #[repr(C)]
 pub struct Marker {
     position: Position,
-    heading_deg: Maybe<f32>,
-    speed_mps: f32,
+    heading: CoarseHeading,
+    speed: CoarseSpeed,
     handle: Short<Handle>,
     words: Words,
+    fix_time: IngestMs,
+    heard: IngestMs,
     aboard: AboardList,
     driver: MaybeId<DriverId>,
-    accuracy_m: Maybe<f32>,
-    fix_time: Short<UnixMs>,
-    heard: IngestMs,
+    accuracy: CoarseAccuracy,
     changed: IngestMs,
 }
 
@@ -65,13 +66,13 @@ impl Marker {
         let MarkerParts { accuracy_m, aboard, fix_time, heard, changed, .. } = parts;
         Self {
             position,
-            heading_deg,
-            speed_mps,
+            heading: CoarseHeading::of(heading_deg),
+            speed: CoarseSpeed::of(speed_mps),
             handle: handle.into(),
             words: Words::of(status, link, motion, late_risk),
             aboard,
             driver: driver.into(),
-            accuracy_m,
+            accuracy: CoarseAccuracy::of(accuracy_m),
             fix_time: fix_time.into(),
             heard: heard.into(),
             changed: changed.into(),
@@ -83,13 +84,13 @@ impl Marker {
             handle: self.handle(),
             driver: self.driver().cloned(),
             position: self.position,
-            heading_deg: self.heading_deg,
-            speed_mps: self.speed_mps,
+            heading_deg: self.heading_deg(),
+            speed_mps: self.speed_mps(),
             status: self.status(),
             motion: self.motion(),
             link: self.link(),
             late_risk: self.late_risk(),
-            accuracy_m: self.accuracy_m,
+            accuracy_m: self.accuracy_m(),
             aboard: self.aboard.clone(),
             fix_time: self.fix_time(),
             heard: self.heard(),
@@ -127,11 +128,11 @@ impl Marker {
     }
 
     pub fn heading_deg(&self) -> Maybe<f32> {
-        self.heading_deg
+        self.heading.degrees()
     }
 
     pub fn speed_mps(&self) -> f32 {
-        self.speed_mps
+        self.speed.mps()
     }
 
     pub fn words(&self) -> Words {
@@ -155,7 +156,7 @@ impl Marker {
     }
 
     pub fn accuracy_m(&self) -> Maybe<f32> {
-        self.accuracy_m
+        self.accuracy.metres()
     }
 
     pub fn aboard(&self) -> &AboardList {
@@ -183,7 +184,7 @@ impl Marker {
 #[cfg(test)]
 impl Marker {
     /// Where its position and its accuracy lie, for who looks into each line that it takes.
-    pub(crate) const OFFSETS: [usize; 2] = [std::mem::offset_of!(Self, position), std::mem::offset_of!(Self, accuracy_m)];
+    pub(crate) const OFFSETS: [usize; 2] = [std::mem::offset_of!(Self, position), std::mem::offset_of!(Self, accuracy)];
 }
 
 #[cfg(test)]
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_marker_is_small_and_says_what_it_was_made_of() {
-        assert!(size_of::<Marker>() <= 80, "{}", size_of::<Marker>());
+        assert!(size_of::<Marker>() <= 72, "{}", size_of::<Marker>());
         let parts = waiting("d");
         let marker = Marker::of(parts.clone());
         assert_eq!(format!("{:?}", marker.parts()), format!("{parts:?}"));
