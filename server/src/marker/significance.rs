@@ -45,7 +45,12 @@ impl Shown {
     }
 
     pub fn of(marker: &Marker) -> Self {
-        Self { position: marker.position(), fix_time: marker.fix_time().into(), heading: CoarseHeading::of(marker.heading_deg()), words: marker.words() }
+        Self {
+            position: marker.position(),
+            fix_time: marker.fix_time().into(),
+            heading: CoarseHeading::of(marker.heading_deg()),
+            words: marker.words(),
+        }
     }
 
     pub fn position(&self) -> Position {

@@ -85,12 +85,13 @@ impl Table {
         self.places[at] = self.tag(hash) << self.slot_bits | slot;
     }
 
-    /// Makes the table anew: twice as large when it is full of what is live, and wide enough for `slot`.
+    /// Makes the table anew: twice as large when it is full of what is live, and wide enough for `slot`. It is full a little before it has to be made anew, or where
+    /// as many come as go it would be made anew for each few of them.
     fn make_room(&mut self, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
         let needed = u32::BITS - slot.leading_zeros();
         assert!(needed <= WIDEST, "a thousand million things do not fit the memory of one process");
         let slot_bits = if needed <= self.slot_bits { self.slot_bits } else { needed + SPARE_BITS };
-        let is_full = (self.live + 1) * 16 > self.places.len() * 10;
+        let is_full = (self.live + 1) * 32 > self.places.len() * 25;
         let count = if is_full { (self.places.len() * 2).max(LEAST_PLACES) } else { self.places.len() };
         let next = Self { places: vec![EMPTY; count].into(), slot_bits: slot_bits.clamp(LEAST_SLOT_BITS, WIDEST), live: 0, used: 0 };
         let before = std::mem::replace(self, next);
@@ -139,6 +140,22 @@ mod tests {
         }
         assert!(table.len() == 10 && table.places.len() <= 32, "{} in {}", table.len(), table.places.len());
         assert!((0..100_000).all(|slot| table.find(hash_of(slot), |other| other == slot).is_some() == (slot >= 99_990)));
+    }
+
+    #[test]
+    fn a_table_three_quarters_full_is_not_made_larger_by_what_comes_and_goes() {
+        let hash_of = |slot: Slot| u64::from(slot).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(20);
+        let (mut table, asked) = (Table::default(), std::cell::Cell::new(0));
+        (0..50_000).for_each(|slot| table.insert(hash_of(slot), slot, hash_of));
+        for slot in 50_000..250_000 {
+            table.insert(hash_of(slot), slot, |slot| {
+                asked.set(asked.get() + 1);
+                hash_of(slot)
+            });
+            table.remove(hash_of(slot), slot);
+        }
+        let anew = asked.get() / 50_000;
+        assert!(table.places.len() == 65_536 && anew < 20, "{} places, made anew {anew} times", table.places.len());
     }
 
     proptest! {
