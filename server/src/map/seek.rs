@@ -14,6 +14,7 @@ use super::placed::Placed;
 use super::query::{Found, RowFilter, Wanted};
 use super::viewport::Viewport;
 use crate::model::id::Handle;
+use crate::model::marker::Marker;
 use crate::model::position::Position;
 use crate::slots::Slot;
 
@@ -166,17 +167,18 @@ impl<K: Keep> Seek<K> {
 
 /// The markers of these cells that stand in the box, with all that `look` needs of them on its way into the cache.
 ///
-/// Each lies somewhere else in memory, and what it carries again somewhere else. So one thing is asked of all before the next is asked of any, without a
-/// branch that hangs on the answer: then the waits overlap.
+/// Each lies somewhere else in memory, what it carries again somewhere else, and the text of a long id in a third place. So one thing is asked of all before the
+/// next is asked of any, without a branch that hangs on the answer: then the waits overlap.
 fn standing_in<'m>(map: &'m TenantMap, cells: &[&'m Cell], view: &Viewport) -> Vec<&'m Placed> {
     let mut members: Vec<(Position, &Placed)> = Vec::with_capacity(cells.iter().map(|cell| cell.population() as usize).sum());
     for cell in cells {
-        members.extend(map.members(cell).map(|placed| (placed.marker.position(), placed)));
+        members.extend(cell.members().iter().filter_map(|slot| map.markers.at(*slot)).map(|placed| (placed.marker.position(), placed)));
     }
     let inside: Vec<&Placed> = members.into_iter().filter(|(position, _)| view.contains(*position)).map(|(_, placed)| placed).collect();
-    let first_byte = |placed: &&Placed| placed.marker.aboard().first().and_then(|aboard| aboard.delivery.as_str().bytes().next());
-    // What is found is of no use here; without a use it would not be looked for.
-    std::hint::black_box(inside.iter().map(|placed| first_byte(placed).unwrap_or(0)).fold(0, u8::wrapping_add));
+    for glance in [Marker::glance_at_ids, Marker::glance_at_texts] {
+        // What is found is of no use here; without a use it would not be looked for.
+        std::hint::black_box(inside.iter().map(|placed| glance(&placed.marker)).fold(0, u8::wrapping_add));
+    }
     inside
 }
 
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
     use crate::model::change::{Aboard, MarkerChange};
     use crate::model::id::{DeliveryId, DriverId, TenantId};
-    use crate::model::marker::{Marker, MarkerParts};
+    use crate::model::marker::MarkerParts;
     use crate::model::maybe::Maybe;
     use crate::model::scope::{Area, Scope};
     use crate::model::status::{Link, Motion, Status};

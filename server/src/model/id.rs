@@ -2,6 +2,7 @@
 
 mod maybe;
 pub mod packed;
+mod text;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -96,6 +97,16 @@ impl<Of> Id<Of> {
     /// Written out, where it is kept as bytes.
     pub fn as_str(&self) -> IdText<'_> {
         self.0.text()
+    }
+
+    /// Looks at where the id lies, for who looks at many before the first. What it returns says nothing.
+    pub fn glance(&self) -> u8 {
+        self.0.glance()
+    }
+
+    /// And then at where its text lies, when that is somewhere else.
+    pub fn glance_at_text(&self) -> u8 {
+        self.0.glance_at_text()
     }
 }
 

@@ -123,6 +123,17 @@ impl Marker {
         self.driver == other.driver && (!self.driver.is_none() || self.waiting() == other.waiting())
     }
 
+    /// Looks at where the ids of the marker lie, for who looks at many before the first. What it returns says nothing.
+    pub fn glance_at_ids(&self) -> u8 {
+        let delivery = self.aboard.first().map_or(0, |aboard| aboard.delivery.glance());
+        delivery ^ u8::from(self.driver.is_none())
+    }
+
+    /// And then at where the text of its first delivery lies, when that is somewhere else.
+    pub fn glance_at_texts(&self) -> u8 {
+        self.aboard.first().map_or(0, |aboard| aboard.delivery.glance_at_text())
+    }
+
     pub fn position(&self) -> Position {
         self.position
     }

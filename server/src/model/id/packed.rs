@@ -10,6 +10,8 @@ use std::sync::{Arc, LazyLock};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::text::Text;
+
 /// A text. A canonical UUID of RFC 9562 and a text of at most 15 bytes lie in place: comparing those asks no other memory. Any other is shared.
 ///
 /// Equal texts are packed alike, so two are compared as they lie here.
@@ -29,13 +31,6 @@ pub(super) struct Here {
     tail: [u8; 16 - HEAD - 1],
 }
 
-/// A longer text. With its counts it takes the 64 bytes that the allocator has for it, and only one of more than 46 bytes asks for another piece.
-pub(super) enum Text {
-    Near { length: u8, bytes: [u8; MAX_NEAR] },
-    Far(Box<str>),
-}
-
-const MAX_NEAR: usize = 46;
 const HEAD: usize = 8;
 const MAX_HERE: usize = 15;
 const VARIANT: u8 = 0b1100_0000;
@@ -93,6 +88,19 @@ impl Packed {
         }
     }
 
+    /// Looks at these bytes, and at no other memory.
+    pub(super) fn glance(&self) -> u8 {
+        if let Self::Here(here) = self { here.kind.get() } else { 0 }
+    }
+
+    /// Looks at the memory of a text that lies elsewhere.
+    pub(super) fn glance_at_text(&self) -> u8 {
+        match self {
+            Self::Here(here) => here.kind.get(),
+            Self::Shared(text) => text.glance(),
+        }
+    }
+
     pub(super) fn text(&self) -> IdText<'_> {
         match self {
             Self::Here(here) => here.written(),
@@ -146,41 +154,6 @@ impl Here {
         IdText(Written::Bytes(written, usize::from(self.kind.get())))
     }
 }
-
-impl Text {
-    fn shared(text: &str) -> Arc<Self> {
-        let mut bytes = [0; MAX_NEAR];
-        Arc::new(match (u8::try_from(text.len()), bytes.get_mut(..text.len())) {
-            (Ok(length), Some(place)) => {
-                place.copy_from_slice(text.as_bytes());
-                Self::Near { length, bytes }
-            }
-            _ => Self::Far(text.into()),
-        })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Near { length, bytes } => &bytes[..usize::from(*length)],
-            Self::Far(text) => text.as_bytes(),
-        }
-    }
-
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Near { .. } => std::str::from_utf8(self.bytes()).expect("a text was put there"),
-            Self::Far(text) => text,
-        }
-    }
-}
-
-impl PartialEq for Text {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes() == other.bytes()
-    }
-}
-
-impl Eq for Text {}
 
 impl PartialEq for Here {
     fn eq(&self, other: &Self) -> bool {
