@@ -100,7 +100,9 @@ impl Driver {
     }
 
     fn unmoved(&self) -> impl Iterator<Item = &Fix> {
-        let slack_m = f64::from(self.fix.accuracy_m.unwrap_or(0.0)).max(SIGNIFICANT_M);
+        // A map may know an accuracy a little less finely than it was sent, and a large one by four metres.
+        let accuracy_m = f64::from(self.fix.accuracy_m.unwrap_or(0.0));
+        let slack_m = (accuracy_m + if accuracy_m < 300.0 { 0.01 } else { 4.0 }).max(SIGNIFICANT_M);
         self.earlier.iter().filter(move |fix| fix.place.distance_m(self.fix.place) < slack_m)
     }
 }

@@ -16,10 +16,13 @@ pub struct Ledger {
     doubted: HashSet<String>,
 }
 
+/// By time; of one moment a ping of the driver's own is later than one that names a delivery, and then by id.
+type PingKey = (i64, bool, String);
+
 /// The latest ping of a driver, and those shortly before it.
 #[derive(Debug)]
 struct Pings {
-    key: OrderKey,
+    key: PingKey,
     fix: Fix,
     earlier: Vec<Fix>,
 }
@@ -61,6 +64,7 @@ impl Ledger {
         if !event.entity_id.is_empty() {
             set_later(&mut self.delivery(event).named_by, key.clone(), || event.actor_id.clone());
         }
+        let key = (key.0, event.entity_id.is_empty(), key.1);
         match self.drivers.get_mut(&event.actor_id) {
             Some(pings) => pings.note(key, fix),
             None => drop(self.drivers.insert(event.actor_id.clone(), Pings { key, fix, earlier: Vec::new() })),
@@ -110,7 +114,7 @@ impl Ledger {
 }
 
 impl Pings {
-    fn note(&mut self, key: OrderKey, fix: Fix) {
+    fn note(&mut self, key: PingKey, fix: Fix) {
         let before = if key > self.key {
             self.key = key;
             std::mem::replace(&mut self.fix, fix)
@@ -175,6 +179,18 @@ mod tests {
         assert_eq!((fix.place.lat, fix.time_ms), (2.0, Some(9)));
         let delivery = &expected.deliveries["d"];
         assert_eq!((delivery.driver.as_deref(), delivery.assignment), (Some("a"), Some(Assignment::Implied)), "the pings named it");
+    }
+
+    #[test]
+    fn of_one_moment_a_ping_of_the_drivers_own_stands_whatever_its_id() {
+        let own = |id: &str| Event { event_id: id.into(), entity_id: String::new(), ..ping(5, 2.0) };
+        for events in [[own("a"), ping(5, 1.0)], [ping(5, 1.0), own("a")]] {
+            let mut ledger = Ledger::default();
+            for event in &events {
+                ledger.note(event);
+            }
+            assert_eq!(ledger.expected().drivers["a"].fix.place.lat.to_bits(), 2.0_f64.to_bits());
+        }
     }
 
     #[test]

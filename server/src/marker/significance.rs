@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::model::coarse::CoarseHeading;
 use crate::model::marker::Marker;
-use crate::model::maybe::Maybe;
 use crate::model::position::Position;
 use crate::model::short::IngestMs;
 use crate::model::status::{Link, Motion, Words};
@@ -118,6 +117,7 @@ mod tests {
     use crate::model::change::AboardList;
     use crate::model::id::{DriverId, Handle};
     use crate::model::marker::MarkerParts;
+    use crate::model::maybe::Maybe;
     use crate::model::status::Status;
 
     fn marker() -> MarkerParts {

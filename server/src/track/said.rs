@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_of_most_deliveries_takes_one_piece() {
+    fn what_was_said_of_most_deliveries_takes_no_memory_beside() {
         const HOUR: i64 = 3_600_000;
         const DAY: i64 = 24 * HOUR;
         let usual = [

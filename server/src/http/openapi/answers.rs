@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
-use super::schemas::{Fix, Place, Proof, Status};
+use super::schemas::{Place, Proof, Status};
 
 /// All that is known of a delivery.
 #[derive(ToSchema)]
@@ -18,7 +18,9 @@ pub struct Delivery {
     /// Where it is, while it is on the map.
     #[schema(required = true)]
     pub position: Option<Fix>,
+    /// Metres a second, smoothed; in hundredths, from 327.68 on in tenths.
     pub speed_mps: Option<f32>,
+    /// Clockwise from true north, in hundredths of a degree.
     pub heading_deg: Option<f32>,
     pub motion: Option<Motion>,
     pub link: Option<Link>,
@@ -64,7 +66,9 @@ pub struct StatusEvent {
 pub struct Driver {
     pub id: String,
     pub position: Fix,
+    /// Metres a second, smoothed; in hundredths, from 327.68 on in tenths.
     pub speed_mps: f32,
+    /// Clockwise from true north, in hundredths of a degree.
     #[schema(required = true)]
     pub heading_deg: Option<f32>,
     /// Of what is aboard; null while idle.
@@ -253,4 +257,16 @@ pub struct OverlandSettings {
     /// How soon the next batch is wanted.
     #[schema(pattern = "^[0-9]+s$")]
     pub send_interval: String,
+}
+
+/// The newest position and when it was taken.
+#[derive(ToSchema)]
+pub struct Fix {
+    pub lat: f64,
+    pub lng: f64,
+    #[schema(format = DateTime)]
+    pub time: String,
+    /// Radius of 68 % confidence, metres: in hundredths, from 327.68 on in steps of four.
+    #[schema(required = true)]
+    pub accuracy_m: Option<f32>,
 }

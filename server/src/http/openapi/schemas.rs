@@ -6,7 +6,7 @@ use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::answers::{Link, Motion};
+use super::answers::{Fix, Link, Motion};
 use crate::formats::refusal::Code;
 use crate::formats::results::Shed;
 use crate::model::status::Status as ModelStatus;
@@ -278,7 +278,9 @@ pub struct Properties {
     pub eta: Option<String>,
     #[schema(format = DateTime)]
     pub promised_by: Option<String>,
+    /// Metres a second, smoothed; in hundredths, from 327.68 on in tenths.
     pub speed_mps: Option<f32>,
+    /// Clockwise from true north, in hundredths of a degree.
     pub heading_deg: Option<f32>,
     pub motion: Option<Motion>,
     pub link: Option<Link>,
@@ -286,15 +288,4 @@ pub struct Properties {
     pub heard: Option<String>,
     /// From the place asked about, for the nearest.
     pub distance_m: Option<f64>,
-}
-
-/// The newest position and when it was taken.
-#[derive(ToSchema)]
-pub struct Fix {
-    pub lat: f64,
-    pub lng: f64,
-    #[schema(format = DateTime)]
-    pub time: String,
-    #[schema(required = true)]
-    pub accuracy_m: Option<f32>,
 }
