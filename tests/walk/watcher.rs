@@ -119,6 +119,8 @@ pub(super) struct Watcher {
     answered: bool,
     /// It came back by a resume, whose answer counts.
     resumes: bool,
+    /// And asked for another view behind it.
+    elsewhere: bool,
     pub(super) answers: Answers,
 }
 
@@ -128,13 +130,19 @@ pub(super) struct Answers {
     pub(super) by_difference: u64,
     /// Everything was to be forgotten first.
     pub(super) anew: u64,
+    /// Of those who asked for another view in the same breath, which may be all that is answered: how many they are hangs on how busy the machine is.
+    pub(super) elsewhere: u64,
     /// Cells of markers that came whole in a difference, and those that were held after it.
     pub(super) whole_cells: usize,
     pub(super) held_cells: usize,
 }
 
 impl Answers {
-    fn note(&mut self, frame: &Frame, picture: &Picture) {
+    fn note(&mut self, frame: &Frame, picture: &Picture, elsewhere: bool) {
+        if elsewhere {
+            self.elsewhere += 1;
+            return;
+        }
         if frame.reset {
             self.anew += 1;
             return;
@@ -149,6 +157,7 @@ impl Answers {
     pub(super) fn add(&mut self, other: &Self) {
         self.by_difference += other.by_difference;
         self.anew += other.anew;
+        self.elsewhere += other.elsewhere;
         self.whole_cells += other.whole_cells;
         self.held_cells += other.held_cells;
     }
@@ -172,6 +181,7 @@ impl Watcher {
             unacked: 0,
             answered: false,
             resumes: false,
+            elsewhere: false,
             answers: Answers::default(),
         };
         watcher.come_back().await;
@@ -241,7 +251,8 @@ impl Watcher {
         let told =
             json!({"resume": {"sources": [{"epoch": format!("{:x}", self.epoch), "tick": tick}], "view": view.json(self.echoed), "level": level}});
         self.send(Kind::Resume(wire::Resume { sources, view: Some(view.wire(self.echoed)), level }), told).await;
-        if self.echoed != self.wanted {
+        self.elsewhere = self.echoed != self.wanted;
+        if self.elsewhere {
             self.send_view().await;
         }
         format!("comes back at tick {tick} of view {}", self.echoed)
@@ -333,7 +344,7 @@ impl Watcher {
             self.echoed = frame.view_id;
             self.unacked = frame.tick;
             if std::mem::take(&mut self.resumes) {
-                self.answers.note(frame, &self.picture);
+                self.answers.note(frame, &self.picture, self.elsewhere);
             }
             self.answered = true;
         }
