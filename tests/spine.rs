@@ -7,7 +7,7 @@ use crate::harness::eventually;
 use crate::harness::process::{Data, ServerProcess, create_key};
 
 fn ping(id: &str, driver: &str, lat: f64) -> Value {
-    json!({"event_id": id, "event_name": "location", "actor_id": driver, "event_time": now_ms(), "payload": {"lat": lat, "lng": 11.97, "speed_mps": 8.0, "heading_deg": 90.0}})
+    json!({"event_id": id, "event_name": "location", "actor_id": driver, "event_time": now_ms(), "payload": {"lat": lat, "lng": 11.97, "speed_mps": 8.2, "heading_deg": 90.37, "accuracy_m": 4.7}})
 }
 
 fn delivery(id: &str, name: &str, entity: &str, payload: &Value) -> Value {
@@ -58,6 +58,8 @@ async fn a_ping_reaches_the_dashboard_and_rest_and_survives_sigkill() {
     assert_eq!((status, order["status"].as_str(), order["driver"].as_str()), (200, Some("picked_up"), Some("van-1")), "{order}");
     let (status, van) = reader.get("/v1/drivers/van-1", position.as_deref()).await;
     assert_eq!((status, van["position"]["lat"].as_f64()), (200, Some(57.7)), "{van}");
+    let said = [&van["speed_mps"], &van["heading_deg"], &van["position"]["accuracy_m"]];
+    assert_eq!(said, [&json!(8.2), &json!(90.37), &json!(4.7)], "no digits that nobody said");
     let (status, found) = reader.get("/v1/deliveries?bbox=11.9,57.6,12.1,57.8", after.as_deref()).await;
     assert_eq!((status, found["features"][0]["id"].as_str()), (200, Some("order-1")), "{found}");
 

@@ -268,10 +268,15 @@ fn delivery_json(id: &DeliveryId, facts: &DeliveryView, marker: Option<&Marker>)
 
 fn marker_json(marker: &Marker) -> Value {
     json!({
-        "position": {"lat": marker.position().lat(), "lng": marker.position().lng(), "time": time(marker.fix_time()), "accuracy_m": marker.accuracy_m().get()},
-        "speed_mps": marker.speed_mps(), "heading_deg": marker.heading_deg().get(), "status": marker.status().map(Status::as_str),
+        "position": {"lat": marker.position().lat(), "lng": marker.position().lng(), "time": time(marker.fix_time()), "accuracy_m": marker.accuracy_m().get().map(hundredths)},
+        "speed_mps": hundredths(marker.speed_mps()), "heading_deg": marker.heading_deg().get().map(hundredths), "status": marker.status().map(Status::as_str),
         "motion": marker.motion().as_str(), "link": marker.link().as_str(), "heard": time(marker.heard()),
     })
+}
+
+/// As a marker has it: a `json!` value is of twice the width, and would have digits that nobody said.
+fn hundredths(value: f32) -> f64 {
+    (f64::from(value) * 100.0).round() / 100.0
 }
 
 fn not_found(what: &str) -> Problem {
